@@ -1,0 +1,236 @@
+"""Decorators turn functions into tasks. An App is the registry of them: no I/O, no clock, no global state.
+
+A task stays the function it was: calling it just runs it. ``task.job(...)`` makes the job that would run it elsewhere,
+typed by the function's own parameters and checked against them before anything is written.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from functools import update_wrapper
+from types import MappingProxyType
+from typing import Any, Generic, Literal, ParamSpec, TypeAlias, TypeVar, get_args, overload
+
+from ..core import check, limits
+from ..core.backoff import Retry
+from ..core.errors import InvalidOption, InvalidTask, UnknownTask
+from ..core.signature import Signature
+from ..jobs.model import JobSpec
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Place: TypeAlias = Literal["loop", "thread", "process"]
+"""Where a handler runs: on the event loop, in a thread, or in a child process."""
+
+
+class Task(Generic[P, R]):
+    """A function that jobs can run, with what is declared about running it. Made by ``App.task``.
+
+    ``queue``, ``priority``, ``tags`` and ``expires`` are what its jobs carry unless their enqueuer says otherwise;
+    ``retry``, ``timeout`` (seconds), ``run_in`` and ``at_most_once`` stay with the code that runs them.
+    """
+
+    __name__: str
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        *,
+        name: str,
+        queue: str,
+        retry: Retry,
+        timeout: float | timedelta | None,
+        run_in: Place | None,
+        at_most_once: bool,
+        priority: int | None,
+        tags: Sequence[str],
+        expires: timedelta | float | None,
+    ) -> None:
+        self.function = function
+        self.name = check.name("name", name, limits.TASK_NAME_CHARS_MAX)
+        self.queue = check.name("queue", queue, limits.QUEUE_NAME_CHARS_MAX)
+        if not isinstance(retry, Retry):
+            raise InvalidOption(f"got {type(retry).__name__}", field="retry", fix="give a Retry")
+        self.retry = retry
+        self.timeout = None if timeout is None else check.seconds("timeout", timeout)
+        self.at_most_once = check.flag("at_most_once", at_most_once)
+        self.priority = None if priority is None else check.priority("priority", priority)
+        self.tags = check.tags("tags", tags)
+        self.expires = None if expires is None else _relative(expires)
+        self.run_in = _place(function, name, run_in)
+        self.signature = Signature(function, task=name, injected=is_context)
+        update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here and now, as if it weren't a task."""
+        return self.function(*args, **kwargs)
+
+    def job(self, *args: P.args, **kwargs: P.kwargs) -> JobSpec:
+        """A job that calls the function with these arguments, to be enqueued.
+
+        Raises MissingArgument, UnknownArgument, InvalidArgument, Unserialisable or PayloadTooLarge.
+        """
+        return self.spec(self.signature.bind(*args, **kwargs))
+
+    def spec(self, payload: str) -> JobSpec:
+        """A job with these arguments, given as JSON object text that ``signature`` has bound or accepted."""
+        return JobSpec(
+            task=self.name,
+            payload=payload,
+            queue=self.queue,
+            priority=self.priority,
+            tags=self.tags,
+            expires=self.expires,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}{self.signature.text} on {self.queue}>"
+
+
+class App:
+    """A named registry of tasks. Making one, and declaring tasks on it, touches nothing outside of it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = check.name("name", name, limits.TASK_NAME_CHARS_MAX)
+        self._tasks: dict[str, Task[..., Any]] = {}
+
+    @property
+    def tasks(self) -> Mapping[str, Task[..., Any]]:
+        """The declared tasks by name, read-only."""
+        return MappingProxyType(self._tasks)
+
+    def find(self, name: str) -> Task[..., Any]:
+        """The task of that name. Raises UnknownTask, with the nearest names there are."""
+        found = self._tasks.get(name)
+        if found is None:
+            near = difflib.get_close_matches(name, self._tasks, n=3) or sorted(self._tasks)[:10]
+            fix = f"there is {', '.join(near)}" if near else "the app declares no task"
+            raise UnknownTask(f"the app {self.name} has no task {name!r}", field="task", fix=fix)
+        return found
+
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+    @overload
+    def task(
+        self,
+        function: None = None,
+        /,
+        *,
+        name: str | None = None,
+        queue: str = "default",
+        retry: Retry = Retry(),  # noqa: B008  # a frozen value
+        timeout: float | timedelta | None = None,
+        run_in: Place | None = None,
+        at_most_once: bool = False,
+        priority: int | None = None,
+        tags: Sequence[str] = (),
+        expires: timedelta | float | None = None,
+    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+    def task(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        queue: str = "default",
+        retry: Retry = Retry(),  # noqa: B008  # a frozen value
+        timeout: float | timedelta | None = None,
+        run_in: Place | None = None,
+        at_most_once: bool = False,
+        priority: int | None = None,
+        tags: Sequence[str] = (),
+        expires: timedelta | float | None = None,
+    ) -> Any:
+        """Declare a function as a task, as ``@app.task`` or ``@app.task(queue="mail")``.
+
+        ``name``: what the task is called in the database; the function's name when not given. It is a promise to the
+        jobs that wait there, so give one before the function is renamed.
+        ``queue``: where its jobs go. ``priority``: 0 (first) to 9 (last), 5 when not said. ``tags``: for finding them.
+        ``retry``: when failed attempts are repeated. ``at_most_once``: never; a job that may have started is not
+        started again, and goes to the dead with ``needs_review``.
+        ``timeout``: how long one attempt may run, in seconds or as a timedelta; None for no bound.
+        ``expires``: how long after its enqueue a job that hasn't started is still wanted.
+        ``run_in``: "loop" (async functions), "thread" (plain ones) or "process" (either, for work that needs a core).
+        Raises InvalidOption or InvalidTask, naming the option or the parameter.
+        """
+
+        def declare(function: Callable[..., Any]) -> Task[..., Any]:
+            return self._add(
+                Task(
+                    function,
+                    name=name if name is not None else _own_name(function),
+                    queue=queue,
+                    retry=retry,
+                    timeout=timeout,
+                    run_in=run_in,
+                    at_most_once=at_most_once,
+                    priority=priority,
+                    tags=tags,
+                    expires=expires,
+                )
+            )
+
+        return declare if function is None else declare(function)
+
+    def _add(self, task: Task[..., Any]) -> Task[..., Any]:
+        if task.name in self._tasks:
+            raise InvalidTask(
+                f"the app {self.name} already has a task of this name",
+                field=task.name,
+                fix='declare one of them with @app.task(name="…")',
+            )
+        self._tasks[task.name] = task
+        return task
+
+    def __repr__(self) -> str:
+        return f"<App {self.name}, {len(self._tasks)} tasks>"
+
+
+CONTEXT_MARK = "__perdure_context__"
+"""The attribute by which a class says that parameters annotated with it are filled in by the worker."""
+
+
+def is_context(annotation: object) -> bool:
+    """Whether a parameter with this annotation is given the job's context: ``Context`` or ``Context | None``."""
+    if isinstance(annotation, str):  # imported for type checkers only
+        return annotation.removesuffix(" | None") in ("Context", "perdure.Context")
+    return any(hasattr(each, CONTEXT_MARK) for each in (annotation, *get_args(annotation)))
+
+
+def _own_name(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__name__", "")
+    if not isinstance(name, str) or not name.isidentifier():
+        raise InvalidTask(f"{function!r} has no name of its own", field="task", fix='give @app.task(name="…")')
+    return name
+
+
+def _place(function: Callable[..., Any], name: str, run_in: Place | None) -> Place:
+    """Where the function runs. An async function needs the loop; a plain one would stop it."""
+    if not callable(function) or isinstance(function, type):
+        raise InvalidTask(f"{function!r} is no function", field=name, fix="decorate a def or an async def")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidTask(
+            "yields, and a handler returns once", field=name, fix="return a value, or enqueue a job per item"
+        )
+    is_async = inspect.iscoroutinefunction(function)
+    if run_in is None:
+        return "loop" if is_async else "thread"
+    if run_in not in get_args(Place):
+        raise InvalidOption(f"{run_in!r} is not allowed", field="run_in", fix='give "loop", "thread" or "process"')
+    if run_in != "process" and is_async != (run_in == "loop"):
+        kind, fix = ("an async", "loop") if is_async else ("a plain", "thread")
+        raise InvalidOption(f"{run_in!r} can't run {kind} function", field="run_in", fix=f'give "{fix}" or "process"')
+    return run_in
+
+
+def _relative(expires: object) -> timedelta:
+    found = check.expiry("expires", expires)
+    if not isinstance(found, timedelta):
+        raise InvalidOption("is a fixed moment", field="expires", fix="give a timedelta, counted from the enqueue")
+    return found

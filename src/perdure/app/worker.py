@@ -1,0 +1,359 @@
+"""The worker: the composition root. It is the only file that knows every loop, and it decides nothing they could.
+
+A worker is one process: an event loop with four connections (claims, settlements, chores, listener) and the heart, a
+thread with a fifth. It works until ``stop`` is asked for, then drains: claims no more, gives back what hasn't
+started, lets what runs finish until the deadline, settles, and signs off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import socket
+from collections.abc import Coroutine, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from ..core import limits
+from ..core.codec import encode
+from ..core.errors import DatabaseError
+from ..fleet.loops.heart import Heart
+from ..fleet.model import Beat
+from ..fleet.ops import workers
+from ..jobs.handler import Handler
+from ..jobs.loops.chores import Chores
+from ..jobs.loops.claimer import Claimer, Identity
+from ..jobs.loops.intake import Intake
+from ..jobs.loops.runner import Runner
+from ..jobs.loops.settler import Settler
+from ..jobs.ops import queues as queue_ops
+from ..jobs.ops.leases import leases
+from ..jobs.work import Claimed, End, Lease
+from ..pg.link import Link
+from ..pg.listen import Listener
+from ..runtime.clock import monotonic
+from ..runtime.dice import jittered
+from .registry import App, Task
+
+log = logging.getLogger("perdure.worker")
+
+SLOTS_DEFAULT = 50
+STOP_GRACE_SECONDS = 2.0
+"""What handlers get to react to being stopped, once the drain's deadline has passed."""
+
+
+class Worker:
+    """Runs an app's jobs in this process.
+
+    ``url``: of the database. ``queues``: slots by queue name; None means every queue the app's tasks name, with
+    SLOTS_DEFAULT each. ``drain_seconds``: how long running jobs may go on after ``stop``. ``history_days``: how long
+    finished jobs are kept.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        url: str,
+        *,
+        queues: Mapping[str, int] | None = None,
+        schema: str = "perdure",
+        name: str | None = None,
+        drain_seconds: float = limits.DRAIN_SECONDS,
+        history_days: int = limits.HISTORY_DAYS,
+    ) -> None:
+        named = {task.queue for task in app.tasks.values()} | {"default"}
+        self._queues = dict(queues) if queues is not None else dict.fromkeys(sorted(named), SLOTS_DEFAULT)
+        self._handlers = {task.name: handler(task) for task in app.tasks.values()}
+        self._url, self._schema = url, schema
+        self._name = name or f"{socket.gethostname()}:{os.getpid()}"
+        self._drain_seconds, self._history_days = drain_seconds, history_days
+        self._me = Identity()
+        self._stop = asyncio.Event()
+        self._now = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failure: BaseException | None = None
+        self._runners: list[Runner] = []
+        self.started = asyncio.Event()
+        """Set when the worker is registered and claims."""
+
+    @property
+    def id(self) -> int:
+        """The worker's row; it changes when the worker was declared dead and begins anew."""
+        return self._me.worker
+
+    def stop(self) -> None:
+        """Drain and leave. A second call ends what runs at once. Call it on the loop's thread."""
+        if self._stop.is_set():
+            self._now.set()
+        self._stop.set()
+
+    async def run(self) -> bool:
+        """Work until stopped. True when everything ended by itself; False when running jobs had to be stopped or
+        abandoned. Raises the error of a loop that broke."""
+        self._loop = asyncio.get_running_loop()
+        self._make_parts()
+        try:
+            await self._begin()
+            self._spawn(self._settler.run(), self._listener.run(), self._chores.run(), self._claimer.run())
+            self._spawn(self._sweep_deadlines())
+            for runner in self._runners:
+                runner.start(self._loop_ended)
+            self.started.set()
+            await self._stop.wait()
+            return await self._drain()
+        finally:
+            await self._end()
+            if self._failure is not None:
+                raise self._failure
+
+    def gauges(self) -> dict[str, Any]:
+        """Busy, free and waiting slots per queue, what was settled by verdict, and what waits to be."""
+        return {
+            "queues": {
+                intake.name: {
+                    "slots": len(intake.runner.slots),
+                    "busy": intake.runner.running,
+                    "free": len(intake.runner.slots) - intake.runner.running,
+                    "prefetched": len(intake.runner.backlog),
+                }
+                for intake in self._intakes
+            },
+            "settled": dict(self._settler.counts),
+            "unsettled": self._settler.waiting,
+            "claims": self._claimer.claims,
+            "claimed": self._claimer.claimed,
+            "chores": dict(self._chores.counts),
+        }
+
+    def _make_parts(self) -> None:
+        self._links = {
+            "claim": Link(self._url, self._schema, "claim"),
+            "settle": Link(self._url, self._schema, "settle"),
+            "chores": Link(self._url, self._schema, "maintenance"),
+        }
+        self._settler = Settler(self._links["settle"], lambda: self._me.worker, lambda: self._claimer.stir())
+        self._heart = Heart(
+            self._url,
+            self._schema,
+            on_beat=self._hand_over,
+            gauges=lambda: json.dumps(self.gauges()),
+        )
+        self._listener = Listener(
+            self._url,
+            self._schema,
+            on_notify=self._notified,
+            on_connect=lambda: self._claimer.sign(),
+            jittered=jittered,
+        )
+        self._chores = Chores(
+            self._links["chores"],
+            list(self._handlers),
+            history_days=self._history_days,
+            on_moved=lambda: self._claimer.notified(""),
+        )
+
+    async def _begin(self) -> None:
+        """Find the queues, register, start the heart. Waits for a server that doesn't answer."""
+        ids = await self._patiently(self._links["chores"], lambda: queue_ops.ensure(list(self._queues)))
+        self._intakes = [Intake(ids[name], name, self._runner(slots)) for name, slots in self._queues.items()]
+        self._runners = [intake.runner for intake in self._intakes]
+        self._claimer = Claimer(
+            self._links["claim"],
+            self._me,
+            self._intakes,
+            tell=self._listener.tell,
+            may_claim=lambda: monotonic() < self._heart.trusted_until and self._settler.waiting < Settler.PENDING_MAX,
+            on_look=self._chores.look,
+            on_unknown=self._recover,
+        )
+        await self._register()
+
+    def _runner(self, slots: int) -> Runner:
+        return Runner(
+            self._handlers,
+            slots,
+            settle=self._settler.end,
+            trusted_until=lambda: self._heart.trusted_until,
+            on_room=lambda: self._claimer.stir(),
+        )
+
+    async def _register(self) -> None:
+        sent = monotonic()
+        self._me.worker, self._me.incarnation = await self._patiently(
+            self._links["chores"],
+            lambda: workers.register(
+                name=self._name,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                slots=sum(self._queues.values()),
+                queues=list(self._queues),
+            ),
+        )
+        self._heart.start(self._me.worker, sent)
+        log.info("worker %d (%s) works on %s", self._me.worker, self._name, dict(self._queues))
+
+    async def _patiently(self, link: Link, op: Any) -> Any:
+        pause = 0.1
+        while True:
+            try:
+                return await link.run(op())
+            except DatabaseError as error:
+                if not error.transient:
+                    raise
+                log.warning("waiting for Postgres: %s", error)
+                await asyncio.sleep(jittered(pause))
+                pause = min(pause * 2, 2.0)
+
+    def _spawn(self, *loops: Coroutine[Any, Any, None]) -> None:
+        for each in loops:
+            task = self._loop.create_task(each)
+            task.add_done_callback(self._loop_ended)
+            self._tasks.append(task)
+
+    def _loop_ended(self, task: asyncio.Task[None]) -> None:
+        """A loop that broke takes the worker with it: half a worker would hold jobs that nobody settles."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("a loop of the worker broke", exc_info=error)
+            self._failure = self._failure or error
+            self._now.set()
+            self._stop.set()
+
+    async def _sweep_deadlines(self) -> None:
+        while True:
+            await asyncio.sleep(0.05)
+            for runner in self._runners:
+                runner.sweep_deadlines()
+
+    def _notified(self, payload: str) -> None:
+        self._claimer.notified("" if payload == "cancel" else payload)
+
+    def _hand_over(self, beat: Beat | None) -> None:
+        """On the heart's thread: the beat belongs to the loop."""
+        self._loop.call_soon_threadsafe(self._beaten, beat)
+
+    def _beaten(self, beat: Beat | None) -> None:
+        """On the loop: what the heart's last beat brought."""
+        if beat is None:
+            if not self._stop.is_set():
+                self._spawn(self._begin_anew())
+            return
+        self._me.living = beat.living
+        self._chores.expired(beat.expired)
+        if beat.cancels:
+            wanted = frozenset(beat.cancels)
+            for runner in self._runners:
+                runner.stop_jobs("cancelled", wanted)
+                for job in runner.backlog:
+                    job.cancelled = job.cancelled or job.id in wanted
+        self._claimer.stir()
+
+    async def _begin_anew(self) -> None:
+        """Others have declared this worker dead: its jobs are theirs. Drop them, and begin as a new worker."""
+        log.error("worker %d was declared dead by another; its jobs run elsewhere, and it begins anew", self._me.worker)
+        for intake in self._intakes:
+            intake.runner.take_back()
+            intake.runner.stop_jobs("lost")
+            intake.floor.reset()
+            intake.wet = True
+        await self._register()
+        self._claimer.stir()
+
+    async def _recover(self) -> None:
+        """After a claim of unknown outcome: a new incarnation, then hold exactly what the database says is held."""
+        incarnation = await self._patiently(self._links["claim"], lambda: workers.reincarnate(self._me.worker))
+        if incarnation is None:
+            return  # declared dead: the next beat says so, and the worker begins anew
+        self._me.incarnation = incarnation
+        held = await self._patiently(self._links["claim"], lambda: leases(self._me.worker))
+        in_hand = {job.id: job for runner in self._runners for job in runner.in_hand()}
+        ours = {(id, generation) for lease in held for id, generation in lease.jobs}
+        for runner in self._runners:
+            gone = frozenset(job.id for job in runner.in_hand() if (job.id, job.generation) not in ours)
+            runner.stop_jobs("lost", gone)
+            kept = [job for job in runner.take_back() if job.id not in gone]
+            runner.offer(kept)
+        known = self._settler.unsettled_ids()
+        for lease in held:
+            unknown = [pair for pair in lease.jobs if pair[0] not in in_hand and pair[0] not in known]
+            row = Lease(lease.lease, len(unknown))
+            for id, generation in unknown:
+                self._settler.end(End(_nobody(id, generation, row), "returned", 0, reason="unknown_claim"))
+
+    async def _drain(self) -> bool:
+        """In this order: stop claiming, give back, finish, stop, settle, leave."""
+        deadline = monotonic() + self._drain_seconds
+        log.info("draining: %d jobs run, %d go back", sum(r.running for r in self._runners), self._waiting())
+        await self._claimer.stop()
+        with contextlib.suppress(DatabaseError):
+            await self._links["claim"].run(workers.drain(self._me.worker))
+        for runner in self._runners:
+            for job in runner.take_back():
+                self._settler.end(End(job, "returned", 0, reason="drained"))
+        await self._until_idle(deadline)
+        clean = not any(runner.running for runner in self._runners)
+        if not clean:
+            stopped = sum(runner.stop_jobs("drained") for runner in self._runners)
+            log.warning("the drain's deadline has passed: %d running jobs are told to stop", stopped)
+            await self._until_idle(monotonic() + STOP_GRACE_SECONDS)
+            for runner in self._runners:
+                for job in runner.abandon("drained"):
+                    log.error("job %d didn't stop; it goes back, and its late end will be refused", job.id)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._settler.settled(), 10.0)
+        return clean
+
+    async def _until_idle(self, deadline: float) -> None:
+        """Until nothing runs, the deadline passes, or a second stop ends the patience."""
+        while any(runner.running for runner in self._runners) and monotonic() < deadline:
+            if self._now.is_set() and deadline - monotonic() > STOP_GRACE_SECONDS:
+                return
+            await asyncio.sleep(0.02)
+
+    def _waiting(self) -> int:
+        return sum(len(runner.backlog) for runner in self._runners)
+
+    async def _end(self) -> None:
+        """Sign off and close everything; whatever is still held is open to rescue at once."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=2.0)
+        for runner in self._runners:
+            await runner.close()
+        self._heart.stop()
+        if self._me.worker:
+            with contextlib.suppress(DatabaseError, TimeoutError):
+                await asyncio.wait_for(self._links["chores"].run(workers.leave(self._me.worker)), 5.0)
+        await self._listener.close()
+        for link in self._links.values():
+            await link.close()
+
+
+def handler(task: Task[..., Any]) -> Handler:
+    """The task as the claim loop knows it."""
+    return Handler(
+        name=task.name,
+        function=task.function,
+        run_in=task.run_in,
+        retry=task.retry,
+        timeout=task.timeout,
+        at_most_once=task.at_most_once,
+        decode=task.signature.decode,
+        encode=_encode_result,
+        context=task.signature.context,
+        address=f"{task.function.__module__}:{task.function.__qualname__}",
+    )
+
+
+def _encode_result(value: object) -> str:
+    return encode(value, field="result", bytes_max=limits.RESULT_BYTES_MAX)
+
+
+def _nobody(id: int, generation: int, lease: Lease) -> Claimed:
+    """A job that a lost claim has put into our lease, and that nobody here has seen."""
+    return Claimed(id, generation, lease, 1, "", msgspec.Raw(b"{}"), datetime.min.replace(tzinfo=UTC))

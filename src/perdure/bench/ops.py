@@ -1,0 +1,118 @@
+"""What a benchmark says to Postgres beside the product's own ops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..core.op import Op, Row, one, rows
+from ..sql import statement
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many rows stand where, and what the completed jobs have cost. ``jobs``: different ids among ``history``."""
+
+    job: int
+    ready: int
+    lease: int
+    history: int
+    jobs: int
+    extra_attempts: int
+    rescues: int
+    dead_workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The server that is measured."""
+
+    version: str
+    fsync: str
+    synchronous_commit: str
+
+
+def _as_it_is(row: Row) -> Row:
+    return row
+
+
+CREATE_FLOOR = statement("bench.create_floor", _as_it_is)
+FILL_FLOOR = statement("bench.fill_floor", _as_it_is)
+EMPTY_FLOOR = statement("bench.empty_floor", _as_it_is)
+ADD_FLOOR = statement("bench.add_floor", _as_it_is)
+CLEAR = statement("bench.clear", _as_it_is)
+VACUUM = statement("bench.vacuum", _as_it_is)
+CHECKPOINT = statement("bench.checkpoint", _as_it_is)
+DROP_SCHEMA = statement("bench.drop_schema", _as_it_is)
+HOLD = statement("bench.hold", _as_it_is)
+LOOK_ON = statement("bench.look_on", _as_it_is)
+COUNT = statement("bench.count", lambda row: Counts(**row))
+LEASES = statement("bench.leases", lambda row: (int(row["id"]), int(row["lease"])))
+COMMITS = statement("bench.commits", lambda row: int(row["commits"]))
+SERVER = statement("bench.server", lambda row: Server(**row))
+
+
+def fill_floor(ids: Sequence[int], payloads: Sequence[str]) -> Op[None]:
+    """Plain rows, in one statement."""
+    yield from rows(FILL_FLOOR, ids=ids, payloads=payloads)
+
+
+def empty_floor(ids: Sequence[int]) -> Op[None]:
+    """Take plain rows out again."""
+    yield from rows(EMPTY_FLOOR, ids=ids)
+
+
+def add_floor(id: int, payload: str) -> Op[None]:
+    """One plain row."""
+    yield from rows(ADD_FLOOR, id=id, payload=payload)
+
+
+def create_floor() -> Op[None]:
+    """The floor's table."""
+    yield from rows(CREATE_FLOOR)
+
+
+def drop_schema() -> Op[None]:
+    """Remove everything. Drive it on the schema of a benchmark only."""
+    yield from rows(DROP_SCHEMA)
+
+
+def clear() -> Op[None]:
+    """Empty the places."""
+    yield from rows(CLEAR)
+
+
+def settle_down() -> Op[None]:
+    """Vacuum what was just written, and let a checkpoint pass."""
+    yield from rows(VACUUM)
+    yield from rows(CHECKPOINT)
+
+
+def hold() -> Op[None]:
+    """Make the transaction that drives this one with an id, and a snapshot where it keeps one."""
+    yield from rows(HOLD)
+
+
+def look_on() -> Op[None]:
+    """Make the repeatable read transaction that drives this keep its snapshot."""
+    yield from rows(LOOK_ON)
+
+
+def count() -> Op[Counts]:
+    """Everything there is."""
+    return (yield from one(COUNT))
+
+
+def leases(ids: Sequence[int]) -> Op[dict[int, int]]:
+    """The leases that these finished jobs were in."""
+    return dict((yield from rows(LEASES, ids=list(ids))))
+
+
+def commits() -> Op[int]:
+    """Transactions of this database so far."""
+    return (yield from one(COMMITS))
+
+
+def server() -> Op[Server]:
+    """What is measured."""
+    return (yield from one(SERVER))

@@ -1,0 +1,49 @@
+"""What the workers of a benchmark run, and how they say so: a line of JSON on stdout per thing worth telling.
+
+Times are of the monotonic clock, which the processes of one machine share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+from ..app.registry import App
+from ..jobs.model import JobSpec
+from ..runtime.clock import monotonic
+
+app = App("bench")
+
+NOTE = "x" * 80
+"""Fills a payload up to about a hundred bytes, the size the floor is measured with."""
+
+
+def tell(**facts: object) -> None:
+    """One line to the process that measures."""
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
+
+
+@app.task
+async def noop(order: int, note: str) -> None:
+    """Nothing: what is left is the cost of the queue."""
+
+
+@app.task
+async def stamp(n: int) -> None:
+    """Say when it started."""
+    tell(stamp=n, at=monotonic())
+
+
+@app.task
+async def hold(n: int, seconds: float) -> None:
+    """Say when it started, keep its slot for a while, and say when it ended."""
+    tell(stamp=n, at=monotonic())
+    await asyncio.sleep(seconds)
+    tell(freed=n, at=monotonic())
+
+
+def noops(count: int) -> list[JobSpec]:
+    """Jobs that do nothing."""
+    return [noop.job(order=order, note=NOTE) for order in range(count)]

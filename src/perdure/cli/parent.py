@@ -1,0 +1,65 @@
+"""A process that must not outlive its parent, however that one ends.
+
+The parent keeps the writing end of a pipe open and never writes; the child gets the reading end, and reads the end of
+file when the parent is gone, whatever killed it. On Linux the kernel sends a signal as well (``PR_SET_PDEATHSIG``),
+which a child hears that is busy importing, or whose loop is held up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+_VARIABLE = "PERDURE_PARENT"
+_PR_SET_PDEATHSIG = 1
+
+
+class Tether:
+    """The parent's side: what a child must be given. One serves any number of children."""
+
+    def __init__(self) -> None:
+        self.reading, self._writing = os.pipe()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables to add to the child's environment; the descriptor ``reading`` has to be passed, too."""
+        return {_VARIABLE: f"{os.getpid()}:{self.reading}"}
+
+    def close(self) -> None:
+        """Let go: children that still run take this process for gone."""
+        os.close(self._writing)
+        os.close(self.reading)
+
+
+def follow(number: signal.Signals = signal.SIGTERM) -> None:
+    """The child's side: ask for the signal when the parent dies, and end if it has died already."""
+    if _VARIABLE not in os.environ:
+        return
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number.value)
+    if gone():
+        sys.exit(0)
+
+
+def gone() -> bool:
+    """Whether this process had a parent to follow that isn't there any more."""
+    named = os.environ.get(_VARIABLE)
+    return named is not None and os.getppid() != int(named.partition(":")[0])
+
+
+def watch(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
+    """Call ``act`` once, on the loop, when the parent is gone; nothing when there is none to follow."""
+    named = os.environ.get(_VARIABLE)
+    if named is None:
+        return
+    reading = int(named.partition(":")[2])
+
+    def ended() -> None:
+        loop.remove_reader(reading)
+        act()
+
+    loop.add_reader(reading, ended)

@@ -1,0 +1,64 @@
+"""``perdure queues``: how much waits where; pause and resume."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..core.errors import InvalidOption
+from ..core.op import Op
+from ..jobs.ops import queues as ops
+from . import show
+from .database import opened
+from .options import Json, Schema, Url, noun
+
+COLUMNS = ["queue", "ready", "scheduled", "leased", "held", "dead", "oldest", "state"]
+
+QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.")]
+
+command = noun("Queues: how much waits where; pause and resume.")
+
+
+@command.callback()
+def _queues() -> None: ...
+
+
+@command.command("list")
+def list_(url: Url = None, schema: Schema = "perdure", as_json: Json = False) -> None:
+    """List the queues and what stands in them."""
+    with opened(url, schema) as database:
+        found = database.ask(ops.list_queues())
+    if as_json:
+        show.document(found)
+    else:
+        show.table(COLUMNS, [cells(queue) for queue in found], empty="no queue yet: the first job makes one")
+
+
+@command.command()
+def pause(queue: QueueName, url: Url = None, schema: Schema = "perdure", as_json: Json = False) -> None:
+    """Let nothing more be claimed from a queue. What runs goes on."""
+    _act(queue, ops.pause(queue), "paused", url, schema, as_json)
+
+
+@command.command()
+def resume(queue: QueueName, url: Url = None, schema: Schema = "perdure", as_json: Json = False) -> None:
+    """Let a paused queue be claimed from again."""
+    _act(queue, ops.resume(queue), "resumed", url, schema, as_json)
+
+
+def cells(queue: ops.Queue) -> list[object]:
+    """A queue's row of the table with COLUMNS."""
+    counts = [queue.ready, queue.scheduled, queue.leased, queue.held, queue.dead]
+    return [queue.name, *counts, show.span(queue.oldest_seconds), "paused" if queue.paused_at else "open"]
+
+
+def _act(queue: str, op: Op[bool], done: str, url: str | None, schema: str, as_json: bool) -> None:
+    with opened(url, schema) as database:
+        if not database.change(op):
+            names = ", ".join(each.name for each in database.ask(ops.list_queues())) or "none yet"
+            raise InvalidOption(f"there is no queue {queue!r}", field="queue", fix=f"there is {names}")
+    if as_json:
+        show.document({"queue": queue, "state": done})
+    else:
+        show.say(f"{queue} is {done}")

@@ -1,0 +1,117 @@
+"""How answers look: tables for people, tab-separated lines for pipes, one JSON document for programs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+PLACE_STYLES = {
+    "ready": "cyan",
+    "scheduled": "blue",
+    "leased": "yellow",
+    "held": "magenta",
+    "waiting": "blue",
+    "dead": "bold red",
+    "history": "dim",
+    "completed": "green",
+    "cancelled": "dim",
+    "expired": "dim",
+    "discarded": "dim",
+    "alive": "green",
+    "draining": "yellow",
+    "left": "dim",
+}
+"""What a place, an outcome or a worker's state looks like on a terminal."""
+
+
+def document(value: object) -> None:
+    """Write the value to stdout as one JSON document; indented on a terminal."""
+    text = msgspec.json.encode(value)
+    if sys.stdout.isatty():
+        text = msgspec.json.format(text, indent=2)
+    sys.stdout.write(text.decode() + "\n")
+
+
+def say(line: str) -> None:
+    """Tell the person at the terminal; never on stdout, which belongs to the answer."""
+    sys.stderr.write(f"perdure: {line}\n")
+    sys.stderr.flush()
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
+    """Write rows to stdout: drawn on a terminal, elsewhere one line each with tabs, the columns' names first.
+
+    ``empty`` is said instead when there is none. A value that is None shows as nothing.
+    """
+    if not sys.stdout.isatty():
+        for row in (columns, *rows):
+            sys.stdout.write("\t".join(_plain(cell) for cell in row) + "\n")
+        return
+    console = Console()
+    if not rows:
+        console.print(Text(empty, style="dim"))
+        return
+    drawn = Table(box=None, header_style="bold", pad_edge=False)
+    for number, name in enumerate(columns):
+        numeric = all(isinstance(row[number], int | float) or row[number] is None for row in rows)
+        drawn.add_column(name, justify="right" if numeric else "left", overflow="ellipsis", no_wrap=True)
+    for row in rows:
+        drawn.add_row(*(Text(_drawn(cell), style=PLACE_STYLES.get(str(cell), "")) for cell in row))
+    console.print(drawn)
+
+
+def facts(pairs: Sequence[tuple[str, object]]) -> None:
+    """Write names and values to stdout, one pair a line; pairs without a value are left out."""
+    said = [(name, value) for name, value in pairs if value is not None and value != ""]
+    if not sys.stdout.isatty():
+        for name, value in said:
+            sys.stdout.write(f"{name}\t{_plain(value)}\n")
+        return
+    drawn = Table(box=None, show_header=False, pad_edge=False)
+    drawn.add_column(style="bold")
+    for name, value in said:
+        drawn.add_row(name, Text(_drawn(value), style=PLACE_STYLES.get(str(value), "")))
+    Console().print(drawn)
+
+
+def gap() -> None:
+    """An empty line between two parts of an answer."""
+    sys.stdout.write("\n")
+
+
+def span(seconds: float | None) -> str | None:
+    """Seconds as people say them: 0.4 s, 12 s, 5 min, 3 h, 2 d."""
+    if seconds is None:
+        return None
+    if seconds < 10:
+        return f"{max(seconds, 0.0):.1f} s"
+    for unit, size in (("s", 120), ("min", 7_200), ("h", 172_800)):
+        if seconds < size:
+            return f"{seconds / _SECONDS[unit]:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"
+
+
+def ago(then: datetime | None, now: datetime) -> str | None:
+    """How long ago a moment was."""
+    return None if then is None else span((now - then).total_seconds())
+
+
+_SECONDS = {"s": 1, "min": 60, "h": 3_600}
+
+
+def _plain(cell: object) -> str:
+    if isinstance(cell, datetime):
+        return cell.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return "" if cell is None else " ".join(str(cell).split())
+
+
+def _drawn(cell: object) -> str:
+    if isinstance(cell, datetime):
+        return cell.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return "" if cell is None else str(cell)

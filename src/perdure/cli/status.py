@@ -1,0 +1,52 @@
+"""``perdure status``: what is going on, on one screen."""
+
+from __future__ import annotations
+
+import typer
+
+from ..fleet.ops.workers import list_workers
+from ..jobs.ops.queues import list_queues
+from ..pg.migrate import plan
+from ..pg.url import shown
+from ..runtime.clock import utc_now
+from . import show
+from .database import opened
+from .options import Json, Schema, Url
+from .queues import COLUMNS, cells
+
+command = typer.Typer()
+
+
+@command.command()
+def status(url: Url = None, schema: Schema = "perdure", as_json: Json = False) -> None:
+    """Show the queues, the workers, and the state of the schema."""
+    with opened(url, schema) as database:
+        queues = database.ask(list_queues())
+        workers = [each for each in database.ask(list_workers()) if each.state in ("alive", "draining")]
+        pending = [migration.title for migration in plan(database.conn, schema=schema)]
+        version = database.conn.info.parameter_status("server_version") or ""
+        where = shown(database.url)
+    if as_json:
+        show.document(
+            {"database": where, "postgres": version, "schema": schema, "pending_migrations": pending,
+             "queues": queues, "workers": workers}
+        )  # fmt: skip
+        return
+    now = utc_now()
+    show.facts(
+        [
+            ("database", where),
+            ("postgres", version),
+            ("schema", f"{schema}, {len(pending)} migrations pending" if pending else f"{schema}, up to date"),
+            ("workers", _summary([(each.name, show.ago(each.started_at, now) or "") for each in workers])),
+        ]
+    )
+    show.gap()
+    show.table(COLUMNS, [cells(queue) for queue in queues], empty="no queue yet: the first job makes one")
+
+
+def _summary(workers: list[tuple[str, str]]) -> str:
+    if not workers:
+        return "none"
+    named = ", ".join(f"{name} (for {age})" for name, age in workers[:5])
+    return named if len(workers) <= 5 else f"{named} and {len(workers) - 5} more"

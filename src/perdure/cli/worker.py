@@ -1,0 +1,140 @@
+"""``perdure worker``: run an app's jobs in this process, or in several that it keeps alive."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import logging
+import math
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from ..app.loading import load_app
+from ..app.registry import App
+from ..app.worker import SLOTS_DEFAULT, STOP_GRACE_SECONDS, Worker
+from ..core import check, limits
+from ..core.errors import InvalidOption
+from . import parent
+from .database import opened
+from .options import AppPath, Schema, Url
+from .supervisor import Supervisor
+
+try:
+    import uvloop
+except ImportError:  # an optional extra: the standard loop does as well, at two thirds of the speed
+    uvloop = None  # type: ignore[assignment]
+
+SLOTS_MAX = 10_000
+SIGN_OFF_SECONDS = 20.0
+"""What settling and signing off may take after the drain's deadline, before the process is ended the hard way."""
+HURRIED_SECONDS = STOP_GRACE_SECONDS + 5.0
+"""The same after a second signal."""
+
+command = typer.Typer()
+
+
+@command.command()
+def worker(
+    app: AppPath,
+    queues: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME:SLOTS,…",
+            help=f"Which queues, and how many jobs of each run at a time ({SLOTS_DEFAULT} where that isn't said). "
+            "Otherwise every queue the app's tasks name.",
+        ),
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, max=256, help="Worker processes to keep running.")] = 1,
+    drain_timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="How long running jobs may go on after SIGTERM.")
+    ] = limits.DRAIN_SECONDS,
+    name: Annotated[str | None, typer.Option(help="What others know it by; otherwise host:pid.")] = None,
+    url: Url = None,
+    schema: Schema = "perdure",
+) -> None:
+    """Run an app's jobs until told to stop.
+
+    SIGTERM or Ctrl-C drains: nothing more is claimed, what runs is finished, the rest is given back. A second one means
+    now. The exit code is 0 when everything ended by itself, 1 when something had to be stopped.
+    """
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: sys.exit(0))  # nothing has begun that would have to be ended
+    parent.follow()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    slots = None if queues is None else parse_queues(queues)
+    if not math.isfinite(drain_timeout):
+        raise InvalidOption(f"{drain_timeout} isn't a number of seconds", field="--drain-timeout", fix="give a number")
+    loaded = load_app(app)
+    with opened(url, schema, wait=None) as database:
+        address = database.url
+    if processes > 1:
+        arguments = ["worker", app, "--drain-timeout", str(drain_timeout), "--schema", schema]
+        if queues is not None:
+            arguments += ["--queues", queues]
+        code = asyncio.run(Supervisor(arguments, {"DATABASE_URL": address}, processes, name).run())
+        raise typer.Exit(code)
+    work(loaded, address, slots=slots, schema=schema, name=name, drain_seconds=drain_timeout)
+
+
+def parse_queues(text: str) -> dict[str, int]:
+    """``mail:10,default`` as slots by queue name. Raises InvalidOption, naming the part that can't be read."""
+    found: dict[str, int] = {}
+    for part in text.split(","):
+        queue, colon, slots = part.strip().rpartition(":")
+        if not colon:
+            queue, slots = slots, str(SLOTS_DEFAULT)
+        if not (slots.isascii() and slots.isdigit() and 1 <= int(slots) <= SLOTS_MAX):
+            raise InvalidOption(
+                f"{part.strip()!r} has no number of slots from 1 to {SLOTS_MAX:,}",
+                field="--queues",
+                fix="write it as mail:10,default:50",
+            )
+        check.name("--queues", queue, limits.QUEUE_NAME_CHARS_MAX)
+        if queue in found:
+            raise InvalidOption(f"{queue!r} is named twice", field="--queues", fix="name each queue once")
+        found[queue] = int(slots)
+    return found
+
+
+def work(
+    app: App, url: str, *, slots: Mapping[str, int] | None, schema: str, name: str | None, drain_seconds: float
+) -> None:
+    """Work in this process until told to stop; ends the process with 1 when running jobs had to be stopped."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop is not None else None) as runner:
+        clean = runner.run(_work(app, url, slots, schema, name, drain_seconds))
+        faulthandler.cancel_dump_traceback_later()
+        if not clean:
+            # Threads that ignored the stop would hold up the interpreter's own end for as long as they like.
+            logging.shutdown()
+            sys.stderr.flush()
+            os._exit(1)
+
+
+async def _work(
+    app: App, url: str, slots: Mapping[str, int] | None, schema: str, name: str | None, drain_seconds: float
+) -> bool:
+    loop = asyncio.get_running_loop()
+    worker = Worker(app, url, queues=slots, schema=schema, name=name, drain_seconds=drain_seconds)
+    asked = 0
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        """Told to stop. A handler of the signal module runs even while a job keeps the loop busy."""
+        nonlocal asked
+        if asked and parent.gone():
+            return  # the same death, noticed in two ways
+        asked += 1
+        # A thread of its own, in C: it ends the process, showing every stack, when the loop never hears of the stop.
+        patience = drain_seconds + SIGN_OFF_SECONDS if asked == 1 else HURRIED_SECONDS
+        faulthandler.dump_traceback_later(patience, exit=True)
+        loop.call_soon_threadsafe(worker.stop)
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, stop)
+    parent.watch(loop, lambda: stop(signal.SIGTERM, None))
+    return await worker.run()

@@ -1,0 +1,81 @@
+"""Every bound and every period in one place, with its unit last.
+
+A number that only one file needs and that nobody would look for stays in that file. Everything else is here, so that
+``doctor``, the documentation and the tests read the same values as the code.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PAYLOAD_BYTES_MAX: Final = 1_048_576
+"""A job's encoded arguments. A claim returns the payloads of CLAIM_BATCH_MAX jobs as one text, and Postgres bounds a
+value at 1 GiB - 1: 1,000 payloads of 1 MiB with their commas just fit, so no legal batch can fail to be claimed. Real
+webhooks are far below (the largest of GitHub's published examples has 27 kB). Larger things go to a table or a file,
+with their id in the job."""
+
+RESULT_BYTES_MAX: Final = 1_048_576
+"""A job's encoded result, kept in history for HISTORY_DAYS."""
+
+ERROR_TEXT_CHARS_MAX: Final = 8_000
+"""What is kept of a failed attempt's text: the message and the end of the traceback, which names the line."""
+
+TASK_NAME_CHARS_MAX: Final = 200
+QUEUE_NAME_CHARS_MAX: Final = 100
+KEY_CHARS_MAX: Final = 255
+TAGS_MAX: Final = 16
+TAG_CHARS_MAX: Final = 64
+REASON_CHARS_MAX: Final = 500
+"""The reason given with a cancel, a snooze or a permanent failure."""
+
+PRIORITY_MIN: Final = 0
+PRIORITY_DEFAULT: Final = 5
+PRIORITY_MAX: Final = 9
+"""Priority 0 goes first, 9 last."""
+
+TIMEOUT_SECONDS_MAX: Final = 7 * 86_400
+"""How long one attempt may run. Work of more than a week belongs in steps."""
+
+DELAY_DAYS_MAX: Final = 3_650
+"""How far ahead a job may be due, snoozed or retried: far enough for any plan, near enough for any timestamp."""
+
+RETRY_ATTEMPTS_MAX: Final = 10_000
+RETRY_AFTER_SECONDS_MAX: Final = 3_600.0
+"""Default cap on a delay that somebody else asked for (``Retry-After``)."""
+
+CLAIM_BATCH_MAX: Final = 1_000
+"""Jobs in one claim, so in one lease row."""
+
+CLAIM_AHEAD_SECONDS: Final = 0.05
+"""Work that a claim takes beyond the free slots, measured in the time it will take to run."""
+
+ENQUEUE_STATEMENT_ROWS_MAX: Final = 5_000
+"""Jobs in one enqueue statement; longer lists are sent as several statements of the same transaction."""
+
+BEAT_SECONDS: Final = 1.0
+TRUST_SECONDS: Final = 2.5
+"""A worker starts nothing new when its last good beat was sent longer ago than this."""
+
+DEAD_SECONDS: Final = 3.5
+"""Others take a worker for dead after this long without a beat. More than TRUST_SECONDS, so that it has stopped
+starting jobs before its own are given to somebody else."""
+
+RESCUE_CHECK_SECONDS: Final = 0.5
+RESCUES_MAX: Final = 10
+"""A job whose worker died under it this often goes to the dead with ``worker_lost``."""
+RESCUE_DELAY_SECONDS_MAX: Final = 60.0
+"""The first rescue gives a job back at once; each further one in a row waits twice as long, up to this."""
+CHORE_BATCH_MAX: Final = 1_000
+"""Rows that one promotion, release or cancel sweep moves."""
+
+POLL_IDLE_SECONDS: Final = 1.0
+DRAIN_SECONDS: Final = 30.0
+LOOP_DEAF_SECONDS: Final = 60.0
+"""An event loop that hasn't answered for this long is reported, with its stack."""
+
+HISTORY_DAYS: Final = 14
+
+FLOOR_LAG_SECONDS_MIN: Final = 0.2
+FLOOR_LAG_SECONDS_PER_WORKER: Final = 0.02
+"""A floor is confirmed at least max(FLOOR_LAG_SECONDS_MIN, live workers x FLOOR_LAG_SECONDS_PER_WORKER) after it was
+noted, so that short transactions don't become its guards."""

@@ -1,0 +1,1 @@
+"""The heartbeat, on a thread and a connection of its own."""

@@ -1,0 +1,88 @@
+"""Register, beat, drain, leave; and what others do: declare dead, list, prune."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from ...core import limits
+from ...core.op import Op, Row, maybe, one, rows
+from ...sql import statement
+from ..model import Beat, Worker
+
+
+def _beat(row: Row) -> Beat:
+    return Beat(row["state"], row["incarnation"], tuple(row["cancels"] or ()), row["living"], tuple(row["expired"]))
+
+
+def _worker(row: Row) -> Worker:
+    gauges = row["gauges"]
+    return Worker(**{**row, "gauges": msgspec.json.decode(gauges) if isinstance(gauges, str) else gauges})
+
+
+REGISTER = statement("fleet.register", lambda row: (int(row["id"]), int(row["incarnation"])))
+BEAT = statement("fleet.beat", _beat)
+EXPIRED = statement("fleet.expired", lambda row: int(row["id"]))
+DECLARE_DEAD = statement("fleet.declare_dead", lambda row: str(row["name"]))
+DRAIN = statement("fleet.drain", lambda row: int(row["id"]))
+LEAVE = statement("fleet.leave", lambda row: int(row["id"]))
+REINCARNATE = statement("fleet.reincarnate", lambda row: int(row["incarnation"]))
+LIST = statement("fleet.list", _worker)
+PRUNE = statement("fleet.prune", lambda row: row)
+
+
+def register(*, name: str, host: str, pid: int, slots: int, queues: Sequence[str]) -> Op[tuple[int, int]]:
+    """A new worker's (id, incarnation). Workers of one name are different workers."""
+    return (
+        yield from one(
+            REGISTER,
+            name=name,
+            host=host,
+            pid=pid,
+            slots=slots,
+            queues=list(queues),
+            dead_seconds=limits.DEAD_SECONDS,
+        )
+    )
+
+
+def beat(worker: int, gauges: str | None = None) -> Op[Beat | None]:
+    """Say this worker is alive. None: it has been declared dead, or has left, and must not go on as this worker."""
+    return (yield from maybe(BEAT, worker=worker, gauges=gauges, dead_seconds=limits.DEAD_SECONDS))
+
+
+def declare_dead(worker: int) -> Op[str | None]:
+    """Declare dead a worker whose beat has run out; its name, or None when it has beaten since. One transaction.
+
+    The row is locked first, which waits for a claim in flight (a claim holds it for key share); the UPDATE alone
+    would not. Its leases are read by a later statement, after this has committed.
+    """
+    if (yield from maybe(EXPIRED, worker=worker)) is None:
+        return None
+    return (yield from maybe(DECLARE_DEAD, worker=worker))
+
+
+def drain(worker: int) -> Op[bool]:
+    """Claim no more; leases stay. False when the worker isn't alive any more."""
+    return (yield from maybe(DRAIN, worker=worker)) is not None
+
+
+def leave(worker: int) -> Op[bool]:
+    """Sign off. Whatever the worker still holds is open to rescue from now."""
+    return (yield from maybe(LEAVE, worker=worker)) is not None
+
+
+def reincarnate(worker: int) -> Op[int | None]:
+    """After a broken connection: wait for our own claim in flight, and outdate any other. None: we are dead."""
+    return (yield from maybe(REINCARNATE, worker=worker))
+
+
+def list_workers(limit: int = 200) -> Op[list[Worker]]:
+    """The living, and those that ended lately."""
+    return (yield from rows(LIST, limit=limit))
+
+
+def prune(days: int = 1) -> Op[None]:
+    """Forget workers that ended long ago and hold nothing."""
+    yield from rows(PRUNE, days=days)

@@ -1,0 +1,88 @@
+"""What the claim loop knows of a task: how to call it, and what it declares. The registry makes these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from ..core.backoff import Retry
+from .work import Claimed
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """One task's code. ``decode`` gives the arguments by name; ``encode`` the result as JSON text.
+
+    ``context`` names the parameter that wants a Context. ``address`` is "module:qualified.name", by which a child
+    process finds the task again. ``timeout``: seconds one attempt may run.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    run_in: Literal["loop", "thread", "process"]
+    retry: Retry
+    timeout: float | None
+    at_most_once: bool
+    decode: Callable[[msgspec.Raw], dict[str, Any]]
+    encode: Callable[[object], str]
+    context: str | None
+    address: str
+
+
+class Fence(NamedTuple):
+    """What a job's writes to outside systems carry. A later holder of the job has a higher ``generation``."""
+
+    lease: int
+    generation: int
+
+
+class Running(NamedTuple):
+    """The job a handler is running."""
+
+    id: int
+    task: str
+    key: str | None
+    tags: tuple[str, ...]
+    created_at: datetime
+
+
+class Context:
+    """What a handler may know of the job it runs; injected for a parameter annotated ``perdure.Context``."""
+
+    __slots__ = ("_cancelled", "_claimed")
+    __perdure_context__ = True  # how the registry knows which parameters to fill in
+
+    def __init__(self, claimed: Claimed) -> None:
+        self._claimed = claimed
+        self._cancelled = False
+
+    @property
+    def job(self) -> Running:
+        """The job: id, task, key, tags, created_at."""
+        claimed, extras = self._claimed, self._claimed.extras
+        key, tags = (extras.key, tuple(extras.tags or ())) if extras is not None else (None, ())
+        return Running(claimed.id, claimed.task, key, tags, claimed.created_at)
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, from 1. A crash of a worker isn't one."""
+        return self._claimed.attempt
+
+    @property
+    def fence(self) -> Fence:
+        """The token to hand to outside systems, which refuse a lower generation than they have seen."""
+        return Fence(self._claimed.lease.id, self._claimed.generation)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the job should stop: cancelled, timed out, or its worker drains. A thread can't be interrupted; it
+        can ask."""
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """Say to the handler that it should stop. Called by the worker."""
+        self._cancelled = True

@@ -1,0 +1,1 @@
+"""The parts of the claim loop that wait: claimer, runner, settler and the chores."""

@@ -1,0 +1,62 @@
+"""CPU-bound handlers in child processes: one call at a time per child, which is killed when the call is cancelled.
+
+The children are anyio's (``anyio.to_process``): kept for the next call, spawned without a fork of this loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from importlib import import_module
+from typing import Any
+
+import anyio
+import anyio.to_process
+
+from ...core.errors import PerdureError
+
+_limiter: anyio.CapacityLimiter | None = None
+
+
+class ChildFailed(Exception):
+    """What a handler raised in its child: the text, since the exception itself may not travel."""
+
+
+async def call_in_child(address: str, payload: bytes) -> Any:
+    """Run the task at "module:qualified.name" in a child. Raises what the handler raised; ChildFailed if that can't
+    travel, or if the child died."""
+    global _limiter
+    if _limiter is None:
+        _limiter = anyio.CapacityLimiter(os.cpu_count() or 1)
+    try:
+        ending, value = await anyio.to_process.run_sync(_call, address, payload, cancellable=True, limiter=_limiter)
+    except anyio.BrokenWorkerProcess:
+        raise ChildFailed("the child process died under the handler") from None
+    if ending == "returned":
+        return value
+    raise value if isinstance(value, BaseException) else ChildFailed(value)
+
+
+def _call(address: str, payload: bytes) -> tuple[str, Any]:
+    """In the child: find the task again, decode its arguments, run it."""
+    import pickle
+    import traceback
+
+    module, _, name = address.partition(":")
+    task: Any = import_module(module)
+    for part in name.split("."):
+        task = getattr(task, part)
+    try:
+        value = task.function(**task.signature.decode(payload))
+        if asyncio.iscoroutine(value):
+            value = asyncio.run(value)
+        pickle.dumps(value)
+    except PerdureError as error:
+        return "raised", f"{type(error).__name__}: {error}"
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            return "raised", traceback.format_exc()
+        return "raised", error
+    return "returned", value

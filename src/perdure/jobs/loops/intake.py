@@ -1,0 +1,54 @@
+"""What one queue can take: how many jobs to claim now, given its free slots and the pace at which they end."""
+
+from __future__ import annotations
+
+from ...core import limits
+from ...runtime.clock import monotonic
+from ..floors import Floor
+from .runner import Runner
+
+PAYLOAD_BYTES_AHEAD = 16 * 1024 * 1024
+"""What is claimed beyond the free slots holds at most about this many bytes of payload."""
+
+
+class Intake:
+    """One queue as its worker sees it. ``wet``: a claim may find something; ``dry`` after one that came back short."""
+
+    __slots__ = ("_bytes_per_job", "_ended", "_measured", "_rate", "floor", "id", "name", "runner", "wet")
+
+    def __init__(self, id: int, name: str, runner: Runner) -> None:
+        self.id, self.name, self.runner = id, name, runner
+        self.floor = Floor(tuple(id * 4096 + priority for priority in range(10)))
+        self.wet = True
+        self._rate, self._ended, self._measured, self._bytes_per_job = 0.0, 0, monotonic(), 200.0
+
+    def ahead(self) -> int:
+        """Jobs to have waiting beyond the free slots: at most what will run in CLAIM_AHEAD_SECONDS, and fits memory."""
+        self._measure()
+        return min(
+            int(self._rate * limits.CLAIM_AHEAD_SECONDS),
+            int(PAYLOAD_BYTES_AHEAD / self._bytes_per_job),
+            limits.CLAIM_BATCH_MAX,
+        )
+
+    def demand(self) -> int:
+        """How many jobs to claim now; nought while a batch is still waiting."""
+        ahead = self.ahead()
+        waiting = len(self.runner.backlog)
+        self.runner.low = ahead
+        if waiting > ahead:
+            return 0
+        return min(self.runner.free + ahead, limits.CLAIM_BATCH_MAX)
+
+    def took(self, jobs: int, payload_bytes: int) -> None:
+        """Note a claim's size."""
+        self._bytes_per_job += 0.2 * (payload_bytes / jobs - self._bytes_per_job)
+
+    def _measure(self) -> None:
+        now, ended = monotonic(), self.runner.ended
+        span = now - self._measured
+        if span >= 0.02:
+            pace = (ended - self._ended) / span
+            weight = min(span / 0.2, 1.0) if pace < self._rate else 0.7
+            self._rate += weight * (pace - self._rate)
+            self._measured, self._ended = now, ended

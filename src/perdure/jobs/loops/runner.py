@@ -1,0 +1,335 @@
+"""The runner: a fixed number of slots that pull jobs from one backlog. Nothing is created per job but its end.
+
+Async handlers run on the loop, inside their slot; sync ones on the slot's thread, which goes on pulling while the next
+job is sync too, because a hop per job costs more than most jobs; process ones in a child that dies with its job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ...core.endings import Ending
+from ...core.errors import PerdureError
+from ...runtime.clock import monotonic, utc_now
+from ...runtime.dice import roll
+from .. import rules
+from ..handler import Context, Handler
+from ..work import Claimed, End
+from .child import call_in_child
+
+log = logging.getLogger("perdure.run")
+
+
+class Stopped(Exception):
+    """Why a running handler was stopped: "timeout", "cancelled", "drained" or "lost"."""
+
+
+class Slot:
+    """One place to run a job. ``stop`` is set with the reason when its job is told to end."""
+
+    __slots__ = ("busy", "context", "deadline", "handler", "job", "stop", "task", "waiter")
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.waiter: asyncio.Future[None] | None = None
+        self.job: Claimed | None = None
+        self.handler: Handler | None = None
+        self.context: Context | None = None
+        self.deadline: float | None = None
+        self.stop: str | None = None
+        self.busy = False
+
+
+class Runner:
+    """The slots of one queue.
+
+    ``settle`` takes each end, on the loop's thread. ``trusted_until`` (monotonic seconds): past it nothing is started.
+    ``on_room`` is called when the backlog has run low, so that the claimer may claim.
+    """
+
+    SLICE_SECONDS = 0.002
+    """How long handlers that never wait may keep the loop before everybody else gets a turn."""
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        slots: int,
+        *,
+        settle: Callable[[End], None],
+        trusted_until: Callable[[], float],
+        on_room: Callable[[], None],
+    ) -> None:
+        self._handlers, self._settle, self._trusted_until, self._on_room = handlers, settle, trusted_until, on_room
+        self.slots = [Slot() for _ in range(slots)]
+        self.backlog: deque[Claimed] = deque()
+        self.low = 0
+        self.ended = 0
+        self._idle: list[Slot] = []
+        self._threads: ThreadPoolExecutor | None = None
+        self._thread_ends: deque[End] = deque()
+        self._thread_drain = False
+        self._loop = asyncio.get_running_loop()
+        self._slice = 0.0
+        self._closing = False
+
+    def start(self, on_broken: Callable[[asyncio.Task[None]], None]) -> None:
+        """Start the slots; ``on_broken`` is given the task of one that ends, which none does by itself."""
+        for slot in self.slots:
+            slot.task = self._loop.create_task(self._serve(slot))
+            slot.task.add_done_callback(on_broken)
+
+    @property
+    def free(self) -> int:
+        """Slots that run nothing and have nothing waiting for them."""
+        return max(len(self._idle) - len(self.backlog), 0)
+
+    @property
+    def running(self) -> int:
+        """Slots that run a job now."""
+        return sum(slot.busy for slot in self.slots)
+
+    def offer(self, jobs: Iterable[Claimed]) -> None:
+        """Take claimed jobs, in the order in which they are to be started."""
+        self.backlog.extend(jobs)
+        self._wake()
+
+    def take_back(self) -> list[Claimed]:
+        """Everything not started, out of the backlog."""
+        unstarted = list(self.backlog)
+        self.backlog.clear()
+        return unstarted
+
+    def stop_jobs(self, reason: str, ids: frozenset[int] | None = None) -> int:
+        """Tell running jobs (these, or all) to stop; returns how many. Async ones are cancelled, threads are told."""
+        told = 0
+        for slot in self.slots:
+            if slot.job is not None and slot.stop is None and (ids is None or slot.job.id in ids):
+                self._stop(slot, reason)
+                told += 1
+        return told
+
+    def sweep_deadlines(self) -> None:
+        """Stop what has run past its deadline."""
+        now = monotonic()
+        for slot in self.slots:
+            if slot.deadline is not None and now > slot.deadline and slot.job is not None and slot.stop is None:
+                self._stop(slot, "timeout")
+
+    def in_hand(self) -> list[Claimed]:
+        """Every claimed job that has not ended here: running, then waiting."""
+        return [slot.job for slot in self.slots if slot.job is not None] + list(self.backlog)
+
+    def abandon(self, reason: str) -> list[Claimed]:
+        """End, as returned, jobs whose handlers didn't stop. Their slots are lost; the process is about to leave."""
+        left = []
+        for slot in self.slots:
+            job = slot.job
+            if job is not None:
+                slot.job = None
+                left.append(job)
+                self._settle(End(job, "returned", 0, monotonic() - job.started, reason=reason))
+        return left
+
+    async def close(self) -> None:
+        """Cancel the slots and forget the threads."""
+        self._closing = True
+        tasks = [slot.task for slot in self.slots if slot.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=1.0)
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _wake(self) -> None:
+        for _ in range(min(len(self.backlog), len(self._idle))):
+            waiter = self._idle.pop().waiter
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+
+    def _stop(self, slot: Slot, reason: str) -> None:
+        slot.stop = reason
+        if slot.context is not None:
+            slot.context.cancel()
+        if slot.handler is not None and slot.handler.run_in == "thread":
+            job = slot.job
+            if reason in ("timeout", "cancelled") and job is not None:
+                # A thread can't be interrupted. Its job ends now; what the thread still returns is dropped, and its
+                # slot stays taken until it does.
+                slot.job = None
+                self._settle(self._stopped(slot, job, reason))
+        elif slot.task is not None:
+            slot.task.cancel()
+
+    async def _serve(self, slot: Slot) -> None:
+        """Pull and run until cancelled."""
+        while True:
+            if not self.backlog:
+                slot.waiter = self._loop.create_future()
+                self._idle.append(slot)
+                await slot.waiter
+                self._slice = monotonic()
+                continue
+            job = self.backlog.popleft()
+            now = monotonic()
+            if now > self._trusted_until():
+                self.backlog.appendleft(job)
+                await asyncio.sleep(0.05)
+                continue
+            job.started = now
+            await self._run(slot, job)
+            self.ended += 1
+            if len(self.backlog) <= self.low:
+                self._on_room()
+            if now - self._slice > self.SLICE_SECONDS:
+                await asyncio.sleep(0)
+                self._slice = monotonic()
+
+    async def _run(self, slot: Slot, job: Claimed) -> None:
+        """Run one job to its end, whatever its handler does."""
+        handler = self._handlers.get(job.task)
+        end = self._unstartable(job, handler)
+        if end is not None or handler is None:
+            self._settle(end or rules.parked(job))
+            return
+        if handler.run_in == "thread":
+            await self._run_threads(slot, job)
+            return
+        slot.job, slot.handler, slot.stop, slot.busy = job, handler, None, True
+        try:
+            value = await self._call(slot, job, handler)
+            end = self._ended(job, handler, value)
+        except asyncio.CancelledError as error:
+            end = self._interrupted(slot, job, handler, error)
+            if end is None:
+                raise
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            end = self._stopped(slot, job, slot.stop) if slot.stop == "timeout" else self._failed(job, handler, error)
+        finally:
+            abandoned, slot.job, slot.busy = slot.job is None, None, False
+            slot.deadline = slot.context = None
+        if not abandoned:
+            self._settle(end)
+
+    def _unstartable(self, job: Claimed, handler: Handler | None) -> End | None:
+        if handler is not None and job.extras is None and not job.cancelled and not job.expired:
+            return None
+        return rules.unstartable(
+            job, known=handler is not None, at_most_once=handler is not None and handler.at_most_once
+        )
+
+    async def _call(self, slot: Slot, job: Claimed, handler: Handler) -> Any:
+        timeout = handler.timeout if job.extras is None else rules.timeout_for(job, handler.timeout)
+        if timeout is not None:
+            slot.deadline = job.started + timeout
+        if handler.run_in == "process":
+            return await call_in_child(handler.address, bytes(job.payload))
+        arguments = handler.decode(job.payload)
+        if handler.context is not None:
+            slot.context = arguments[handler.context] = Context(job)
+        return await handler.function(**arguments)
+
+    def _ended(self, job: Claimed, handler: Handler, value: object) -> End:
+        """The end of a handler that returned."""
+        if value is None:
+            return End(job, "completed", 1, monotonic() - job.started)
+        if isinstance(value, Ending):
+            return self._failed(job, handler, value)
+        try:
+            return End(job, "completed", 1, monotonic() - job.started, handler.encode(value))
+        except PerdureError as error:
+            # The work is done; running it again for a better result would do it twice.
+            return End(job, "dead", 1, monotonic() - job.started, text=str(error), reason="bad_result")
+
+    def _failed(self, job: Claimed, handler: Handler, error: BaseException) -> End:
+        return rules.failed(
+            job,
+            error,
+            rules.policy_for(job, handler.retry),
+            elapsed=monotonic() - job.started,
+            dice=roll(),
+            now=utc_now(),
+            at_most_once=handler.at_most_once,
+        )
+
+    def _interrupted(self, slot: Slot, job: Claimed, handler: Handler, error: BaseException) -> End | None:
+        """The end of a handler that a cancellation has left; None when it is the slot itself that is to end."""
+        if self._closing or slot.task is None:
+            return None
+        if slot.stop is not None:
+            slot.task.uncancel()
+            return self._stopped(slot, job, slot.stop)
+        # Something inside the handler was cancelled, not the handler: an error like any other.
+        return None if slot.task.cancelling() else self._failed(job, handler, error)
+
+    def _stopped(self, slot: Slot, job: Claimed, reason: str) -> End:
+        """The end of a job that was told to stop."""
+        elapsed = monotonic() - job.started
+        if reason == "timeout" and slot.handler is not None:
+            return self._failed(job, slot.handler, TimeoutError(f"still running after {elapsed:.3f} s, its timeout"))
+        if reason == "cancelled":
+            return End(job, "cancelled", 1, elapsed, text="cancelled while it ran")
+        return End(job, "returned", 0, elapsed, reason=reason)
+
+    async def _run_threads(self, slot: Slot, job: Claimed) -> None:
+        """Lend the slot to a thread, for this job and the sync jobs after it."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(len(self.slots), thread_name_prefix="perdure-run")
+        slot.busy = True
+        try:
+            await self._loop.run_in_executor(self._threads, self._pull, slot, job)
+        finally:
+            slot.busy, slot.job = False, None
+            slot.deadline = slot.context = None
+        self._drain_thread_ends()
+
+    def _pull(self, slot: Slot, job: Claimed) -> None:
+        """On a thread: run sync jobs from the backlog while they last, and trust does."""
+        while True:
+            handler = self._handlers[job.task]
+            end = self._unstartable(job, handler) or self._run_sync(slot, job, handler)
+            if end is not None:
+                self._thread_ends.append(end)
+                if not self._thread_drain:
+                    self._thread_drain = True
+                    self._loop.call_soon_threadsafe(self._drain_thread_ends)
+            try:
+                job = self.backlog.popleft()
+            except IndexError:
+                return
+            following = self._handlers.get(job.task)
+            now = monotonic()
+            if following is None or following.run_in != "thread" or now > self._trusted_until() or self._closing:
+                self.backlog.appendleft(job)
+                return
+            job.started = now
+
+    def _run_sync(self, slot: Slot, job: Claimed, handler: Handler) -> End | None:
+        """On a thread: one job's end; None when the job was ended for it (timed out, cancelled) meanwhile."""
+        slot.handler, slot.stop, slot.job = handler, None, job
+        timeout = rules.timeout_for(job, handler.timeout)
+        slot.deadline = None if timeout is None else job.started + timeout
+        try:
+            arguments = handler.decode(job.payload)
+            if handler.context is not None:
+                slot.context = arguments[handler.context] = Context(job)
+            end = self._ended(job, handler, handler.function(**arguments))
+        except BaseException as error:
+            end = self._failed(job, handler, error)
+        ended_here, slot.job = slot.job is not None, None
+        return end if ended_here else None
+
+    def _drain_thread_ends(self) -> None:
+        # Down before the first pop: whoever appends later sees it down and asks for another turn.
+        self._thread_drain = False
+        while self._thread_ends:
+            self._settle(self._thread_ends.popleft())
+            self.ended += 1
+        if len(self.backlog) <= self.low:
+            self._on_room()

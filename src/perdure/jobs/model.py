@@ -1,0 +1,96 @@
+"""What there is to say about jobs, as values."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from ..core import check, limits
+from ..core.backoff import Retry
+from ..core.errors import InvalidOption
+
+
+class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A job to be enqueued: which task, with which arguments, and what is said about running it. Checked when made.
+
+    ``payload`` is the arguments by name, as JSON object text. None means not said: what the task or the queue declares
+    applies. ``delay`` and a relative ``expires`` count from the enqueue and may be given as seconds, ``timeout`` as a
+    timedelta; ``delay`` and ``run_at`` exclude each other. Raises InvalidOption, naming the option.
+
+    A Struct and not a dataclass because thousands are made in one ``enqueue_many``: 0.5 µs each, against 2.
+    """
+
+    task: str
+    payload: str
+    queue: str = "default"
+    key: str | None = None
+    priority: int | None = None
+    delay: timedelta | None = None
+    run_at: datetime | None = None
+    expires: datetime | timedelta | None = None
+    timeout: float | None = None
+    retry: Retry | None = None
+    tags: tuple[str, ...] = ()
+    at_most_once: bool | None = None
+
+    def __post_init__(self) -> None:
+        check.name("task", self.task, limits.TASK_NAME_CHARS_MAX)
+        check.name("queue", self.queue, limits.QUEUE_NAME_CHARS_MAX)
+        if self.key is not None:
+            check.text("key", self.key, limits.KEY_CHARS_MAX)
+        if self.priority is not None:
+            check.priority("priority", self.priority)
+        if self.delay is not None:
+            _keep(self, "delay", check.delay("delay", self.delay))
+        if self.run_at is not None:
+            check.moment("run_at", self.run_at)
+        if self.delay is not None and self.run_at is not None:
+            raise InvalidOption("is given together with run_at", field="delay", fix="give one, and None for the other")
+        if self.expires is not None:
+            _keep(self, "expires", check.expiry("expires", self.expires))
+            self._check_reachable(self.expires)
+        if self.timeout is not None:
+            _keep(self, "timeout", check.seconds("timeout", self.timeout))
+        if self.retry is not None:
+            _check_policy(self.retry)
+        if self.tags:
+            _keep(self, "tags", check.tags("tags", self.tags))
+        if self.at_most_once is not None:
+            check.flag("at_most_once", self.at_most_once)
+
+    def options(self, **changes: Any) -> JobSpec:
+        """A copy with these options changed: queue, key, priority, delay, run_at, expires, timeout, retry, tags,
+        at_most_once. Raises InvalidOption for another name, or a value that isn't allowed.
+        """
+        for option in changes.keys() - _OPTIONS:
+            raise InvalidOption("is not an option of a job", field=option, fix=f"use {', '.join(sorted(_OPTIONS))}")
+        return msgspec.structs.replace(self, **changes)
+
+    def _check_reachable(self, expires: datetime | timedelta) -> None:
+        """Refuse an expiry that comes before the job is due, where both are known."""
+        due = self.run_at if isinstance(expires, datetime) else self.delay
+        if due is not None and expires <= due:  # type: ignore[operator]  # both are datetimes, or both are timedeltas
+            raise InvalidOption(
+                "comes before the job is due", field="expires", fix="let the job expire after it is due"
+            )
+
+
+_OPTIONS = frozenset(JobSpec.__struct_fields__) - {"task", "payload"}
+
+
+def _keep(spec: JobSpec, option: str, value: object) -> None:
+    """Keep the checked form of an option; only while the spec is being made."""
+    msgspec.structs.force_setattr(spec, option, value)
+
+
+def _check_policy(policy: object) -> None:
+    if not isinstance(policy, Retry):
+        raise InvalidOption(f"got {type(policy).__name__}", field="retry", fix="give a Retry")
+    if not policy.travels:
+        raise InvalidOption(
+            "retry_on and never_on are code, and can't be stored with a job",
+            field="retry",
+            fix="declare them on the task",
+        )

@@ -1,0 +1,65 @@
+"""Housekeeping of jobs, as small idempotent ops that any worker runs, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...core import limits
+from ...core.op import Op, maybe, one, rows
+from ...sql import statement
+from .control import CANCEL, UNSEAT
+
+GUARD = statement("jobs.guard_chore", lambda row: bool(row["mine"]))
+PROMOTE = statement("jobs.promote", lambda row: int(row["taken"]))
+RELEASE = statement("jobs.release", lambda row: int(row["released"]))
+MAKE_DAYS = statement("jobs.make_days", lambda row: int(row["days"]))
+DROP_DAYS = statement("jobs.drop_days", lambda row: int(row["days"]))
+FORGET_CANCELS = statement("jobs.forget_cancels", lambda row: row)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A cancel request that can be dealt with now. ``ended``: its job has finished, so it is only forgotten."""
+
+    id: int
+    reason: str | None
+    ended: bool
+
+
+CANCELS = statement("jobs.cancels", lambda row: Wanted(row["id"], row["reason"], row["ended"]))
+
+
+def mine(chore: str) -> Op[bool]:
+    """Whether this transaction may do the chore: one worker at a time does."""
+    return (yield from one(GUARD, chore=chore))
+
+
+def promote(limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
+    """Move due jobs from scheduled to ready. Returns how many; fewer than the limit means none is left due."""
+    return (yield from one(PROMOTE, limit=limit))
+
+
+def release(tasks: Sequence[str], limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
+    """Return jobs parked as an unknown task to ready, for the tasks known here."""
+    return (yield from one(RELEASE, reason="unknown_task", keys=tasks, limit=limit))
+
+
+def sweep_cancels(limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
+    """Carry out cancel requests whose job has left its lease, and forget those whose job has ended."""
+    wanted = yield from rows(CANCELS, limit=limit)
+    for each in wanted:
+        if not each.ended and (yield from maybe(UNSEAT, id=each.id)) is not None:
+            yield from maybe(CANCEL, id=each.id, reason=each.reason, dead=False)
+    yield from rows(FORGET_CANCELS, ids=[each.id for each in wanted])
+    return len(wanted)
+
+
+def make_days(ahead: int = 3) -> Op[int]:
+    """Make the day partitions of the next days."""
+    return (yield from one(MAKE_DAYS, ahead=ahead))
+
+
+def drop_days(days: int) -> Op[int]:
+    """Drop the day partitions that are past their keeping."""
+    return (yield from one(DROP_DAYS, days=days))

@@ -1,0 +1,83 @@
+"""Claim, and the questions that surround it: what is there, what shows up below a floor, who writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ...core.op import Op, Row, maybe, one, rows
+from ...sql import statement
+from .. import rules
+from ..floors import Floor, Holders, Range, highest
+from ..work import Claimed
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A claim that took something: the jobs in order, and the last position of each lane."""
+
+    lease: int
+    jobs: list[Claimed]
+    highest: Mapping[int, int]
+    payload_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What there is to do: queues with something above a floor, seconds to the next due job, and chores."""
+
+    queues: frozenset[int]
+    due_in: float | None
+    lost: bool
+    expired: tuple[int, ...]
+    requests: bool
+
+
+def _batch(row: Row) -> Batch:
+    return Batch(row["lease"], rules.in_hand(row), highest(row["lanes"], row["positions"]), len(row["payloads"]))
+
+
+def _look(row: Row) -> Look:
+    return Look(frozenset(row["queues"]), row["due_in"], row["lost"], tuple(row["expired"]), row["requests"])
+
+
+CLAIM = statement("jobs.claim", _batch)
+LOOK = statement("jobs.look", _look)
+PROBE = statement("jobs.probe", lambda row: (int(row["range"]) - 1, int(row["pos"])))
+WRITERS = statement("jobs.writers", lambda row: str(row["holder"]))
+
+
+def claim(worker: int, incarnation: int, queue: int, floor: Floor, limit: int) -> Op[Batch | None]:
+    """Take up to ``limit`` jobs of one queue. One statement, one transaction: drive it on an autocommit connection."""
+    starts = [floor.start(lane) for lane in floor.lanes]
+    return (
+        yield from maybe(
+            CLAIM,
+            worker=worker,
+            incarnation=incarnation,
+            queue=queue,
+            lanes=list(floor.lanes),
+            floors=starts,
+            limit=limit,
+        )
+    )
+
+
+def look(floors: Sequence[Floor]) -> Op[Look]:
+    """One cheap question that covers everything an idle worker must notice."""
+    lanes = [lane for floor in floors for lane in floor.lanes]
+    starts = [floor.start(lane) for floor in floors for lane in floor.lanes]
+    return (yield from one(LOOK, lanes=lanes, floors=starts))
+
+
+def probe(ranges: Sequence[Range]) -> Op[dict[int, int]]:
+    """The lowest visible position in each range that has one, by the range's number."""
+    found = yield from rows(
+        PROBE, lanes=[r.lane for r in ranges], lows=[r.low for r in ranges], highs=[r.high for r in ranges]
+    )
+    return dict(found)
+
+
+def writers() -> Op[Holders]:
+    """The transactions that may still write to, or have claimed from, ``ready``."""
+    return frozenset((yield from rows(WRITERS)))

@@ -1,0 +1,91 @@
+"""What a person or a program does to one job: get, list, cancel, retry, redrive, discard."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ...core.op import Op, maybe, one, rows
+from ...sql import statement
+from ..view import Attempt, Job
+
+GET = statement("jobs.get", Job.read)
+LIST = statement("jobs.list", Job.read)
+ATTEMPTS = statement("jobs.attempts", lambda row: Attempt(**row))
+UNSEAT = statement("jobs.unseat", lambda row: int(row["id"]))
+CANCEL = statement("jobs.cancel", lambda row: str(row["outcome"]))
+REQUEST_CANCEL = statement("jobs.request_cancel", lambda row: int(row["asked"]))
+REDRIVE = statement("jobs.redrive", lambda row: int(row["id"]))
+HURRY = statement("jobs.hurry", lambda row: int(row["id"]))
+
+CancelAnswer = Literal["cancelled", "requested", "discarded", "finished", "dead", "missing"]
+
+
+def get(id: int) -> Op[Job | None]:
+    """One job, wherever it stands."""
+    return (yield from maybe(GET, id=id))
+
+
+def list_jobs(
+    *,
+    queue: str | None = None,
+    place: str | None = None,
+    task: str | None = None,
+    cursor: int | None = None,
+    limit: int,
+) -> Op[list[Job]]:
+    """Jobs, newest first, below the cursor (the id of the last one seen)."""
+    return (yield from rows(LIST, queue=queue, place=place, task=task, cursor=cursor, limit=limit))
+
+
+def attempts(id: int) -> Op[list[Attempt]]:
+    """How the job's attempts ended, in order, as far as they are still kept."""
+    return (yield from rows(ATTEMPTS, id=id))
+
+
+def cancel(id: int, reason: str | None = None) -> Op[CancelAnswer]:
+    """End a job that waits; ask the worker to stop one that runs. First committed wins.
+
+    Both happen in the caller's transaction. "requested": the job is leased, or was a moment ago; whoever handles it
+    next honours the request. "finished" and "dead": too late, nothing was done.
+    """
+    return (yield from _end(id, reason, dead=False))
+
+
+def discard(id: int, reason: str | None = None) -> Op[CancelAnswer]:
+    """Move a dead job to history as discarded. Anything else is left alone."""
+    job = yield from get(id)
+    if job is None:
+        return "missing"
+    if job.place != "dead":
+        return "finished" if job.place == "history" else "requested"
+    return (yield from _end(id, reason, dead=True))
+
+
+def _end(id: int, reason: str | None, *, dead: bool) -> Op[CancelAnswer]:
+    body = yield from maybe(UNSEAT, id=id)
+    if body is None:
+        return "finished" if (yield from get(id)) is not None else "missing"
+    outcome = yield from maybe(CANCEL, id=id, reason=reason, dead=dead)
+    if outcome is not None:
+        return "discarded" if outcome == "discarded" else "cancelled"
+    job = yield from get(id)
+    if job is not None and job.place == "dead":
+        return "dead"
+    yield from one(REQUEST_CANCEL, id=id, reason=reason)
+    return "requested"
+
+
+def retry(id: int) -> Op[bool]:
+    """Run a job now: a dead one again from its first attempt, a scheduled one without waiting. False: neither."""
+    if (yield from maybe(UNSEAT, id=id)) is None:
+        return False
+    if (yield from maybe(REDRIVE, id=id)) is not None:
+        return True
+    return (yield from maybe(HURRY, id=id)) is not None
+
+
+def redrive(id: int) -> Op[bool]:
+    """Run a dead job again, from its first attempt. False when it isn't dead."""
+    if (yield from maybe(UNSEAT, id=id)) is None:
+        return False
+    return (yield from maybe(REDRIVE, id=id)) is not None

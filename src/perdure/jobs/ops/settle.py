@@ -1,0 +1,100 @@
+"""Settle: each job ends by itself, in as few statements as there are kinds of ends. What didn't match is Stale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...core.op import Op, Row, one, rows
+from ...sql import statement
+from .. import rules
+from ..work import End
+
+
+def _ids(row: Row) -> list[int]:
+    return row["ids"] or []
+
+
+FINISH = statement("jobs.finish", _ids)
+RESCHEDULE = statement("jobs.reschedule", _ids)
+BURY = statement("jobs.bury", _ids)
+PARK = statement("jobs.park", _ids)
+GIVE_BACK = statement("jobs.give_back", _ids)
+TRACES = statement("jobs.traces", lambda row: int(row["id"]))
+GENERATIONS = statement("jobs.generations", lambda row: (int(row["id"]), int(row["generation"])))
+
+
+def settle(ends: Sequence[End], worker: int, emptied: Sequence[int] = ()) -> Op[list[End]]:
+    """Settle the ends; ``emptied`` are leases that have none of their jobs left once these have ended.
+
+    Returns the stale ends: nothing was written for them. The statements must share one transaction when there are
+    several kinds (``rules.grouped``), because the first one drops the leases.
+    """
+    stale: list[End] = []
+    for (verdict, generation, charge), group in rules.grouped(ends).items():
+        shared = {
+            "ids": [end.job.id for end in group],
+            "leases": [end.job.lease.id for end in group],
+            "generation": generation,
+            "emptied": emptied,
+        }
+        settled = yield from _settle_group(verdict, charge, worker, group, shared)
+        emptied = ()
+        if len(settled) < len(group):
+            found = set(settled)
+            stale += [end for end in group if end.job.id not in found]
+    return stale
+
+
+def _settle_group(
+    verdict: str, charge: int, worker: int, group: Sequence[End], shared: Mapping[str, Any]
+) -> Op[list[int]]:
+    elapsed = [end.elapsed for end in group]
+    texts = [end.text for end in group]
+    if verdict in ("completed", "cancelled", "expired"):
+        results = [end.result for end in group]
+        return (
+            yield from one(
+                FINISH, **shared, charge=charge, outcome=verdict, elapsed=elapsed, results=results, errors=texts
+            )
+        )
+    if verdict == "held":
+        reasons, keys = [end.reason for end in group], [end.key for end in group]
+        return (yield from one(PARK, **shared, worker=worker, reasons=reasons, keys=keys))
+    if verdict == "returned":
+        return (yield from one(GIVE_BACK, **shared, worker=worker, elapsed=elapsed, reason=group[0].reason))
+    if verdict == "dead":
+        reasons = [end.reason for end in group]
+        return (
+            yield from one(BURY, **shared, worker=worker, charge=charge, elapsed=elapsed, reasons=reasons, errors=texts)
+        )
+    delays = [end.delay for end in group]
+    return (
+        yield from one(
+            RESCHEDULE,
+            **shared,
+            worker=worker,
+            charge=charge,
+            ending=verdict,
+            elapsed=elapsed,
+            delays=delays,
+            errors=texts,
+        )
+    )
+
+
+def traced(ends: Sequence[End]) -> Op[list[End]]:
+    """Of ends whose settlement had an unknown outcome and now don't match: those that a trace shows were settled."""
+    found = yield from rows(
+        TRACES,
+        ids=[end.job.id for end in ends],
+        generations=[end.job.generation for end in ends],
+        leases=[end.job.lease.id for end in ends],
+    )
+    known = set(found)
+    return [end for end in ends if end.job.id in known]
+
+
+def generations(ids: Sequence[int]) -> Op[dict[int, int]]:
+    """The generations these jobs have now, for the log of stale ends. A job that has finished isn't there."""
+    return dict((yield from rows(GENERATIONS, ids=ids)))

@@ -1,0 +1,65 @@
+"""What a worker holds in its hands: leases, the jobs claimed in them, and how each of them ended.
+
+These are Structs and not dataclasses because there is one of each per job on the hottest path of the product.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+
+class Lease(msgspec.Struct, gc=False, eq=False):
+    """One claimed batch. ``left`` counts its jobs that have not ended; at nought the lease row can go."""
+
+    id: int
+    left: int
+
+
+class Extras(msgspec.Struct, gc=False):
+    """What few jobs have, so it travels apart: key, tags, the enqueuer's options, rescues so far, when it expires."""
+
+    key: str | None = None
+    tags: list[str] | None = None
+    options: dict[str, Any] | None = None
+    rescues: int = 0
+    expires_at: datetime | None = None
+
+
+class Claimed(msgspec.Struct, eq=False):
+    """One job in hand. (id, generation) is its fence; ``attempt`` counts from 1 and includes this one."""
+
+    id: int
+    generation: int
+    lease: Lease
+    attempt: int
+    task: str
+    payload: msgspec.Raw
+    created_at: datetime
+    extras: Extras | None = None
+    cancelled: bool = False
+    expired: bool = False
+    started: float = 0.0
+
+
+Verdict = Literal["completed", "cancelled", "expired", "retry", "snooze", "dead", "held", "returned"]
+
+
+class End(msgspec.Struct, gc=False, eq=False):
+    """How one claimed job ended. Made by ``rules``; settled by ``ops.settle``.
+
+    ``elapsed``, ``delay``: seconds. ``charge``: attempts charged, 0 or 1. ``text``: error or reason, for people.
+    ``reason``: the stable word for dead and held; ``key``: what it is held for.
+    """
+
+    job: Claimed
+    verdict: Verdict
+    charge: int = 1
+    elapsed: float | None = None
+    result: str | None = None
+    text: str | None = None
+    delay: float = 0.0
+    reason: str | None = None
+    key: str | None = None

@@ -1,0 +1,106 @@
+"""The only functions that touch a cursor: ``drive`` (psycopg), ``adrive`` (psycopg async), ``apg`` (asyncpg).
+
+They carry an op's calls to Postgres, and rows or errors back in. They neither begin nor commit: the connection decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import asyncpg
+from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
+from psycopg.rows import dict_row
+
+from ..core.op import Call, Op, Row
+from ..sql import compiled, numbered
+from .errors import translate
+
+R = TypeVar("R")
+
+
+def drive(conn: Connection[Any], op: Op[R], schema: str = "perdure") -> R:
+    """Run the op on a psycopg connection. Raises what the op raises; database errors are ``core.errors``."""
+    try:
+        call = next(op)
+        while True:
+            try:
+                found = _execute(conn, call, schema)
+            except Exception as error:
+                call = _refuse(op, error)
+            else:
+                call = op.send(found)
+    except StopIteration as done:
+        result: R = done.value
+        return result
+    finally:
+        op.close()
+
+
+async def adrive(conn: AsyncConnection[Any], op: Op[R], schema: str = "perdure") -> R:
+    """Run the op on a psycopg asynchronous connection."""
+    try:
+        call = next(op)
+        while True:
+            try:
+                found = await _aexecute(conn, call, schema)
+            except Exception as error:
+                call = _refuse(op, error)
+            else:
+                call = op.send(found)
+    except StopIteration as done:
+        result: R = done.value
+        return result
+    finally:
+        op.close()
+
+
+async def apg(conn: asyncpg.Connection[Any], op: Op[R], schema: str = "perdure") -> R:
+    """Run the op on an asyncpg connection; its statements are prepared once per connection and kept by asyncpg."""
+    try:
+        call = next(op)
+        while True:
+            try:
+                text, names = numbered(call.statement, schema)
+                found: Any = await conn.fetch(text, *[call.params[name] for name in names])
+            except Exception as error:
+                call = _refuse(op, error)
+            else:
+                call = op.send(found)
+    except StopIteration as done:
+        result: R = done.value
+        return result
+    finally:
+        op.close()
+
+
+def _refuse(op: Op[R], error: Exception) -> Call:
+    """Throw the error into the op, as one of ours; an op that doesn't answer it lets it pass."""
+    ours = translate(error)
+    if ours is None:
+        return op.throw(error)
+    ours.__cause__ = error
+    return op.throw(ours)
+
+
+def _execute(conn: Connection[Any], call: Call, schema: str) -> Sequence[Row]:
+    # A plain Cursor, whatever kind the owner of the connection prefers.
+    with Cursor(conn, row_factory=dict_row) as cursor:
+        text = compiled(call.statement, schema).encode()
+        if conn.info.pipeline_status:  # a pipeline inside the owner's brings the rows when it ends
+            with conn.pipeline():
+                cursor.execute(text, call.params)
+        else:
+            cursor.execute(text, call.params)
+        return cursor.fetchall() if cursor.description else []
+
+
+async def _aexecute(conn: AsyncConnection[Any], call: Call, schema: str) -> Sequence[Row]:
+    async with AsyncCursor(conn, row_factory=dict_row) as cursor:
+        text = compiled(call.statement, schema).encode()
+        if conn.info.pipeline_status:
+            async with conn.pipeline():
+                await cursor.execute(text, call.params)
+        else:
+            await cursor.execute(text, call.params)
+        return await cursor.fetchall() if cursor.description else []

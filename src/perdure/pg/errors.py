@@ -1,0 +1,35 @@
+"""What Postgres and the drivers raise, as ``core.errors``. Classes: PostgreSQL manual, appendix A (SQLSTATE)."""
+
+from __future__ import annotations
+
+import asyncpg
+import psycopg
+
+from ..core.errors import ConnectionLost, DatabaseError, LockTimeout, StatementRefused, TransientError
+
+_LOST = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
+_TRANSIENT = ("40", "53", "57", "55P03", "58", "25006")
+
+
+def translate(error: BaseException) -> DatabaseError | None:
+    """The error as one of ours, or None when it isn't the database's (it is then raised as it is)."""
+    if isinstance(error, psycopg.Error):
+        return _from_state(error.sqlstate, str(error), lost=isinstance(error, psycopg.OperationalError))
+    if isinstance(error, asyncpg.PostgresError):
+        return _from_state(error.sqlstate, str(error), lost=False)
+    if isinstance(error, asyncpg.InterfaceError | OSError | EOFError):
+        return ConnectionLost(f"the connection to Postgres is gone: {error}", sqlstate=None)
+    return None
+
+
+def _from_state(state: str | None, text: str, *, lost: bool) -> DatabaseError:
+    text = text.strip() or "no message"
+    if state is None:
+        kind: type[DatabaseError] = ConnectionLost if lost else StatementRefused
+    elif state.startswith(_LOST):
+        kind = ConnectionLost
+    elif state == "55P03":
+        kind = LockTimeout
+    else:
+        kind = TransientError if state.startswith(_TRANSIENT) else StatementRefused
+    return kind(text, sqlstate=state)

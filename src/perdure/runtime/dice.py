@@ -1,0 +1,14 @@
+"""The real dice: jitter, and what must not be guessed twice."""
+
+from __future__ import annotations
+
+import random
+
+_SYSTEM = random.Random()
+roll = _SYSTEM.random
+"""A uniform draw from [0, 1)."""
+
+
+def jittered(seconds: float, spread: float = 0.1) -> float:
+    """The span, up to ``spread`` shorter or longer, so that many processes don't act in step."""
+    return seconds * (1.0 + spread * (2.0 * roll() - 1.0))

@@ -1,0 +1,17 @@
+-- Does: says a worker is alive, and brings back what it must know: whether it still is, cancel requests for its jobs, how many workers live.
+-- Locks: the worker's row (no key update, so claims in flight don't wait for it).
+-- Index: worker by id; lease by worker; cancel_request by id.
+-- Bound: one row; the worker's leases when there are cancel requests.
+with beaten as (
+    update perdure.worker w
+    set expires_at = clock_timestamp() + %(dead_seconds)s::float8 * interval '1 second', gauges = %(gauges)s::text::json
+    where w.id = %(worker)s::int and w.state in ('alive', 'draining')
+    returning w.id, w.state, w.incarnation
+)
+select b.state, b.incarnation,
+       (select array_agg(c.id) from perdure.cancel_request c
+        where exists (select from perdure.lease l where l.worker = b.id and c.id = any(l.jobs))) as cancels,
+       (select count(*) from perdure.worker w where w.state in ('alive', 'draining')) as living,
+       coalesce((select array_agg(w.id order by w.id) from perdure.worker w
+        where w.state in ('alive', 'draining') and w.expires_at < clock_timestamp()), '{}') as expired
+from beaten b

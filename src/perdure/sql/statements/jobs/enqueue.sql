@@ -1,0 +1,34 @@
+-- Does: writes the bodies of many jobs and their arrivals in ready (in scheduled, when due later), and wakes sleepers. Writes nothing and returns null when a queue has no row yet.
+-- Locks: row exclusive on job, ready and scheduled; waits for nobody.
+-- Index: queue by name.
+-- Bound: the rows given; in tasks and queues an array of one value stands for every row, elsewhere a missing value is null.
+with known as materialized (
+    select bool_and(exists (select from perdure.queue q where q.name = s.name)) as every
+    from (select distinct unnest(%(queues)s::text[])) as s(name)
+), bodies as (
+    insert into perdure.job (id, pos, created_at, run_at, expires_at, lane, task, key, tags, options, payload)
+    select id, id, statement_timestamp(), case when due > clock_timestamp() then due end,
+           coalesce(expires_at, clock_timestamp() + expires_in * interval '1 second'),
+           case when queue is null then (select q.id from perdure.queue q where q.name = (%(queues)s::text[])[1])
+                else (select q.id from perdure.queue q where q.name = queue) end * 4096 + coalesce(priority, 5),
+           coalesce(task, (%(tasks)s::text[])[1]), key, tags::text[], options::json, payload::json
+    from (
+        select nextval('perdure.pos') as id,
+               coalesce(t.run_at, clock_timestamp() + t.delay * interval '1 second') as due, t.*
+        from unnest(%(payloads)s::text[], %(tasks)s::text[], %(queues)s::text[], %(keys)s::text[], %(priorities)s::int[],
+                    %(run_ats)s::timestamptz[], %(delays)s::float8[], %(expires_ats)s::timestamptz[],
+                    %(expires_ins)s::float8[], %(options)s::text[], %(tags)s::text[])
+             as t(payload, task, queue, key, priority, run_at, delay, expires_at, expires_in, options, tags)
+        where (select every from known)
+    ) w
+    returning id, lane, run_at
+), arrivals as (
+    insert into perdure.ready (lane, pos, id) select lane, id, id from bodies where run_at is null
+), later as (
+    insert into perdure.scheduled (run_at, id) select run_at, id from bodies where run_at is not null
+)
+select array_agg(id) as ids,
+       (select count(*) filter (where perdure.wake(q.id)) from perdure.queue q
+        where %(wake)s::boolean and q.name = any(%(queues)s::text[])
+          and exists (select from bodies where run_at is null or run_at < clock_timestamp() + interval '2 seconds')) as woken
+from bodies

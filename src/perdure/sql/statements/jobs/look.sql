@@ -1,0 +1,15 @@
+-- Does: what there is to do, in one look: queues with something above a floor, when the next scheduled job is due (seconds), and whether leases are lost, workers' beats run out, or cancel requests wait.
+-- Locks: none; no transaction id.
+-- Index: ready (lane, pos); scheduled (run_at, id); lease by worker; worker_living.
+-- Bound: one row per lane; the leases; the living workers.
+select coalesce((select array_agg(distinct l.lane / 4096)
+        from unnest(%(lanes)s::int[], %(floors)s::bigint[]) as l(lane, floor)
+        join perdure.queue q on q.id = l.lane / 4096 and q.paused_at is null
+        cross join lateral (select r.pos from perdure.ready r where r.lane = l.lane and r.pos > l.floor limit 1) p),
+       '{}') as queues,
+       (select extract(epoch from run_at - clock_timestamp())::float8 from perdure.scheduled order by run_at limit 1) as due_in,
+       exists (select from perdure.lease l where not exists (
+           select from perdure.worker w where w.id = l.worker and w.state in ('alive', 'draining'))) as lost,
+       coalesce((select array_agg(w.id order by w.id) from perdure.worker w
+        where w.state in ('alive', 'draining') and w.expires_at < clock_timestamp()), '{}') as expired,
+       exists (select from perdure.cancel_request) as requests

@@ -1,0 +1,20 @@
+-- Does: moves due jobs from scheduled to ready, at new positions, in order of their due time.
+-- Locks: the scheduled rows, skipping locked ones; then the job rows, in ascending id.
+-- Index: scheduled (run_at, id); job by id.
+-- Bound: `limit` rows.
+with due as materialized (
+    select run_at, id from perdure.scheduled where run_at <= clock_timestamp()
+    order by run_at, id limit %(limit)s::int for update skip locked
+), gone as (
+    delete from perdure.scheduled s using due d where s.run_at = d.run_at and s.id = d.id returning s.run_at, s.id
+), bodies as materialized (
+    select j.id, g.run_at from perdure.job j join gone g on g.id = j.id order by j.id for update of j
+), drawn as materialized (
+    select id, nextval('perdure.pos') as pos from (select id from bodies order by run_at, id) b
+), moved as (
+    update perdure.job j set pos = d.pos from drawn d where j.id = d.id returning j.lane, j.pos, j.id
+), arrivals as (
+    insert into perdure.ready (lane, pos, id) select lane, pos, id from moved
+)
+select (select count(*) from moved) as promoted, (select count(*) from gone) as taken,
+       (select count(*) filter (where perdure.wake(queue)) from (select distinct lane / 4096 as queue from moved) s) as woken

@@ -1,0 +1,120 @@
+"""What the README and the guides show is true: programs print what the page says, commands and links exist."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import perdure
+from tests.conftest import Database
+from tests.docs.pages import PAGES, Block, blocks
+from tests.tidy.source import ROOT, text_files
+
+PROGRAMS = [page for page in PAGES if any(block.mark == "run" for block in blocks(page, "python"))]
+COMMAND = [sys.executable, "-c", "from perdure.cli import main; main()"]
+SHELL = [block for page in PAGES for block in blocks(page, "sh")]
+WAIT_SECONDS = 60
+
+needs_client = pytest.mark.skipif(not hasattr(perdure, "Client"), reason="perdure.Client doesn't exist yet")
+
+
+@contextmanager
+def _worker(app: str, home: Path, environment: dict[str, str]) -> Iterator[None]:
+    """A worker process on the app, drained at the end."""
+    process = subprocess.Popen([*COMMAND, "worker", app], cwd=home, env=environment)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(WAIT_SECONDS)
+
+
+@needs_client
+@pytest.mark.parametrize("page", PROGRAMS, ids=lambda page: page.stem)
+def test_the_programs_of_a_page_print_what_it_says(page: Path, db: Database, tmp_path: Path) -> None:
+    """The page's files and programs run in the order they are read, with its worker, and print the output it shows."""
+    program: list[str] = []
+    for block in blocks(page, "python"):
+        if block.mark.startswith("file="):
+            (tmp_path / block.mark.removeprefix("file=")).write_text(block.text)
+        elif block.mark == "run":
+            program += [""] * (block.line - 1 - len(program))  # so that an error names the page's own line
+            program += block.text.splitlines()
+    script = tmp_path / f"{page.stem.lower()}_page.py"
+    script.write_text("\n".join(program) + "\n")
+    environment = {**os.environ, "DATABASE_URL": db.url, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+
+    with _worker("shop:app", tmp_path, environment):
+        ended = subprocess.run(
+            [sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True,
+            timeout=WAIT_SECONDS, check=False,
+        )  # fmt: skip
+
+    expected = "".join(block.text for block in blocks(page, "text") if block.mark == "output")
+    assert (ended.stdout, ended.returncode) == (expected, 0), ended.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_python_block_compiles(page: Path) -> None:
+    """A block that isn't run is Python all the same."""
+    for block in blocks(page, "python"):
+        compile(block.text, str(block), "exec")
+
+
+@pytest.mark.parametrize("block", SHELL, ids=str)
+def test_every_shell_block_parses(block: Block) -> None:
+    """What is shown for a shell is what a shell can read."""
+    assert subprocess.run(["bash", "-n"], input=block.text, text=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("block", SHELL, ids=str)
+def test_every_shown_command_exists(block: Block) -> None:
+    """Each ``perdure`` command has the options it is shown with, each ``make`` target is in the Makefile."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for line in block.text.splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["make"]:
+            assert set(words[1:]) <= targets
+        elif words[:1] == ["perdure"]:
+            help_text = _help(words[1])
+            options = {word.split("=")[0] for word in words[2:] if word.startswith("--")}
+            assert {option for option in options if option not in help_text} == set()
+
+
+def _help(command: str) -> str:
+    """What ``perdure COMMAND --help`` prints."""
+    if not (ROOT / "src" / "perdure" / "cli" / f"{command}.py").is_file():
+        pytest.skip(f"perdure {command} doesn't exist yet")
+    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(
+        [*COMMAND, command, "--help"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return re.sub(r"\x1b\[[0-9;]*m", "", ended.stdout)
+
+
+def test_every_link_leads_somewhere() -> None:
+    """A relative link in a page of ours names a file that is there."""
+    found = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in text_files()
+        if page.suffix == ".md"
+        for target in re.findall(r"\]\((?!https?://|#)([^)#\s]+)", page.read_text())
+        if not (page.parent / target).exists()
+    ]
+
+    assert found == []

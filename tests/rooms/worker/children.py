@@ -1,0 +1,45 @@
+"""Tasks that run in child processes. A child imports the task's module, so they can't be local to a test."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from perdure.app.registry import App
+from perdure.core.backoff import Retry
+
+app = App("children")
+ONCE = Retry(max_attempts=1)
+
+
+@app.task(run_in="process")
+def whose_process() -> int:
+    """The child's pid."""
+    return os.getpid()
+
+
+@app.task(run_in="process")
+async def whose_process_async() -> int:
+    """The same, asked by a coroutine."""
+    return os.getpid()
+
+
+@app.task(run_in="process", retry=ONCE)
+def fails() -> None:
+    """Raise."""
+    raise ValueError("no such thing")
+
+
+@app.task(run_in="process", retry=ONCE)
+def vanish() -> None:
+    """End the child without a word, as a segmentation fault would."""
+    os._exit(42)
+
+
+@app.task(run_in="process", retry=ONCE, timeout=0.3)
+def never_ends(file: str) -> None:
+    """Write the child's pid to the file, then run until killed."""
+    with open(file, "w") as out:
+        out.write(str(os.getpid()))
+    while True:
+        time.sleep(3600)
