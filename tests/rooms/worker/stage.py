@@ -6,11 +6,10 @@ Nothing here sleeps for a result: ``until`` asks again and again, and its bound 
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
-
-import psycopg
 
 from perdure.app.registry import App
 from perdure.app.worker import Worker
@@ -28,60 +27,80 @@ BOUND_SECONDS = 60.0
 
 
 class Stage:
-    """One test's database, as its worker's callers and operators see it."""
+    """One test's database, as its worker's callers and operators see it.
+
+    Everything is asked from a thread: the worker's loop runs on the test's own, and what it has locked it must be able
+    to let go of.
+    """
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self.conn: psycopg.Connection[Any] = db.connect()
+        self.conn = db.connect(options="-c lock_timeout=20s")
+        self.conn.execute("select perdure.make_days(3)")
 
-    def ask(self, op: Op[T]) -> T:
-        """Drive an op; each of its statements commits by itself."""
-        return drive(self.conn, op)
+    async def ask(self, op: Op[T]) -> T:
+        """Drive an op in one transaction."""
 
-    def value(self, query: str, *params: object) -> Any:
+        def driven() -> T:
+            with self.conn.transaction():
+                return drive(self.conn, op)
+
+        return await asyncio.to_thread(driven)
+
+    async def rows(self, query: str, *params: object) -> list[tuple[Any, ...]]:
+        """What the query returns."""
+        return await asyncio.to_thread(lambda: self.conn.execute(query.encode(), params).fetchall())
+
+    async def value(self, query: str, *params: object) -> Any:
         """The first column of the first row."""
-        row = self.conn.execute(query.encode(), params).fetchone()
-        assert row is not None
-        return row[0]
+        return (await self.rows(query, *params))[0][0]
 
-    def enqueue(self, *specs: JobSpec) -> list[int]:
+    async def enqueue(self, *specs: JobSpec) -> list[int]:
         """Enqueue the jobs in one transaction; their ids."""
-        with self.conn.transaction():
-            return self.ask(enqueue.enqueue(specs))
+        return await self.ask(enqueue.enqueue(specs))
 
-    def job(self, id: int) -> Job:
+    async def job(self, id: int) -> Job:
         """The job, wherever it stands."""
-        found = self.ask(control.get(id))
+        found = await self.ask(control.get(id))
         assert found is not None, f"job {id} is gone"
         return found
 
-    def attempts(self, id: int) -> list[Attempt]:
+    async def attempts(self, id: int) -> list[Attempt]:
         """The job's attempt log."""
-        return self.ask(control.attempts(id))
+        return await self.ask(control.attempts(id))
 
-    def endings(self, id: int) -> list[str]:
+    async def endings(self, id: int) -> list[str]:
         """How the job's attempts ended, in order."""
-        return [attempt.ending for attempt in self.attempts(id)]
+        return [attempt.ending for attempt in await self.attempts(id)]
 
-    def cancel(self, id: int, reason: str | None = None) -> str:
+    async def cancel(self, id: int, reason: str | None = None) -> str:
         """Cancel the job; what was answered."""
-        with self.conn.transaction():
-            return self.ask(control.cancel(id, reason))
+        return await self.ask(control.cancel(id, reason))
 
     async def until_in(self, place: str, *ids: int) -> list[Job]:
         """Wait until the jobs stand there; what they look like then."""
-        await until(lambda: all(self.job(id).place == place for id in ids), lambda: [self.job(id) for id in ids])
-        return [self.job(id) for id in ids]
+        jobs: list[Job] = []
+
+        async def there() -> bool:
+            jobs[:] = [await self.job(id) for id in ids]
+            return all(job.place == place for job in jobs)
+
+        await until(there, lambda: [(job.id, job.place, job.outcome, job.error) for job in jobs])
+        return jobs
 
     async def until_all_in(self, place: str, ids: Sequence[int]) -> None:
         """The same for many jobs, by one count."""
-        query = "select count(*) from perdure.jobs where place = %s and id = any(%s)"
-        await until(lambda: self.value(query, place, list(ids)) == len(ids))
+        query = "select count(*) = %s from perdure.jobs where place = %s and id = any(%s)"
+        await self.until_true(query, len(ids), place, list(ids))
 
-    def counts(self) -> dict[str, int]:
+    async def until_true(self, query: str, *params: object) -> None:
+        """Wait until the query's one value is true."""
+        await until(lambda: self.value(query, *params), lambda: query)
+
+    async def counts(self) -> dict[str, int]:
         """How many jobs stand in each place."""
-        rows = self.conn.execute("select place, count(*) from perdure.jobs group by place").fetchall()
-        return {str(place): int(count) for place, count in rows}
+        found = await self.rows("select place, count(*) from perdure.jobs group by place")
+        return {str(place): int(count) for place, count in found}
 
 
 async def until(
@@ -90,7 +109,10 @@ async def until(
     """Return when it is true. ``shown`` says what there is instead, when it isn't by the bound (seconds)."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + bound
-    while not true():
+    while True:
+        found = true()
+        if await found if inspect.isawaitable(found) else found:
+            return
         assert loop.time() < deadline, f"it didn't come true within {bound:g} s: {shown()}"
         await asyncio.sleep(0.01)
 
