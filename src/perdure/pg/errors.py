@@ -17,7 +17,9 @@ def translate(error: BaseException) -> DatabaseError | None:
         return _from_state(error.sqlstate, str(error), lost=isinstance(error, psycopg.OperationalError))
     if isinstance(error, asyncpg.PostgresError):
         return _from_state(error.sqlstate, str(error), lost=False)
-    if isinstance(error, asyncpg.InterfaceError | OSError | EOFError):
+    # InternalClientError: the server ended the session while this process was busy, and asyncpg has read that message
+    # in the middle of sending the next one.
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | EOFError):
         return ConnectionLost(f"the connection to Postgres is gone: {error}", sqlstate=None)
     return None
 

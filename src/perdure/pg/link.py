@@ -70,7 +70,7 @@ class Link:
             except ConnectionLost:
                 self._drop()
                 raise
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
                 ours = translate(error)
                 self._drop()
                 raise ConnectionLost(str(ours)) from error
