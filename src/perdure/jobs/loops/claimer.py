@@ -127,19 +127,18 @@ class Claimer:
             # Dry before the claim is sent: a notify that comes while it is under way makes the queue wet again.
             intake.wet = False
             batch = await self._link.run(
-                ops.claim(self._me.worker, self._me.incarnation, intake.id, intake.floor, demand)
+                ops.claim(self._me.worker, self._me.incarnation, intake.id, intake.floor, demand, now=monotonic())
             )
             self.claims += 1
             if batch is None:
-                intake.floor.claimed({}, short=True)
+                intake.wet = not intake.floor.claimed({}, short=True) or intake.wet
                 continue
             faults.point("claim.after")
             took = True
             self.claimed += len(batch.jobs)
-            full = len(batch.jobs) == demand
-            intake.wet = intake.wet or full
+            short = len(batch.jobs) < demand
+            intake.wet = not intake.floor.claimed(batch.highest, short=short) or intake.wet
             intake.took(len(batch.jobs), batch.payload_bytes)
-            intake.floor.claimed(batch.highest, short=not full)
             intake.runner.offer(batch.jobs)
         self._look_next = self._look_next or (look and not took)
         if took and self.asleep:

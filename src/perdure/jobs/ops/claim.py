@@ -47,9 +47,14 @@ PROBE = statement("jobs.probe", lambda row: (int(row["range"]) - 1, int(row["pos
 WRITERS = statement("jobs.writers", lambda row: str(row["holder"]))
 
 
-def claim(worker: int, incarnation: int, queue: int, floor: Floor, limit: int) -> Op[Batch | None]:
-    """Take up to ``limit`` jobs of one queue. One statement, one transaction: drive it on an autocommit connection."""
-    starts = [floor.start(lane) for lane in floor.lanes]
+def claim(
+    worker: int, incarnation: int, queue: int, floor: Floor, limit: int, *, now: float | None = None
+) -> Op[Batch | None]:
+    """Take up to ``limit`` jobs of one queue. One statement, one transaction: drive it on an autocommit connection.
+
+    ``now`` (monotonic seconds) lets the floor choose where to begin; without it the claim begins at the floor.
+    """
+    starts = floor.starts(now)
     return (
         yield from maybe(
             CLAIM,
