@@ -13,9 +13,9 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -34,12 +34,15 @@ from ..jobs.loops.settler import Settler
 from ..jobs.ops import queues as queue_ops
 from ..jobs.ops.leases import leases
 from ..jobs.work import Claimed, End, Lease
+from ..pg.connect import connect
 from ..pg.link import Link
 from ..pg.listen import Listener
+from ..pg.migrate import check
 from ..runtime.clock import monotonic
 from ..runtime.dice import jittered
 from .registry import App, Task
 
+R = TypeVar("R")
 log = logging.getLogger("perdure.worker")
 
 SLOTS_DEFAULT = 50
@@ -94,11 +97,16 @@ class Worker:
 
     async def run(self) -> bool:
         """Work until stopped. True when everything ended by itself; False when running jobs had to be stopped or
-        abandoned. Raises the error of a loop that broke."""
+        abandoned.
+
+        Raises a ConfigError when the database refuses or its schema doesn't fit this code, and the error of a loop
+        that broke.
+        """
         self._loop = asyncio.get_running_loop()
         self._make_parts()
         try:
-            await self._begin()
+            if not await self._unless_stopped(self._begin()):
+                return True
             self._spawn(self._settler.run(), self._listener.run(), self._chores.run(), self._claimer.run())
             self._spawn(self._sweep_deadlines())
             for runner in self._runners:
@@ -157,9 +165,23 @@ class Worker:
             on_moved=lambda: self._claimer.notified(""),
         )
 
+    async def _unless_stopped(self, beginning: Coroutine[Any, Any, None]) -> bool:
+        """Whether it came to its end; told to stop, a worker that still waits for the server just leaves."""
+        begun, stopped = self._loop.create_task(beginning), self._loop.create_task(self._stop.wait())
+        await asyncio.wait((begun, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not begun.done():
+            begun.cancel()
+            await asyncio.wait((begun,))
+            return False
+        begun.result()
+        return True
+
     async def _begin(self) -> None:
-        """Find the queues, register, start the heart. Waits for a server that doesn't answer."""
-        ids = await self._patiently(self._links["chores"], lambda: queue_ops.ensure(list(self._queues)))
+        """Check the schema, find the queues, register, start the heart. Waits for a server that doesn't answer."""
+        await self._patiently(lambda: asyncio.to_thread(self._check_schema))
+        chores = self._links["chores"]
+        ids = await self._patiently(lambda: chores.run(queue_ops.ensure(list(self._queues))))
         self._intakes = [Intake(ids[name], name, self._runner(slots)) for name, slots in self._queues.items()]
         self._runners = [intake.runner for intake in self._intakes]
         self._claimer = Claimer(
@@ -185,23 +207,31 @@ class Worker:
     async def _register(self) -> None:
         sent = monotonic()
         self._me.worker, self._me.incarnation = await self._patiently(
-            self._links["chores"],
-            lambda: workers.register(
-                name=self._name,
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                slots=sum(self._queues.values()),
-                queues=list(self._queues),
-            ),
+            lambda: self._links["chores"].run(
+                workers.register(
+                    name=self._name,
+                    host=socket.gethostname(),
+                    pid=os.getpid(),
+                    slots=sum(self._queues.values()),
+                    queues=list(self._queues),
+                )
+            )
         )
         self._heart.start(self._me.worker, sent)
         log.info("worker %d (%s) works on %s", self._me.worker, self._name, dict(self._queues))
 
-    async def _patiently(self, link: Link, op: Any) -> Any:
+    def _check_schema(self) -> None:
+        """On a thread: it is psycopg's conversation, once in a worker's life."""
+        with connect(self._url, "maintenance") as conn:
+            check(conn, schema=self._schema)
+
+    async def _patiently(self, act: Callable[[], Awaitable[R]]) -> R:
+        """Do it, and again while the server doesn't answer; waiting has no bound, because a worker has nothing else
+        to do."""
         pause = 0.1
         while True:
             try:
-                return await link.run(op())
+                return await act()
             except DatabaseError as error:
                 if not error.transient:
                     raise
@@ -265,11 +295,12 @@ class Worker:
 
     async def _recover(self) -> None:
         """After a claim of unknown outcome: a new incarnation, then hold exactly what the database says is held."""
-        incarnation = await self._patiently(self._links["claim"], lambda: workers.reincarnate(self._me.worker))
+        link = self._links["claim"]
+        incarnation = await self._patiently(lambda: link.run(workers.reincarnate(self._me.worker)))
         if incarnation is None:
             return  # declared dead: the next beat says so, and the worker begins anew
         self._me.incarnation = incarnation
-        held = await self._patiently(self._links["claim"], lambda: leases(self._me.worker))
+        held = await self._patiently(lambda: link.run(leases(self._me.worker)))
         in_hand = {job.id: job for runner in self._runners for job in runner.in_hand()}
         ours = {(id, generation) for lease in held for id, generation in lease.jobs}
         for runner in self._runners:

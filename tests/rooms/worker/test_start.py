@@ -1,0 +1,61 @@
+"""How a worker begins: it waits for a server that doesn't answer, and refuses one it can't work with."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+
+import pytest
+
+from perdure.app.registry import App
+from perdure.app.worker import Worker
+from perdure.core.errors import DatabaseMissing, SchemaBehind
+from tests.conftest import Database
+
+
+class _Heard(logging.Handler):
+    """Sets an event when a record comes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.event = asyncio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.event.set()
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port of this machine on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def test_a_worker_told_to_stop_while_it_waits_for_the_server_leaves(closed_port: int) -> None:
+    """It says that it waits, goes on waiting, and leaves clean when told to."""
+    worker = Worker(App("shop"), f"postgresql://postgres@127.0.0.1:{closed_port}/shop")
+    heard, log = _Heard(), logging.getLogger("perdure.worker")
+    log.addHandler(heard)
+    try:
+        running = asyncio.create_task(worker.run())
+        await asyncio.wait_for(heard.event.wait(), 30)
+        assert not running.done()
+        worker.stop()
+
+        assert await asyncio.wait_for(running, 30) is True
+    finally:
+        log.removeHandler(heard)
+
+
+async def test_a_worker_refuses_a_schema_that_is_not_there(db: Database) -> None:
+    """The error says what to run, before anything is written."""
+    with pytest.raises(SchemaBehind, match="perdure migrate"):
+        await asyncio.wait_for(Worker(App("shop"), db.url, schema="elsewhere").run(), 30)
+
+
+async def test_a_worker_refuses_a_database_that_is_not_there(db: Database) -> None:
+    """Waiting wouldn't make it, so it isn't waited for."""
+    with pytest.raises(DatabaseMissing):
+        await asyncio.wait_for(Worker(App("shop"), db.server.cluster.url("nowhere")).run(), 30)
