@@ -20,6 +20,7 @@ from ...pg.errors import translate
 from ...runtime.clock import monotonic
 from ..model import Beat
 from ..ops import workers
+from .monitor import Monitor
 
 log = logging.getLogger("perdure.heart")
 
@@ -43,9 +44,13 @@ class Heart:
         """Monotonic seconds up to which this worker may start jobs."""
 
     def start(self, worker: int, sent: float) -> None:
-        """Beat for this worker, whose row was registered by a statement sent at ``sent`` (monotonic seconds)."""
+        """Beat for this worker, whose row was registered by a statement sent at ``sent`` (monotonic seconds).
+
+        Call it on the loop's thread: the heart keeps an eye on the loop, too.
+        """
         self._worker, self.trusted_until = worker, sent + limits.TRUST_SECONDS
         if self._thread is None:
+            self._monitor = Monitor()
             self._thread = threading.Thread(target=self._run, name="perdure-heart", daemon=True)
             self._thread.start()
 
@@ -59,6 +64,7 @@ class Heart:
     def _run(self) -> None:
         due = monotonic() + limits.BEAT_SECONDS
         while not self._stop.wait(max(due - monotonic(), 0.0)):
+            self._monitor.check()
             due = max(due + limits.BEAT_SECONDS, monotonic() + limits.BEAT_SECONDS / 2)
             try:
                 self._beat()
