@@ -1,0 +1,203 @@
+"""Jobs that end before their handler does: cancelled, timed out, expired."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from pathlib import Path
+
+from perdure.app.registry import App
+from perdure.core.backoff import Retry
+from perdure.core.endings import Snooze
+from perdure.jobs.handler import Context
+from tests.rooms.worker import children
+from tests.rooms.worker.stage import BOUND_SECONDS, Stage, until, working
+
+ONCE = Retry(max_attempts=1)
+
+
+async def test_a_queued_job_that_is_cancelled_is_never_started(stage: Stage) -> None:
+    """A job cancelled while it waits ends as cancelled, with the reason; a worker that comes later runs its mate."""
+    app, runs = App("a"), []
+
+    @app.task
+    async def work(number: int) -> None:
+        runs.append(number)
+
+    cancelled, kept = await stage.enqueue(work.job(1), work.job(2))
+    answer = await stage.cancel(cancelled, "not wanted")
+    async with working(stage.db, app):
+        await stage.until_in("history", kept)
+    job = await stage.job(cancelled)
+
+    assert answer == "cancelled"
+    assert (job.outcome, job.error, job.attempt) == ("cancelled", "not wanted", 0)
+    assert runs == [2]
+
+
+async def test_a_running_job_is_stopped_by_a_cancel(stage: Stage) -> None:
+    """A cancel of a running job cancels its handler within a beat, and the job ends as cancelled; nothing of the
+    request is left. Red when the beat doesn't bring the request, or the runner doesn't stop the slot."""
+    app, running, stopped = App("a"), asyncio.Event(), asyncio.Event()
+
+    @app.task
+    async def work() -> None:
+        running.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    (id,) = await stage.enqueue(work.job())
+    async with working(stage.db, app):
+        await asyncio.wait_for(running.wait(), BOUND_SECONDS)
+        answer = await stage.cancel(id)
+        (job,) = await stage.until_in("history", id)
+        await stage.until_true("select not exists (select from perdure.cancel_request)")
+
+    assert answer == "requested"
+    assert stopped.is_set()
+    assert (job.outcome, job.attempt) == ("cancelled", 1)
+
+
+async def test_a_thread_is_told_of_a_cancel_and_its_late_result_is_dropped(stage: Stage) -> None:
+    """A cancelled sync job ends as cancelled at once, its handler sees ``ctx.cancelled``, and what it returns
+    afterwards changes nothing: one end, settled once."""
+    app, running, told, go = App("a"), threading.Event(), [], threading.Event()
+
+    @app.task
+    def work(ctx: Context) -> str:
+        running.set()
+        while not ctx.cancelled and not go.wait(0.01):
+            pass
+        told.append(ctx.cancelled)
+        go.wait(BOUND_SECONDS)
+        return "late"
+
+    (id,) = await stage.enqueue(work.spec("{}"))
+    async with working(stage.db, app) as worker:
+        await asyncio.to_thread(running.wait, BOUND_SECONDS)
+        await stage.cancel(id)
+        (job,) = await stage.until_in("history", id)
+        taken = worker.gauges()["queues"]["default"]["busy"]
+        go.set()
+        await until(lambda: worker.gauges()["queues"]["default"]["busy"] == 0)
+        settled = worker.gauges()["settled"]
+
+    assert (job.outcome, job.result) == ("cancelled", None)
+    assert told == [True]
+    assert taken == 1  # the thread still runs, and its slot stays taken
+    assert settled == {"cancelled": 1}
+    assert (await stage.job(id)).result is None
+
+
+async def test_a_cancel_beats_a_snooze(stage: Stage) -> None:
+    """A job that was asked to stop and snoozes instead isn't run again: the request is honoured where it stands."""
+    app, running = App("a"), asyncio.Event()
+
+    @app.task
+    async def work() -> None:
+        running.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise Snooze(for_=3_600) from None
+
+    (id,) = await stage.enqueue(work.job())
+    async with working(stage.db, app):
+        await asyncio.wait_for(running.wait(), BOUND_SECONDS)
+        await stage.cancel(id)
+        (job,) = await stage.until_in("history", id)
+
+    assert job.outcome == "cancelled"
+    assert await stage.value("select count(*) from perdure.scheduled") == 0
+
+
+async def test_an_async_handler_that_overruns_is_a_failed_attempt(stage: Stage) -> None:
+    """A handler on the loop that runs past its timeout is cancelled, and its attempt fails with the time in the error;
+    the job's own timeout replaces its task's. Red without the sweeper of deadlines."""
+    app, stopped = App("a"), []
+
+    @app.task(retry=ONCE, timeout=3_600)
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.append(1)
+
+    (id,) = await stage.enqueue(work.job().options(timeout=0.2))
+    async with working(stage.db, app):
+        (job,) = await stage.until_in("dead", id)
+
+    assert stopped == [1]
+    assert (job.reason, job.attempt) == ("exhausted", 1)
+    assert "TimeoutError: still running after" in str(job.error)
+
+
+async def test_a_thread_that_overruns_fails_and_its_late_result_is_dropped(stage: Stage) -> None:
+    """A sync handler that runs past its timeout has failed, although its thread can't be stopped; when it returns, the
+    slot is free again and its result is dropped."""
+    app, go = App("a"), threading.Event()
+
+    @app.task(retry=ONCE, timeout=0.2)
+    def slow() -> str:
+        go.wait(BOUND_SECONDS)
+        return "late"
+
+    @app.task
+    def quick() -> str:
+        return "quick"
+
+    (id,) = await stage.enqueue(slow.job())
+    async with working(stage.db, app, queues={"default": 1}):
+        (job,) = await stage.until_in("dead", id)
+        (behind,) = await stage.enqueue(quick.job())
+        go.set()
+        (after,) = await stage.until_in("history", behind)
+
+    assert "TimeoutError" in str(job.error)
+    assert after.result == "quick"
+    assert (await stage.job(id)).place == "dead"
+
+
+async def test_a_child_that_overruns_is_killed(stage: Stage, tmp_path: Path) -> None:
+    """A process handler that runs past its timeout has failed, and its child is gone; the next one gets a new child
+    [KIT-45]. Red when the call in the child isn't cancelled with its slot."""
+    told = tmp_path / "pid"
+    (id,) = await stage.enqueue(children.never_ends.job(str(told)).options(timeout=2.0))
+    async with working(stage.db, children.app):
+        (job,) = await stage.until_in("dead", id)
+        pid = int(told.read_text())
+        await until(lambda: _gone(pid))
+        (after,) = await stage.enqueue(children.whose_process.job())
+        (next_one,) = await stage.until_in("history", after)
+
+    assert "TimeoutError" in str(job.error)
+    assert next_one.result != pid
+
+
+async def test_a_job_too_old_is_not_started(stage: Stage) -> None:
+    """A job that has expired before a worker comes ends as expired, with no attempt, and its handler isn't called."""
+    app, runs = App("a"), []
+
+    @app.task
+    async def work(number: int) -> None:
+        runs.append(number)
+
+    old, fresh = await stage.enqueue(work.job(1).options(expires=0.05), work.job(2).options(expires=3_600))
+    await stage.until_true("select expires_at < clock_timestamp() from perdure.job where id = %s", old)
+    async with working(stage.db, app):
+        expired, done = await stage.until_in("history", old, fresh)
+
+    assert (expired.outcome, expired.attempt) == ("expired", 0)
+    assert done.outcome == "completed"
+    assert runs == [2]
+
+
+def _gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False

@@ -1,0 +1,49 @@
+"""A rolling deploy: workers of two versions share a queue, and the old one doesn't know every task."""
+
+from __future__ import annotations
+
+from perdure.app.registry import App
+from perdure.jobs.model import JobSpec
+from tests.rooms.worker.stage import Stage, working
+
+
+async def test_an_unknown_task_waits_for_a_worker_that_knows_it(stage: Stage) -> None:
+    """A job whose task the worker doesn't know is parked with that reason, charging no attempt, beside mates that
+    complete; a worker that knows it comes, and it runs [DW-27]. Red when an unknown task fails, or isn't released."""
+    old, new = App("shop"), App("shop")
+
+    @old.task
+    async def known() -> str:
+        return "old"
+
+    @new.task
+    async def ship(order_id: int) -> int:
+        return order_id
+
+    parked, mate = await stage.enqueue(JobSpec(task="ship", payload='{"order_id": 9182}'), known.job())
+    async with working(stage.db, old):
+        (held,) = await stage.until_in("held", parked)
+        await stage.until_in("history", mate)
+    async with working(stage.db, new):
+        (job,) = await stage.until_in("history", parked)
+
+    assert (held.reason, held.attempt, held.error) == ("unknown_task", 0, None)
+    assert (job.outcome, job.result, job.attempt) == ("completed", 9182, 1)
+
+
+async def test_a_parked_job_does_not_keep_its_mates_from_running(stage: Stage) -> None:
+    """A queue full of jobs that nobody knows is parked whole, and the known job behind them runs [DW-26, DW-27]."""
+    app = App("shop")
+
+    @app.task
+    async def known() -> str:
+        return "known"
+
+    unknown = await stage.enqueue(*[JobSpec(task=f"new_{number % 3}", payload="{}") for number in range(300)])
+    (mate,) = await stage.enqueue(known.job())
+    async with working(stage.db, app, queues={"default": 5}):
+        await stage.until_in("history", mate)
+        await stage.until_all_in("held", unknown)
+    counted = await stage.rows("select reason, key, count(*) from perdure.held group by 1, 2 order by 2")
+
+    assert counted == [("unknown_task", f"new_{number}", 100) for number in range(3)]
