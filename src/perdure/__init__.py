@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from .app.client import AsyncClient, Client
 from .app.registry import App, Task
 from .core.backoff import Retry
 from .core.endings import Cancel, Permanent, RetryAfter, Snooze
 from .core.errors import PerdureError
-from .jobs.model import JobSpec
+from .jobs.handler import Context
+from .jobs.model import Enqueued, JobSpec
 
-__all__ = ["App", "Cancel", "JobSpec", "PerdureError", "Permanent", "Retry", "RetryAfter", "Snooze", "Task"]
+__all__ = [
+    "App",
+    "AsyncClient",
+    "Cancel",
+    "Client",
+    "Context",
+    "Enqueued",
+    "JobSpec",
+    "PerdureError",
+    "Permanent",
+    "Retry",
+    "RetryAfter",
+    "Snooze",
+    "Task",
+]

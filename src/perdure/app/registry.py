@@ -30,8 +30,8 @@ Place: TypeAlias = Literal["loop", "thread", "process"]
 class Task(Generic[P, R]):
     """A function that jobs can run, with what is declared about running it. Made by ``App.task``.
 
-    ``queue``, ``priority``, ``tags`` and ``expires`` are what its jobs carry unless their enqueuer says otherwise;
-    ``retry``, ``timeout`` (seconds), ``run_in`` and ``at_most_once`` stay with the code that runs them.
+    ``queue``, ``priority``, ``tags``, ``expires`` and ``at_most_once`` are what its jobs carry unless their enqueuer says
+    otherwise; ``retry``, ``timeout`` (seconds) and ``run_in`` stay with the code that runs them.
     """
 
     __name__: str
@@ -85,6 +85,8 @@ class Task(Generic[P, R]):
             priority=self.priority,
             tags=self.tags,
             expires=self.expires,
+            # It travels: whoever rescues the job from a dead worker may not have this code.
+            at_most_once=self.at_most_once or None,
         )
 
     def __repr__(self) -> str:

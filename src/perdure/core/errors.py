@@ -99,6 +99,12 @@ class UnknownTask(InvalidInput):
     code = "unknown_task"
 
 
+class UnknownQueue(InvalidInput):
+    """No job and no worker has named a queue of that name yet."""
+
+    code = "unknown_queue"
+
+
 class ImportFailed(InvalidInput):
     """``module:app`` can't be imported, or doesn't name an ``App``."""
 

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 
 from ..core import check, limits
 from ..core.backoff import Retry
 from ..core.errors import InvalidOption
+
+
+class Options(TypedDict, total=False):
+    """What may be said about one job when it is enqueued. What isn't said is the task's to declare."""
+
+    queue: str
+    key: str | None
+    priority: int | None
+    delay: timedelta | float | None
+    run_at: datetime | None
+    expires: datetime | timedelta | float | None
+    timeout: timedelta | float | None
+    retry: Retry | None
+    tags: Sequence[str]
+    at_most_once: bool | None
+
+
+class Enqueued(msgspec.Struct, frozen=True, gc=False):
+    """A job that was written: ``id`` is how to ask for it."""
+
+    id: int
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,10 +46,10 @@ class Job:
 
     @classmethod
     def read(cls, row: Row) -> Job:
-        """The job of a row of ``perdure.jobs``, from any driver: asyncpg gives json as text, psycopg as values."""
+        """The job of a row of ``perdure.jobs``, its json columns as text: drivers differ in what they make of json."""
         values = {field.name: row[field.name] for field in fields(cls)}
         for name in ("payload", "options", "result"):
-            if isinstance(values[name], str):
+            if values[name] is not None:
                 values[name] = msgspec.json.decode(values[name])
         values["tags"] = tuple(values["tags"] or ())
         values["options"] = values["options"] or {}

@@ -1,12 +1,13 @@
 """The only functions that touch a cursor: ``drive`` (psycopg), ``adrive`` (psycopg async), ``apg`` (asyncpg).
 
 They carry an op's calls to Postgres, and rows or errors back in. They neither begin nor commit: the connection decides.
+``converse`` and ``aconverse`` do the same over whatever sends a call, for connections that a library wraps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
@@ -17,33 +18,37 @@ from ..sql import compiled, numbered
 from .errors import translate
 
 R = TypeVar("R")
+Send: TypeAlias = Callable[[Call], Sequence[Row]]
+AsyncSend: TypeAlias = Callable[[Call], Awaitable[Sequence[Row]]]
 
 
 def drive(conn: Connection[Any], op: Op[R], schema: str = "perdure") -> R:
     """Run the op on a psycopg connection. Raises what the op raises; database errors are ``core.errors``."""
-    try:
-        call = next(op)
-        while True:
-            try:
-                found = _execute(conn, call, schema)
-            except Exception as error:
-                call = _refuse(op, error)
-            else:
-                call = op.send(found)
-    except StopIteration as done:
-        result: R = done.value
-        return result
-    finally:
-        op.close()
+    return converse(op, lambda call: _execute(conn, call, schema))
 
 
 async def adrive(conn: AsyncConnection[Any], op: Op[R], schema: str = "perdure") -> R:
     """Run the op on a psycopg asynchronous connection."""
+    return await aconverse(op, lambda call: _aexecute(conn, call, schema))
+
+
+async def apg(conn: asyncpg.Connection[Any], op: Op[R], schema: str = "perdure") -> R:
+    """Run the op on an asyncpg connection; its statements are prepared once per connection and kept by asyncpg."""
+
+    async def fetch(call: Call) -> Any:
+        text, names = numbered(call.statement, schema)
+        return await conn.fetch(text, *[call.params[name] for name in names])
+
+    return await aconverse(op, fetch)
+
+
+def converse(op: Op[R], send: Send) -> R:
+    """Run the op over a function that sends a call and returns its rows."""
     try:
         call = next(op)
         while True:
             try:
-                found = await _aexecute(conn, call, schema)
+                found = send(call)
             except Exception as error:
                 call = _refuse(op, error)
             else:
@@ -55,14 +60,13 @@ async def adrive(conn: AsyncConnection[Any], op: Op[R], schema: str = "perdure")
         op.close()
 
 
-async def apg(conn: asyncpg.Connection[Any], op: Op[R], schema: str = "perdure") -> R:
-    """Run the op on an asyncpg connection; its statements are prepared once per connection and kept by asyncpg."""
+async def aconverse(op: Op[R], send: AsyncSend) -> R:
+    """Run the op over an asynchronous function that sends a call and returns its rows."""
     try:
         call = next(op)
         while True:
             try:
-                text, names = numbered(call.statement, schema)
-                found: Any = await conn.fetch(text, *[call.params[name] for name in names])
+                found = await send(call)
             except Exception as error:
                 call = _refuse(op, error)
             else:

@@ -30,11 +30,12 @@ def list_jobs(
     queue: str | None = None,
     place: str | None = None,
     task: str | None = None,
+    tag: str | None = None,
     cursor: int | None = None,
     limit: int,
 ) -> Op[list[Job]]:
     """Jobs, newest first, below the cursor (the id of the last one seen)."""
-    return (yield from rows(LIST, queue=queue, place=place, task=task, cursor=cursor, limit=limit))
+    return (yield from rows(LIST, queue=queue, place=place, task=task, tag=tag, cursor=cursor, limit=limit))
 
 
 def attempts(id: int) -> Op[list[Attempt]]:

@@ -2,4 +2,7 @@
 -- Locks: none.
 -- Index: job and history by id.
 -- Bound: one row.
-select * from perdure.jobs where id = %(id)s::bigint limit 1
+select id, task, queue, key, place, reason, outcome, priority, attempt, rescues, generation, created_at, run_at, expires_at,
+       started_at, finished_at, tags, options::text, error, payload::text, result::text
+from perdure.jobs
+where id = %(id)s::bigint limit 1

@@ -1,0 +1,152 @@
+"""The noun ``jobs``: enqueue, look, cancel, retry, wait."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import Any, Unpack
+
+from ...core import limits
+from ...jobs.model import Enqueued, JobSpec, Options
+from ...jobs.ops.control import CancelAnswer
+from ...jobs.view import Attempt, Job
+from ...runtime.clock import monotonic
+from ...runtime.dice import roll
+from . import verbs
+from .runs import AsyncRuns, Runs
+from .verbs import Page
+
+
+class Jobs:
+    """Jobs, in the transaction of whoever gave this noun."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+
+    def enqueue(self, job: JobSpec, **options: Unpack[Options]) -> Enqueued:
+        """Write one job; its id. The options say what ``job`` doesn't: queue, key, priority, delay or run_at, expires,
+        timeout, retry, tags, at_most_once. Raises InvalidOption, or a DatabaseError; then nothing was written.
+        """
+        return Enqueued(self._runs.enqueue(verbs.spec(job, options)))
+
+    def enqueue_many(self, jobs: Iterable[JobSpec]) -> list[Enqueued]:
+        """Write all of them or none, in order: one statement for each five thousand. Raises as ``enqueue`` does."""
+        specs = verbs.specs(jobs)
+        run = self._runs.ask if len(specs) <= limits.ENQUEUE_STATEMENT_ROWS_MAX else self._runs.change
+        return run(verbs.enqueue_many(specs))
+
+    def get(self, id: int) -> Job:
+        """One job, wherever it stands. Raises JobNotFound."""
+        return self._runs.ask(verbs.get(id))
+
+    def attempts(self, id: int) -> list[Attempt]:
+        """How the job's attempts that didn't complete have ended, in order."""
+        return self._runs.ask(verbs.attempts(id))
+
+    def list(
+        self,
+        *,
+        queue: str | None = None,
+        place: str | None = None,
+        task: str | None = None,
+        tag: str | None = None,
+        cursor: int | None = None,
+        limit: int = verbs.PAGE_ROWS_DEFAULT,
+    ) -> Page[Job]:
+        """A page of jobs, newest first. ``cursor`` is ``next`` of the page before. Raises InvalidOption."""
+        return self._runs.ask(verbs.list_jobs(queue, place, task, tag, cursor, limit))
+
+    def cancel(self, id: int, *, reason: str | None = None) -> CancelAnswer:
+        """End a job that waits ("cancelled"), or ask the worker that runs it to stop ("requested"). "finished" and
+        "dead": too late, nothing was done. Raises JobNotFound.
+        """
+        return self._runs.change(verbs.cancel(id, reason))
+
+    def retry(self, id: int) -> None:
+        """Run a job now: a scheduled one without waiting, a dead one again from its first attempt.
+
+        Raises JobNotFound, or JobNotRetryable when it stands anywhere else.
+        """
+        self._runs.change(verbs.retry(id))
+
+    def redrive(self, id: int) -> None:
+        """Run a dead job again, from its first attempt. Raises JobNotFound or JobNotRetryable."""
+        self._runs.change(verbs.redrive(id))
+
+    def discard(self, id: int, *, reason: str | None = None) -> None:
+        """File a dead job in history for good. Raises JobNotFound, or JobError when it isn't dead."""
+        self._runs.change(verbs.discard(id, reason))
+
+    def wait(self, id: int, *, timeout: float | None = None) -> Any:
+        """The job's result, once it has completed; asks ever more rarely. ``timeout`` in seconds, None for ever.
+
+        Raises JobFailed (JobCancelled, JobExpired) when it ended otherwise or is dead, WaitTimeout, JobNotFound.
+        """
+        self._runs.refuse_wait()
+        waiting = verbs.Waiting(id, timeout, monotonic())
+        while (pause := waiting.pause(job := self.get(id), monotonic(), roll())) is not None:
+            time.sleep(pause)
+        return job.result
+
+
+class AsyncJobs:
+    """Jobs, in the transaction of whoever gave this noun; every verb is awaited."""
+
+    def __init__(self, runs: AsyncRuns) -> None:
+        self._runs = runs
+
+    async def enqueue(self, job: JobSpec, **options: Unpack[Options]) -> Enqueued:
+        """As ``Jobs.enqueue``."""
+        return Enqueued(await self._runs.enqueue(verbs.spec(job, options)))
+
+    async def enqueue_many(self, jobs: Iterable[JobSpec]) -> list[Enqueued]:
+        """As ``Jobs.enqueue_many``."""
+        specs = verbs.specs(jobs)
+        run = self._runs.ask if len(specs) <= limits.ENQUEUE_STATEMENT_ROWS_MAX else self._runs.change
+        return await run(verbs.enqueue_many(specs))
+
+    async def get(self, id: int) -> Job:
+        """As ``Jobs.get``."""
+        return await self._runs.ask(verbs.get(id))
+
+    async def attempts(self, id: int) -> list[Attempt]:
+        """As ``Jobs.attempts``."""
+        return await self._runs.ask(verbs.attempts(id))
+
+    async def list(
+        self,
+        *,
+        queue: str | None = None,
+        place: str | None = None,
+        task: str | None = None,
+        tag: str | None = None,
+        cursor: int | None = None,
+        limit: int = verbs.PAGE_ROWS_DEFAULT,
+    ) -> Page[Job]:
+        """As ``Jobs.list``."""
+        return await self._runs.ask(verbs.list_jobs(queue, place, task, tag, cursor, limit))
+
+    async def cancel(self, id: int, *, reason: str | None = None) -> CancelAnswer:
+        """As ``Jobs.cancel``."""
+        return await self._runs.change(verbs.cancel(id, reason))
+
+    async def retry(self, id: int) -> None:
+        """As ``Jobs.retry``."""
+        await self._runs.change(verbs.retry(id))
+
+    async def redrive(self, id: int) -> None:
+        """As ``Jobs.redrive``."""
+        await self._runs.change(verbs.redrive(id))
+
+    async def discard(self, id: int, *, reason: str | None = None) -> None:
+        """As ``Jobs.discard``."""
+        await self._runs.change(verbs.discard(id, reason))
+
+    async def wait(self, id: int, *, timeout: float | None = None) -> Any:
+        """As ``Jobs.wait``."""
+        self._runs.refuse_wait()
+        waiting = verbs.Waiting(id, timeout, monotonic())
+        while (pause := waiting.pause(job := await self.get(id), monotonic(), roll())) is not None:  # noqa: ASYNC110
+            await asyncio.sleep(pause)
+        return job.result

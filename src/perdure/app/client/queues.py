@@ -1,0 +1,54 @@
+"""The noun ``queues``: get, list, pause, resume."""
+
+from __future__ import annotations
+
+from ...jobs.ops import queues as ops
+from ...jobs.ops.queues import Queue
+from . import verbs
+from .runs import AsyncRuns, Runs
+
+
+class Queues:
+    """Queues, and how many jobs stand in each of their places."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+
+    def get(self, name: str) -> Queue:
+        """One queue. Raises UnknownQueue."""
+        return self._runs.ask(verbs.get_queue(name))
+
+    def list(self) -> list[Queue]:
+        """Every queue, by name."""
+        return self._runs.ask(ops.list_queues())
+
+    def pause(self, name: str) -> None:
+        """Let nothing more be claimed from the queue; what runs goes on. Raises UnknownQueue."""
+        self._runs.change(verbs.pause(name))
+
+    def resume(self, name: str) -> None:
+        """Let a paused queue be claimed from again. Raises UnknownQueue."""
+        self._runs.change(verbs.resume(name))
+
+
+class AsyncQueues:
+    """Queues, awaited."""
+
+    def __init__(self, runs: AsyncRuns) -> None:
+        self._runs = runs
+
+    async def get(self, name: str) -> Queue:
+        """As ``Queues.get``."""
+        return await self._runs.ask(verbs.get_queue(name))
+
+    async def list(self) -> list[Queue]:
+        """As ``Queues.list``."""
+        return await self._runs.ask(ops.list_queues())
+
+    async def pause(self, name: str) -> None:
+        """As ``Queues.pause``."""
+        await self._runs.change(verbs.pause(name))
+
+    async def resume(self, name: str) -> None:
+        """As ``Queues.resume``."""
+        await self._runs.change(verbs.resume(name))

@@ -1,0 +1,71 @@
+"""What a noun drives its ops on: a connection somebody else owns, or one of the client's own pool."""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+from ...core.errors import Unsupported
+from ...core.op import Op
+from ...jobs.model import JobSpec
+from ...jobs.ops.enqueue import enqueue
+from ...pg.borrow import AsyncBorrowed, Borrowed
+
+R = TypeVar("R")
+
+
+class Runs(Protocol):
+    """``ask``: each statement as it comes. ``change``: the op's statements together. ``enqueue``: one job's id."""
+
+    def ask(self, op: Op[R]) -> R: ...  # noqa: D102
+    def change(self, op: Op[R]) -> R: ...  # noqa: D102
+    def enqueue(self, spec: JobSpec) -> int: ...  # noqa: D102
+    def refuse_wait(self) -> None: ...  # noqa: D102
+
+
+class AsyncRuns(Protocol):
+    """The same, awaited."""
+
+    async def ask(self, op: Op[R]) -> R: ...  # noqa: D102
+    async def change(self, op: Op[R]) -> R: ...  # noqa: D102
+    async def enqueue(self, spec: JobSpec) -> int: ...  # noqa: D102
+    def refuse_wait(self) -> None: ...  # noqa: D102
+
+
+class InTransaction:
+    """The transaction that is open on a borrowed connection."""
+
+    def __init__(self, borrowed: Borrowed) -> None:
+        self.ask = borrowed.ask
+        self.change = borrowed.change
+
+    def enqueue(self, spec: JobSpec) -> int:
+        """Write it now, with this transaction."""
+        return self.ask(enqueue([spec]))[0]
+
+    def refuse_wait(self) -> None:
+        """A job can't end before the transaction that enqueues it has."""
+        raise _endless()
+
+
+class AsyncInTransaction:
+    """The same, awaited."""
+
+    def __init__(self, borrowed: AsyncBorrowed) -> None:
+        self.ask = borrowed.ask
+        self.change = borrowed.change
+
+    async def enqueue(self, spec: JobSpec) -> int:
+        """Write it now, with this transaction."""
+        return (await self.ask(enqueue([spec])))[0]
+
+    def refuse_wait(self) -> None:
+        """A job can't end before the transaction that enqueues it has."""
+        raise _endless()
+
+
+def _endless() -> Unsupported:
+    return Unsupported(
+        "can't be waited for inside a transaction, whose jobs don't run before it commits",
+        field="wait",
+        fix="commit first, then ask the client: client.jobs.wait(id)",
+    )

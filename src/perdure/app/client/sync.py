@@ -1,0 +1,120 @@
+"""``Client``: the nouns, called."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
+
+from ...core.op import Op
+from ...jobs.model import JobSpec
+from ...jobs.ops.enqueue import enqueue
+from ...pg.drive import drive
+from ...pg.migrate import checked_schema
+from ...pg.url import checked
+from . import opening
+from .bound import Bound, Lender, Transaction
+from .gather import Gathering
+
+R = TypeVar("R")
+
+
+class Client(Bound, Lender):
+    """Perdure, called from threads.
+
+    ``url``: of the database; None for $DATABASE_URL, else the embedded Postgres, which is started and migrated. The
+    database is looked for when it is first needed, and a server that was named must have been migrated. ``schema``:
+    where Perdure lives in it. Close the client, or use it in a ``with``. It may be shared by any number of threads.
+    Raises InvalidUrl or InvalidOption at once; the first use raises the other ConfigError classes.
+    """
+
+    def __init__(self, url: str | None = None, *, schema: str = "perdure") -> None:
+        Lender.__init__(self, checked_schema(schema))
+        self._pooled = _Pooled(None if url is None else checked(url), schema)
+        Bound.__init__(self, self._pooled)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """A transaction of one of the client's connections: it commits when the block ends, and an exception rolls it
+        back, jobs and all."""
+        with self._pooled.connection() as conn, conn.transaction():
+            yield Transaction(conn, self._schema)
+
+    def close(self) -> None:
+        """Close the client's connections; what uses them now ends first. Safe to call twice."""
+        self._pooled.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Pooled:
+    """Ops on the client's own connections: each in a transaction of its own."""
+
+    def __init__(self, url: str | None, schema: str) -> None:
+        self._url, self._schema = url, schema
+        self._opening = threading.Lock()
+        self._pool: ConnectionPool[psycopg.Connection[Any]] | None = None
+        self._closed = False
+        self.enqueue = Gathering(self._write).enqueue
+
+    def ask(self, op: Op[R]) -> R:
+        """Drive the op; each of its statements commits by itself."""
+        with self.connection() as conn:
+            return drive(conn, op, self._schema)
+
+    def change(self, op: Op[R]) -> R:
+        """Drive the op in one transaction."""
+        with self.connection() as conn, conn.transaction():
+            return drive(conn, op, self._schema)
+
+    def refuse_wait(self) -> None:
+        """Waiting is fine here."""
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection in autocommit mode."""
+        pool = self._pool or self._opened()
+        try:
+            conn = pool.getconn()
+        except (PoolTimeout, TooManyRequests) as error:
+            raise opening.unavailable(error) from error
+        try:
+            yield conn
+        finally:
+            pool.putconn(conn)
+
+    def close(self) -> None:
+        with self._opening:
+            self._closed = True
+            if self._pool is not None:
+                self._pool.close()
+
+    def _write(self, specs: Sequence[JobSpec]) -> list[int]:
+        return self.ask(enqueue(specs))
+
+    def _opened(self) -> ConnectionPool[psycopg.Connection[Any]]:
+        with self._opening:
+            if self._closed:
+                raise opening.closed()
+            if self._pool is None:
+                settings = opening.pool_settings(opening.find(self._url, self._schema))
+                pool = ConnectionPool(**settings, check=_check)
+                pool.open()
+                self._pool = pool
+            return self._pool
+
+
+def _check(conn: psycopg.Connection[Any]) -> None:
+    if opening.may_be_broken(conn.fileno()):
+        ConnectionPool.check_connection(conn)

@@ -1,0 +1,250 @@
+"""What each verb of a client does, once for both colours: check what is given, talk, make an answer of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Generic, NoReturn, TypeVar, get_args, overload
+
+from ...core import check, limits
+from ...core.errors import (
+    InvalidOption,
+    JobCancelled,
+    JobError,
+    JobExpired,
+    JobFailed,
+    JobNotFound,
+    JobNotRetryable,
+    UnknownQueue,
+    WaitTimeout,
+)
+from ...core.op import Op
+from ...jobs.model import Enqueued, JobSpec
+from ...jobs.ops import control
+from ...jobs.ops import enqueue as enqueue_ops
+from ...jobs.ops import queues as queue_ops
+from ...jobs.view import Attempt, Job, Place
+
+T = TypeVar("T")
+
+PAGE_ROWS_DEFAULT: Final = 100
+PAGE_ROWS_MAX: Final = 1_000
+ID_MAX: Final = 2**63 - 1
+
+PAUSE_SECONDS: Final = 0.01
+PAUSE_SECONDS_MAX: Final = 0.5
+PAUSE_GROWTH: Final = 1.4
+"""A waiting client asks again after a hundredth of a second, then ever more rarely, at most twice a second."""
+
+
+class Page(Sequence[T], Generic[T]):
+    """Some of a list, in order. ``next`` is the cursor of the page after this one, None when there is none."""
+
+    __slots__ = ("_items", "next")
+
+    def __init__(self, items: Iterable[T], next: int | None) -> None:
+        self._items = tuple(items)
+        self.next = next
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[T, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> T | tuple[T, ...]:
+        return self._items[index]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __repr__(self) -> str:
+        return f"<Page of {len(self)}, next={self.next}>"
+
+
+def spec(job: object, options: Mapping[str, Any]) -> JobSpec:
+    """The job with the options said. Raises InvalidOption."""
+    if not isinstance(job, JobSpec):
+        _refuse_job(job, "job")
+    return job.options(**options) if options else job
+
+
+def specs(jobs: Iterable[object]) -> list[JobSpec]:
+    """The jobs, when each is one. Raises InvalidOption, naming the first that isn't."""
+    found: list[Any] = list(jobs)
+    if set(map(type, found)) - {JobSpec}:
+        for place, job in enumerate(found):
+            if not isinstance(job, JobSpec):
+                _refuse_job(job, f"jobs[{place}]")
+    return found
+
+
+def enqueue(job: JobSpec) -> Op[Enqueued]:
+    """Write one job."""
+    (id,) = yield from enqueue_ops.enqueue([job])
+    return Enqueued(id)
+
+
+def enqueue_many(jobs: Sequence[JobSpec]) -> Op[list[Enqueued]]:
+    """Write them all, in order."""
+    return [Enqueued(id) for id in (yield from enqueue_ops.enqueue(jobs))]
+
+
+def get(id: int) -> Op[Job]:
+    """One job, wherever it stands. Raises JobNotFound."""
+    job = yield from control.get(_id(id))
+    return _missing(id) if job is None else job
+
+
+def list_jobs(
+    queue: str | None, place: str | None, task: str | None, tag: str | None, cursor: int | None, limit: int
+) -> Op[Page[Job]]:
+    """One page, newest first. Raises InvalidOption."""
+    if place is not None and place not in get_args(Place):
+        raise InvalidOption(f"{place!r} is no place", field="place", fix=f"give one of {', '.join(get_args(Place))}")
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= PAGE_ROWS_MAX:
+        raise InvalidOption(f"{limit!r} is not allowed", field="limit", fix=f"give 1 to {PAGE_ROWS_MAX:,}")
+    for option, value in (("queue", queue), ("task", task), ("tag", tag)):
+        if value is not None:
+            check.text(option, value, limits.KEY_CHARS_MAX)
+    below = None if cursor is None else _id(cursor, "cursor")
+    # One more than asked for tells whether there is a next page.
+    found = yield from control.list_jobs(queue=queue, place=place, task=task, tag=tag, cursor=below, limit=limit + 1)
+    return Page(found[:limit], found[limit - 1].id if len(found) > limit else None)
+
+
+def attempts(id: int) -> Op[list[Attempt]]:
+    """How the attempts that didn't complete have ended, in order."""
+    return (yield from control.attempts(_id(id)))
+
+
+def cancel(id: int, reason: str | None) -> Op[control.CancelAnswer]:
+    """End it, or ask its worker to. Raises JobNotFound."""
+    answer = yield from control.cancel(_id(id), _reason(reason))
+    return _missing(id) if answer == "missing" else answer
+
+
+def retry(id: int) -> Op[None]:
+    """Run it now. Raises JobNotFound or JobNotRetryable."""
+    if not (yield from control.retry(_id(id))):
+        job = yield from get(id)
+        raise JobNotRetryable(
+            f"stands in {job.place}", job_id=id, field=f"job {id}", fix="retry what is scheduled or dead"
+        )
+
+
+def redrive(id: int) -> Op[None]:
+    """Run a dead one again. Raises JobNotFound or JobNotRetryable."""
+    if not (yield from control.redrive(_id(id))):
+        job = yield from get(id)
+        raise JobNotRetryable(f"stands in {job.place}", job_id=id, field=f"job {id}", fix="redrive what is dead")
+
+
+def discard(id: int, reason: str | None) -> Op[None]:
+    """File a dead one for good. Raises JobNotFound, or JobError when it isn't dead."""
+    answer = yield from control.discard(_id(id), _reason(reason))
+    if answer == "missing":
+        _missing(id)
+    if answer != "discarded":
+        job = yield from get(id)
+        raise JobError(f"stands in {job.place}, not in dead", job_id=id, field=f"job {id}", fix="cancel it instead")
+
+
+def get_queue(name: str) -> Op[queue_ops.Queue]:
+    """One queue. Raises UnknownQueue."""
+    _queue(name)
+    for queue in (yield from queue_ops.list_queues()):
+        if queue.name == name:
+            return queue
+    _unknown(name)
+
+
+def pause(name: str) -> Op[None]:
+    """Stop claims. Raises UnknownQueue."""
+    if not (yield from queue_ops.pause(_queue(name))):
+        _unknown(name)
+
+
+def resume(name: str) -> Op[None]:
+    """Let claims go on. Raises UnknownQueue."""
+    if not (yield from queue_ops.resume(_queue(name))):
+        _unknown(name)
+
+
+class Waiting:
+    """The wait for one job's end, without the waiting: what each look means, and how long to pause before the next.
+
+    ``now`` and ``deadline`` are readings of the caller's monotonic clock, the deadline None for ever.
+    """
+
+    def __init__(self, id: int, timeout: float | None, now: float) -> None:
+        if timeout is not None:
+            timeout = check.seconds("timeout", timeout) if timeout else 0.0
+        self.id = _id(id)
+        self._timeout = timeout
+        self._deadline = None if timeout is None else now + timeout
+        self._pause = PAUSE_SECONDS
+
+    def pause(self, job: Job, now: float, dice: float) -> float | None:
+        """Seconds to pause, or None when the job has completed. ``dice`` is from [0, 1).
+
+        Raises JobFailed, JobCancelled or JobExpired when it ended otherwise, WaitTimeout when the time has passed.
+        """
+        if job.finished:
+            self._judge(job)
+            return None
+        left = None if self._deadline is None else self._deadline - now
+        if left is not None and left <= 0:
+            raise WaitTimeout(
+                f"hadn't ended after {self._timeout:g} s, and stands in {job.place}",
+                job_id=job.id,
+                field=f"job {job.id}",
+                fix="wait longer, or see that a worker runs its queue",
+            )
+        pause = self._pause * (0.75 + 0.5 * dice)
+        self._pause = min(self._pause * PAUSE_GROWTH, PAUSE_SECONDS_MAX)
+        return pause if left is None else min(pause, left)
+
+    def _judge(self, job: Job) -> None:
+        if job.outcome == "completed":
+            return
+        kind = {"cancelled": JobCancelled, "expired": JobExpired}.get(job.outcome or "", JobFailed)
+        ended = f"is dead ({job.reason})" if job.place == "dead" else f"was {job.outcome}"
+        if job.outcome == "expired":
+            ended = "expired before it was started"
+        told = f": {job.error.strip().splitlines()[-1]}" if job.error and job.error.strip() else ""
+        raise kind(
+            ended + told,
+            job_id=job.id,
+            reason=job.reason or job.outcome,
+            error=job.error,
+            field=f"job {job.id}",
+            fix=f"mend the cause, then retry it: jobs.retry({job.id})" if job.place == "dead" else None,
+        )
+
+
+def _id(value: object, field: str = "id") -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= ID_MAX:
+        raise InvalidOption(f"{value!r} is no job's id", field=field, fix="give the id that enqueue returned: job.id")
+    return value
+
+
+def _queue(name: object) -> str:
+    return check.name("queue", name, limits.QUEUE_NAME_CHARS_MAX)
+
+
+def _reason(reason: object) -> str | None:
+    return None if reason is None else check.text("reason", reason, limits.REASON_CHARS_MAX)
+
+
+def _missing(id: int) -> NoReturn:
+    raise JobNotFound("there is none", job_id=id, field=f"job {id}", fix="give the id of one whose history is kept")
+
+
+def _unknown(name: str) -> NoReturn:
+    raise UnknownQueue(f"there is no queue {name!r}", field="queue", fix="a queue begins with its first job or worker")
+
+
+def _refuse_job(job: object, field: str) -> NoReturn:
+    named = getattr(job, "__name__", None)
+    fix = f"give {named}.job(…)" if named and hasattr(job, "job") else "give what task.job(…) returns"
+    raise InvalidOption(f"got {type(job).__name__}", field=field, fix=fix)
