@@ -30,8 +30,8 @@ Place: TypeAlias = Literal["loop", "thread", "process"]
 class Task(Generic[P, R]):
     """A function that jobs can run, with what is declared about running it. Made by ``App.task``.
 
-    ``queue``, ``priority``, ``tags``, ``expires`` and ``at_most_once`` are what its jobs carry unless their enqueuer says
-    otherwise; ``retry``, ``timeout`` (seconds) and ``run_in`` stay with the code that runs them.
+    ``queue``, ``priority``, ``tags``, ``expires`` and ``at_most_once`` are what its jobs carry unless their enqueuer
+    says otherwise; ``retry``, ``timeout`` (seconds) and ``run_in`` stay with the code that runs them.
     """
 
     __name__: str
