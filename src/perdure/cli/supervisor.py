@@ -13,7 +13,7 @@ from logging import getLogger
 
 from ..runtime.clock import monotonic
 from ..runtime.dice import jittered
-from .parent import Tether
+from ..runtime.parent import Tether
 
 log = getLogger("perdure.supervisor")
 

@@ -20,7 +20,7 @@ from ..app.registry import App
 from ..app.worker import SLOTS_DEFAULT, STOP_GRACE_SECONDS, Worker
 from ..core import check, limits
 from ..core.errors import InvalidOption
-from . import parent
+from ..runtime import parent
 from .database import opened
 from .options import AppPath, Schema, Url
 from .supervisor import Supervisor

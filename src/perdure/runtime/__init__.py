@@ -1,1 +1,1 @@
-"""Being a process: the clock, the dice, named fault points. The only room that makes time and chance."""
+"""Being a process: the clock, the dice, the parent, named fault points. The only room that makes time and chance."""

@@ -1,0 +1,42 @@
+"""The app that the workers of a demonstration run: a shop that sends receipts, and a keeper of any value.
+
+The receipts are written as a careful application would write them. The handler may run twice, when its worker dies
+after the effect and before the end is recorded; so the effect is one that a second run finds done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+from ..app.registry import App
+from ..jobs.handler import Context
+from ..pg.link import Link
+from . import ops
+
+app = App("demo")
+_links: list[Link] = []
+
+
+def shop() -> Link:
+    """The connection of this process to the shop's own tables."""
+    if not _links:
+        _links.append(Link(os.environ["DATABASE_URL"], os.environ["PERDURE_SCHEMA"], "app"))
+    return _links[0]
+
+
+@app.task
+async def send_receipt(order_id: int, seconds: float, ctx: Context) -> str:
+    """Send the receipt of an order, which takes ``seconds``."""
+    await shop().run(ops.start(order_id, ctx.job.id, ctx.fence.generation, os.getpid()))
+    await asyncio.sleep(seconds)
+    await shop().run(ops.send(order_id, ctx.job.id))
+    return f"receipt for order {order_id}"
+
+
+@app.task
+async def keep(value: Any, seconds: float) -> Any:
+    """Take any JSON value, and give it back after ``seconds``."""
+    await asyncio.sleep(seconds)
+    return value
