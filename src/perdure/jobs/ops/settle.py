@@ -36,7 +36,7 @@ def settle(ends: Sequence[End], worker: int, emptied: Sequence[int] = ()) -> Op[
             "ids": [end.job.id for end in group],
             "leases": [end.job.lease.id for end in group],
             "generation": generation,
-            "emptied": emptied,
+            "emptied": list(emptied),
         }
         settled = yield from _settle_group(verdict, charge, worker, group, shared)
         emptied = ()
