@@ -21,6 +21,7 @@ BURY = statement("jobs.bury", _ids)
 PARK = statement("jobs.park", _ids)
 GIVE_BACK = statement("jobs.give_back", _ids)
 TRACES = statement("jobs.traces", lambda row: int(row["id"]))
+LOCK = statement("jobs.lock", lambda row: int(row["id"]))
 GENERATIONS = statement("jobs.generations", lambda row: (int(row["id"]), int(row["generation"])))
 
 
@@ -28,10 +29,14 @@ def settle(ends: Sequence[End], worker: int, emptied: Sequence[int] = ()) -> Op[
     """Settle the ends; ``emptied`` are leases that have none of their jobs left once these have ended.
 
     Returns the stale ends: nothing was written for them. The statements must share one transaction when there are
-    several kinds (``rules.grouped``), because the first one drops the leases.
+    several kinds (``rules.grouped``), because the first one drops the leases. Then the jobs are locked beforehand: each
+    statement locks in ascending id, but together they wouldn't.
     """
     stale: list[End] = []
-    for (verdict, generation, charge), group in rules.grouped(ends).items():
+    groups = rules.grouped(ends)
+    if len(groups) > 1:
+        yield from rows(LOCK, ids=[end.job.id for end in ends], generations=[end.job.generation for end in ends])
+    for (verdict, generation, charge), group in groups.items():
         shared = {
             "ids": [end.job.id for end in group],
             "leases": [end.job.lease.id for end in group],

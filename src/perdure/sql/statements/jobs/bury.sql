@@ -4,7 +4,7 @@
 -- Bound: the ids given. What isn't returned was stale.
 with t as materialized (
     select * from unnest(%(ids)s::bigint[], %(leases)s::bigint[], %(elapsed)s::float8[], %(reasons)s::text[], %(errors)s::text[])
-         as t(id, lease, elapsed, reason, error)
+         as t(id, lease, elapsed, reason, error) order by id
 ), moved as (
     update perdure.job j
     set generation = j.generation + 1, attempt = j.attempt + %(charge)s::int, rescues = 0

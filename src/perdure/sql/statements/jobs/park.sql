@@ -4,7 +4,7 @@
 -- Bound: the ids given. What isn't returned was stale.
 with t as materialized (
     select * from unnest(%(ids)s::bigint[], %(leases)s::bigint[], %(reasons)s::text[], %(keys)s::text[])
-         as t(id, lease, reason, key)
+         as t(id, lease, reason, key) order by id
 ), moved as (
     update perdure.job j
     set generation = j.generation + 1
