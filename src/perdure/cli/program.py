@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any, NoReturn
 
 import psycopg
@@ -19,6 +20,7 @@ from typer.main import get_command
 
 from ..core.errors import PerdureError
 from ..pg.errors import translate
+from .show import complain
 
 COMMANDS = (
     "demo", "dev", "worker", "migrate", "schema", "enqueue", "jobs", "queues", "workers", "status", "bench",
@@ -26,18 +28,25 @@ COMMANDS = (
 """In the order of the help. Each is the module of its name, whose ``command`` is a Typer."""
 
 
+def _module(name: str) -> str | None:
+    """The command's module, if this installation has it."""
+    found = find_spec(f"{__package__}.{name}")
+    return None if found is None else found.name
+
+
 class Program(TyperGroup):
     """A group whose commands are the modules of this package."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The commands by name."""
-        return list(COMMANDS)
+        return [name for name in COMMANDS if _module(name) is not None]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of that name, imported now; None when there is none."""
-        if cmd_name not in COMMANDS:
+        module = _module(cmd_name) if cmd_name in COMMANDS else None
+        if module is None:
             return None
-        found = get_command(import_module(f"{__package__}.{cmd_name}").command)
+        found = get_command(import_module(module).command)
         found.name = cmd_name
         return found
 
@@ -89,13 +98,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return ended if isinstance(ended, int) else 0
-
-
-def complain(problem: str, code: int) -> int:
-    """Say what is wrong, in one line on stderr; the code is handed through."""
-    sys.stderr.write(f"error: {' '.join(problem.split())}\n")
-    sys.stderr.flush()
-    return code
 
 
 def _usage(error: typer.TyperException) -> str:

@@ -61,4 +61,4 @@ def _act(queue: str, op: Op[bool], done: str, url: str | None, schema: str, as_j
     if as_json:
         show.document({"queue": queue, "state": done})
     else:
-        show.say(f"{queue} is {done}")
+        show.line(f"{queue} is {done}")

@@ -44,6 +44,18 @@ def say(line: str) -> None:
     sys.stderr.flush()
 
 
+def complain(problem: str, code: int) -> int:
+    """Say what is wrong, in one line on stderr; the code is handed through."""
+    sys.stderr.write(f"error: {' '.join(problem.split())}\n")
+    sys.stderr.flush()
+    return code
+
+
+def line(text: str) -> None:
+    """Write a line of the answer to stdout."""
+    sys.stdout.write(f"{text}\n")
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
     """Write rows to stdout: drawn on a terminal, elsewhere one line each with tabs, the columns' names first.
 
@@ -82,7 +94,7 @@ def facts(pairs: Sequence[tuple[str, object]]) -> None:
 
 def gap() -> None:
     """An empty line between two parts of an answer."""
-    sys.stdout.write("\n")
+    line("")
 
 
 def span(seconds: float | None) -> str | None:

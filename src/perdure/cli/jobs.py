@@ -1,0 +1,184 @@
+"""``perdure jobs``: look at jobs, and act on one or several of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import msgspec
+import typer
+
+from ..app.client import verbs
+from ..core.errors import PerdureError
+from ..core.op import Op
+from ..jobs.view import Job
+from ..runtime.clock import monotonic
+from ..runtime.dice import roll
+from . import show
+from .database import Database, opened
+from .options import Json, Schema, Url, noun
+
+COLUMNS = ["id", "task", "queue", "key", "place", "outcome", "attempt", "created", "error"]
+
+Id = Annotated[int, typer.Argument(metavar="ID", help="The job's id.")]
+Ids = Annotated[list[int], typer.Argument(metavar="ID…", help="One id, or several.")]
+Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it is kept with the job.")]
+
+command = noun("Jobs: look at them, cancel, retry, redrive, discard, wait.")
+
+
+@command.callback()
+def _jobs() -> None: ...
+
+
+@command.command("list")
+def list_(
+    queue: Annotated[str | None, typer.Option(help="Of this queue only.")] = None,
+    place: Annotated[
+        str | None, typer.Option(help="In this place only: ready, scheduled, leased, held, dead or history.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="Of this task only.")] = None,
+    tag: Annotated[str | None, typer.Option(help="With this tag only.")] = None,
+    cursor: Annotated[
+        int | None, typer.Option(metavar="ID", help="Those before this one: where the page before ended.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=verbs.PAGE_ROWS_MAX, help="How many to show.")] = 50,
+    url: Url = None,
+    schema: Schema = "perdure",
+    as_json: Json = False,
+) -> None:
+    """List jobs, newest first, a page at a time."""
+    with opened(url, schema) as database:
+        page = database.ask(verbs.list_jobs(queue, place, task, tag, cursor, limit))
+    if as_json:
+        show.document({"jobs": list(page), "next": page.next})
+        return
+    show.table(COLUMNS, [_cells(job) for job in page], empty="no such job")
+    if page.next is not None:
+        show.say(f"there are more: --cursor {page.next}")
+
+
+@command.command()
+def get(id: Id, url: Url = None, schema: Schema = "perdure", as_json: Json = False) -> None:
+    """Show all there is to know about one job."""
+    with opened(url, schema) as database:
+        job = database.ask(verbs.get(id))
+    if as_json:
+        show.document(job)
+    else:
+        show.facts([(name.replace("_", " "), _fact(getattr(job, name))) for name in job.__dataclass_fields__])
+
+
+@command.command()
+def attempts(id: Id, url: Url = None, schema: Schema = "perdure", as_json: Json = False) -> None:
+    """List how a job's attempts have ended, those that didn't complete it."""
+    with opened(url, schema) as database:
+        database.ask(verbs.get(id))
+        found = database.ask(verbs.attempts(id))
+    if as_json:
+        show.document(found)
+        return
+    show.table(
+        ["attempt", "ending", "started", "ended", "worker", "lease", "generation", "error"],
+        [
+            [each.attempt, each.ending, each.started_at, each.ended_at, each.worker, each.lease, each.generation,
+             _last_line(each.error)]
+            for each in found
+        ],
+        empty="no attempt has ended without completing it",
+    )  # fmt: skip
+
+
+@command.command()
+def cancel(ids: Ids, reason: Reason = None, url: Url = None, schema: Schema = "perdure", as_json: Json = False) -> None:
+    """Cancel jobs: what waits ends, what runs is asked to stop.
+
+    "finished" and "dead" are answers, too: it was too late, and nothing was done.
+    """
+    _each(ids, lambda id: verbs.cancel(id, reason), None, url, schema, as_json)
+
+
+@command.command()
+def retry(ids: Ids, url: Url = None, schema: Schema = "perdure", as_json: Json = False) -> None:
+    """Run jobs now: what is scheduled without waiting, what is dead again from its first attempt."""
+    _each(ids, verbs.retry, "ready", url, schema, as_json)
+
+
+@command.command()
+def redrive(ids: Ids, url: Url = None, schema: Schema = "perdure", as_json: Json = False) -> None:
+    """Run dead jobs again, from their first attempt."""
+    _each(ids, verbs.redrive, "ready", url, schema, as_json)
+
+
+@command.command()
+def discard(
+    ids: Ids, reason: Reason = None, url: Url = None, schema: Schema = "perdure", as_json: Json = False
+) -> None:
+    """File dead jobs in history for good."""
+    _each(ids, lambda id: verbs.discard(id, reason), "discarded", url, schema, as_json)
+
+
+@command.command()
+def wait(
+    id: Id,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0, help="How long; otherwise until it has ended.")
+    ] = None,
+    url: Url = None,
+    schema: Schema = "perdure",
+) -> None:
+    """Wait until a job has completed, and write its result as JSON."""
+    waiting = verbs.Waiting(id, timeout, monotonic())
+    with opened(url, schema) as database:
+        while (pause := waiting.pause(job := database.ask(verbs.get(id)), monotonic(), roll())) is not None:
+            time.sleep(pause)
+    show.document(job.result)
+
+
+def _each(
+    ids: list[int], act: Callable[[int], Op[str | None]] | Callable[[int], Op[None]], done: str | None,
+    url: str | None, schema: str, as_json: bool,
+) -> None:  # fmt: skip
+    """Act on each job in a transaction of its own, and say what became of it; one that refuses doesn't stop the rest.
+
+    ``done`` is the answer of an act that has none.
+    """
+    answers: list[dict[str, object]] = []
+    code = 0
+    with opened(url, schema) as database:
+        for id in ids:
+            try:
+                answers.append({"id": id, "answer": _act(database, act(id)) or done})
+            except PerdureError as error:
+                code = max(code, show.complain(str(error), error.exit_code))
+                answers.append({"id": id, "error": error.problem})
+    if as_json:
+        show.document(answers)
+    else:
+        for each in answers:
+            if "answer" in each:
+                show.line(f"job {each['id']}: {each['answer']}")
+    raise typer.Exit(code)
+
+
+def _act(database: Database, op: Op[str | None] | Op[None]) -> object:
+    return database.change(op)
+
+
+def _cells(job: Job) -> list[object]:
+    return [
+        job.id, job.task, job.queue, job.key, job.place, job.outcome or job.reason, job.attempt, job.created_at,
+        _last_line(job.error),
+    ]  # fmt: skip
+
+
+def _fact(value: object) -> object:
+    """A value as a fact of ``get``: JSON for what has parts, and its text for the rest."""
+    if isinstance(value, dict | list | tuple):
+        return msgspec.json.encode(value).decode() if value else None
+    return value
+
+
+def _last_line(error: str | None) -> str | None:
+    return error.strip().splitlines()[-1] if error and error.strip() else None
