@@ -43,3 +43,9 @@ def never_ends(file: str) -> None:
         out.write(str(os.getpid()))
     while True:
         time.sleep(3600)
+
+
+@app.task(run_in="process", retry=ONCE, timeout=3.0)
+def slow() -> None:
+    """Keep a child for half a second, well within the timeout."""
+    time.sleep(0.5)

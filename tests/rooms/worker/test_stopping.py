@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from pathlib import Path
+
+import anyio
+import pytest
 
 from perdure.app.registry import App
 from perdure.core.backoff import Retry
 from perdure.core.endings import Snooze
 from perdure.jobs.handler import Context
+from perdure.jobs.loops import child
 from tests.rooms.worker import children
 from tests.rooms.worker.stage import BOUND_SECONDS, Stage, until, working
 
@@ -175,6 +180,43 @@ async def test_a_child_that_overruns_is_killed(stage: Stage, tmp_path: Path) -> 
 
     assert "TimeoutError" in str(job.error)
     assert next_one.result != pid
+
+
+async def test_waiting_for_a_child_is_not_running(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Process jobs that wait for one of the few children don't use up their timeout: of more than fit into it one after
+    the other, none fails [KIT-32]. Red when the deadline is counted from the slot, before the child's turn."""
+    monkeypatch.setattr(child, "_limiter", anyio.CapacityLimiter(1))
+    ids = await stage.enqueue(*[children.slow.job() for _ in range(8)])
+    async with working(stage.db, children.app):
+        jobs = await stage.until_in("history", *ids)
+
+    assert [job.outcome for job in jobs] == ["completed"] * 8
+
+
+async def test_a_swallowed_cancellation_does_not_reach_the_next_job(stage: Stage) -> None:
+    """A handler that swallows its timeout leaves its slot as it found it: the next job there fails by itself when
+    something inside it is cancelled, and the one after that runs. Red when the slot's task keeps the cancellation."""
+    app = App("a")
+
+    @app.task(retry=ONCE, timeout=0.1)
+    async def swallow() -> str:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return "done all the same"
+
+    @app.task(retry=ONCE)
+    async def cancelled_inside() -> None:
+        raise asyncio.CancelledError
+
+    @app.task
+    async def last() -> None: ...
+
+    swallowed, inside, after = await stage.enqueue(swallow.job(), cancelled_inside.job(), last.job())
+    async with working(stage.db, app, queues={"default": 1}):
+        await stage.until_in("history", swallowed, after)
+        (dead,) = await stage.until_in("dead", inside)
+
+    assert "CancelledError" in str(dead.error)
 
 
 async def test_a_job_too_old_is_not_started(stage: Stage) -> None:

@@ -6,6 +6,7 @@ The children are anyio's (``anyio.to_process``): kept for the next call, spawned
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from importlib import import_module
 from typing import Any
@@ -16,20 +17,26 @@ import anyio.to_process
 from ...core.errors import PerdureError
 
 _limiter: anyio.CapacityLimiter | None = None
+_UNLIMITED = anyio.CapacityLimiter(math.inf)
 
 
 class ChildFailed(Exception):
     """What a handler raised in its child: the text, since the exception itself may not travel."""
 
 
-async def call_in_child(address: str, payload: bytes) -> Any:
-    """Run the task at "module:qualified.name" in a child. Raises what the handler raised; ChildFailed if that can't
-    travel, or if the child died."""
+def child_turn() -> anyio.CapacityLimiter:
+    """Enter this for a child: as many run at a time as there are cores, and the rest wait for their turn."""
     global _limiter
     if _limiter is None:
         _limiter = anyio.CapacityLimiter(os.cpu_count() or 1)
+    return _limiter
+
+
+async def call_in_child(address: str, payload: bytes) -> Any:
+    """Run the task at "module:qualified.name" in a child. Raises what the handler raised; ChildFailed if that can't
+    travel, or if the child died."""
     try:
-        ending, value = await anyio.to_process.run_sync(_call, address, payload, cancellable=True, limiter=_limiter)
+        ending, value = await anyio.to_process.run_sync(_call, address, payload, cancellable=True, limiter=_UNLIMITED)
     except anyio.BrokenWorkerProcess:
         raise ChildFailed("the child process died under the handler") from None
     if ending == "returned":

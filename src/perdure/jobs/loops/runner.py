@@ -20,7 +20,7 @@ from ...runtime.dice import roll
 from .. import rules
 from ..handler import Context, Handler
 from ..work import Claimed, End
-from .child import call_in_child
+from .child import call_in_child, child_turn
 
 log = logging.getLogger("perdure.run")
 
@@ -166,8 +166,8 @@ class Runner:
             slot.task.cancel()
 
     async def _serve(self, slot: Slot) -> None:
-        """Pull and run until cancelled."""
-        while True:
+        """Pull and run until cancelled, or until closed when a handler has swallowed that."""
+        while not self._closing:
             if not self.backlog:
                 slot.waiter = self._loop.create_future()
                 self._idle.append(slot)
@@ -183,6 +183,8 @@ class Runner:
             job.started = now
             await self._run(slot, job)
             self.ended += 1
+            if slot.stop is not None and not self._closing:
+                _forget_cancels(slot)
             if len(self.backlog) <= self.low:
                 self._on_room()
             if now - self._slice > self.SLICE_SECONDS:
@@ -226,10 +228,14 @@ class Runner:
 
     async def _call(self, slot: Slot, job: Claimed, handler: Handler) -> Any:
         timeout = handler.timeout if job.extras is None else rules.timeout_for(job, handler.timeout)
+        if handler.run_in == "process":
+            # There are fewer children than slots: the time runs from when the job has one.
+            async with child_turn():
+                job.started = monotonic()
+                slot.deadline = None if timeout is None else job.started + timeout
+                return await call_in_child(handler.address, bytes(job.payload))
         if timeout is not None:
             slot.deadline = job.started + timeout
-        if handler.run_in == "process":
-            return await call_in_child(handler.address, bytes(job.payload))
         arguments = handler.decode(job.payload)
         if handler.context is not None:
             slot.context = arguments[handler.context] = Context(job)
@@ -263,7 +269,6 @@ class Runner:
         if self._closing or slot.task is None:
             return None
         if slot.stop is not None:
-            slot.task.uncancel()
             return self._stopped(slot, job, slot.stop)
         # Something inside the handler was cancelled, not the handler: an error like any other.
         return None if slot.task.cancelling() else self._failed(job, handler, error)
@@ -333,3 +338,12 @@ class Runner:
             self.ended += 1
         if len(self.backlog) <= self.low:
             self._on_room()
+
+
+def _forget_cancels(slot: Slot) -> None:
+    """The slot's task has been cancelled for its job's sake, and that job has ended; the next one knows nothing of it.
+
+    A handler may have swallowed the cancellation, and what it runs under (a TaskGroup, a timeout) counts them.
+    """
+    while slot.task is not None and slot.task.cancelling():
+        slot.task.uncancel()

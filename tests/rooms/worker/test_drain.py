@@ -1,0 +1,249 @@
+"""Graceful drain: what a worker does between being told to stop and having left."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+
+import pytest
+
+from perdure.app.registry import App
+from perdure.app.worker import Worker
+from tests.rooms.worker.stage import BOUND_SECONDS, Stage, until, working
+
+
+def _app() -> tuple[App, list[int], asyncio.Event]:
+    """An app whose jobs each wait until the event; the list has the numbers that were started."""
+    app, started, go = App("a"), [], asyncio.Event()
+
+    @app.task
+    async def work(number: int) -> int:
+        started.append(number)
+        await go.wait()
+        return number
+
+    return app, started, go
+
+
+async def test_a_draining_worker_gives_back_what_it_has_not_started(stage: Stage) -> None:
+    """Told to stop, a worker claims nothing more and gives its unstarted jobs back at once and without an attempt,
+    while what runs goes on [DW-108, DW-110, KIT-42]. Red without the give-back of the drain."""
+    app, started, go = _app()
+    ids = await stage.enqueue(*[app.find("work").job(number) for number in range(20)])
+    async with working(stage.db, app, queues={"default": 3}) as worker:
+        await until(lambda: len(started) == 3)
+        await _prefetched(worker, stage)
+        (later,) = await stage.enqueue(app.find("work").job(99))
+        worker.stop()
+        await stage.until_all_in("ready", [*ids[3:], later])
+        leased = await stage.rows("select id, attempt from perdure.jobs where place = 'leased' order by id")
+        go.set()
+    back = await stage.rows("select id, attempt, rescues from perdure.jobs where place = 'ready' order by id")
+
+    assert leased == [(id, 1) for id in ids[:3]]
+    assert started == [0, 1, 2]
+    assert back == [(id, 0, 0) for id in [*ids[3:], later]]
+    assert await stage.endings(ids[3]) == ["returned"]
+    assert await stage.counts() == {"ready": 18, "history": 3}
+
+
+async def _prefetched(worker: Worker, stage: Stage) -> None:
+    """Hand the worker everything that is ready, as a pace that has just dropped leaves it: claimed and not started."""
+    intake = worker._intakes[0]
+    intake._rate = 1e9  # what it can do in 50 ms is a full batch
+    intake._measured = float("inf")  # and stays so
+    worker._claimer.notified("")
+    await stage.until_true("select not exists (select from perdure.ready)")
+    intake._rate = 0.0
+
+
+async def test_a_drained_worker_leaves_nothing_behind(stage: Stage) -> None:
+    """What ran has finished, every end is committed, no lease is left, the worker's row says it has left, and nobody
+    had to rescue anything [DW-109, DW-111, KIT-41]. Red when the drain doesn't wait for the settler."""
+    app, started, go = _app()
+    ids = await stage.enqueue(*[app.find("work").job(number) for number in range(3)])
+    async with working(stage.db, app) as worker:
+        await until(lambda: len(started) == 3)
+        worker.stop()
+        await stage.until_true("select state = 'draining' from perdure.worker")
+        go.set()
+
+    assert await stage.rows("select state, ended_at is not null from perdure.worker") == [("left", True)]
+    assert await stage.value("select count(*) from perdure.lease") == 0
+    assert await stage.rows("select id, attempt, rescues from perdure.history order by id") == [
+        (id, 1, 0) for id in ids
+    ]
+    assert await stage.value("select count(*) from perdure.attempt") == 0
+
+
+async def test_a_draining_worker_still_beats_until_its_last_handler_ends(stage: Stage) -> None:
+    """While it finishes, a draining worker's row says so and its lease is renewed; another worker takes nothing of it
+    [KIT-43, DW-109]. Red when the heart stops before the handlers."""
+    app, started, go = _app()
+    (id,) = await stage.enqueue(app.find("work").job(1))
+    async with working(stage.db, app) as worker:
+        await until(lambda: started == [1])
+        worker.stop()
+        await stage.until_true("select state = 'draining' from perdure.worker")
+        then = await stage.value("select expires_at from perdure.worker")
+        async with working(stage.db, App("other")) as other:
+            # Past the moment at which the worker would have been taken for dead.
+            await stage.until_true("select clock_timestamp() > %s + interval '1 s'", then)
+            alive = await stage.rows("select state from perdure.worker order by id")
+            other.stop()
+        go.set()
+
+    assert alive == [("draining",), ("alive",)]
+    (job,) = await stage.until_in("history", id)
+    assert (job.attempt, job.rescues) == (1, 0)
+
+
+async def test_at_the_deadline_running_jobs_go_back_without_an_attempt(stage: Stage) -> None:
+    """A handler that still runs at the drain's deadline is cancelled, its job goes back with the reason and without an
+    attempt, ready at once, and the worker says that it wasn't clean [KIT-41, KIT-42]."""
+    app, started, _ = _app()
+    (id,) = await stage.enqueue(app.find("work").job(1))
+    worker = Worker(app, stage.db.url, drain_seconds=0.1)
+    running = asyncio.create_task(worker.run())
+    await until(lambda: started == [1])
+    worker.stop()
+    clean = await asyncio.wait_for(running, BOUND_SECONDS)
+    job, (attempt,) = await stage.job(id), await stage.attempts(id)
+
+    assert not clean
+    assert (job.place, job.attempt, job.rescues) == ("ready", 0, 0)
+    assert (attempt.ending, attempt.error) == ("returned", "drained")
+
+
+async def test_a_handler_that_ignores_its_end_holds_nothing_up(stage: Stage) -> None:
+    """Handlers that ignore being stopped, on the loop and in a thread, are left behind: the worker leaves in time,
+    their jobs go back, and the end that each reports afterwards is dropped [KIT-45]. Red without ``abandon``."""
+    app, started, go = App("a"), [], threading.Event()
+
+    @app.task
+    async def stubborn() -> str:
+        started.append("loop")
+        while not go.is_set():
+            try:
+                await asyncio.sleep(0.01)
+            except asyncio.CancelledError:
+                continue
+        return "late"
+
+    @app.task
+    def stubborn_thread() -> str:
+        started.append("thread")
+        go.wait(BOUND_SECONDS)
+        return "late"
+
+    ids = await stage.enqueue(stubborn.job(), stubborn_thread.job())
+    worker = Worker(app, stage.db.url, drain_seconds=0.1)
+    running = asyncio.create_task(worker.run())
+    await until(lambda: len(started) == 2)
+    worker.stop()
+    clean = await asyncio.wait_for(running, BOUND_SECONDS)
+    places = [(await stage.job(id)).place for id in ids]
+    go.set()
+    await until(lambda: all(slot.task is None or slot.task.done() for slot in worker._runners[0].slots))
+
+    assert not clean
+    assert places == ["ready", "ready"]
+    assert [(await stage.job(id)).place for id in ids] == ["ready", "ready"]
+    assert await stage.value("select count(*) from perdure.history") == 0
+
+
+async def test_a_second_stop_means_now(stage: Stage) -> None:
+    """A second stop doesn't wait for the deadline: what runs is stopped and goes back [KIT-41]. Red when a second call
+    does nothing: the deadline here is an hour."""
+    app, started, _ = _app()
+    (id,) = await stage.enqueue(app.find("work").job(1))
+    worker = Worker(app, stage.db.url, drain_seconds=3_600.0)
+    running = asyncio.create_task(worker.run())
+    await until(lambda: started == [1])
+    worker.stop()
+    await stage.until_true("select state = 'draining' from perdure.worker")
+    worker.stop()
+    clean = await asyncio.wait_for(running, BOUND_SECONDS)
+
+    assert not clean
+    assert (await stage.job(id)).place == "ready"
+
+
+async def test_a_full_worker_stops_as_promptly_as_an_idle_one(stage: Stage) -> None:
+    """A worker whose slots and backlog are full, so that its claimer waits for room, hears a stop at once: what it
+    holds unstarted is ready again before anything it runs has ended [KIT-33]. Red when a stop doesn't stir it."""
+    app, started, go = _app()
+    ids = await stage.enqueue(*[app.find("work").job(number) for number in range(500)])
+    async with working(stage.db, app, queues={"default": 2}) as worker:
+        await until(lambda: len(started) == 2)
+        await _prefetched(worker, stage)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        worker.stop()
+        await stage.until_all_in("ready", ids[2:])
+        print(f"a full worker gave back 498 jobs {(loop.time() - began) * 1000:.0f} ms after its stop")
+        assert len(started) == 2
+        go.set()
+
+
+async def test_five_rolling_restarts_cost_no_attempt(stage: Stage) -> None:
+    """A long job that meets five deploys is picked up by each next worker at once, uncharged, and completes in its
+    first attempt; no lease ever expired [KIT-42, DW-110, DW-111]. Red when a drained job is charged."""
+    app, started, go = App("a"), [], asyncio.Event()
+
+    @app.task
+    async def long() -> str:
+        started.append(1)
+        await go.wait()
+        return "done"
+
+    (id,) = await stage.enqueue(long.job())
+    for deploy in range(1, 6):
+        async with working(stage.db, app, drain_seconds=0.0):
+            await until(functools.partial(_are, started, deploy))
+    go.set()
+    async with working(stage.db, app):
+        (job,) = await stage.until_in("history", id)
+
+    assert (job.attempt, job.rescues, job.generation) == (1, 0, 5)
+    assert await stage.endings(id) == ["returned"] * 5
+    assert await stage.rows("select distinct state from perdure.worker") == [("left",)]
+
+
+def _are(started: list[int], deploy: int) -> bool:
+    return len(started) == deploy
+
+
+async def test_a_worker_that_never_reached_its_server_can_be_stopped(stage: Stage) -> None:
+    """A worker that still waits for a server leaves when it is told to [KIT-41]. Red when the wait can't be stopped."""
+    worker = Worker(App("a"), "postgresql://postgres@127.0.0.1:1/nowhere")
+    running = asyncio.create_task(worker.run())
+    done, _ = await asyncio.wait({running}, timeout=0.5)
+    worker.stop()
+
+    assert done == set()
+    assert await asyncio.wait_for(running, BOUND_SECONDS) is True
+
+
+@pytest.mark.parametrize("moment", ["before", "during"])
+async def test_a_drain_with_the_server_gone_still_ends(
+    stage: Stage, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop is obeyed although the claimer is finding out, from a server that doesn't answer, what it holds."""
+    app, started, _ = _app()
+    await stage.enqueue(app.find("work").job(1))
+    worker = Worker(app, stage.db.url, drain_seconds=0.1)
+    running = asyncio.create_task(worker.run())
+    await until(lambda: started == [1])
+    nowhere = "postgresql://postgres@127.0.0.1:1/nowhere"
+    if moment == "during":
+        worker.stop()
+    for link in worker._links.values():
+        link._url = nowhere
+        if link._conn is not None:
+            link._conn.terminate()
+    worker.stop()
+    clean = await asyncio.wait_for(running, BOUND_SECONDS)
+
+    assert not clean
