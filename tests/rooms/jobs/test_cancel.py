@@ -1,0 +1,231 @@
+"""Cancel, discard, redrive and run-now: what a person does to one job, against whoever is moving it at that moment."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+
+from perdure.fleet.ops import workers
+from perdure.jobs.ops.chores import promote, sweep_cancels
+from perdure.jobs.ops.control import cancel, discard, get, redrive, retry
+from perdure.jobs.work import Verdict
+from tests.rooms.jobs.stage import Stage, end, ids
+
+
+def _put(stage: Stage, place: Literal["ready", "scheduled", "held", "dead"]) -> int:
+    """One job in that place."""
+    [id] = stage.enqueue(delay=100 if place == "scheduled" else None)
+    if place in ("held", "dead"):
+        worker = stage.worker()
+        [job] = stage.claim(worker)
+        stage.settle([end(job, place)], worker)
+    assert stage.places()[id] == place
+    return id
+
+
+@pytest.mark.parametrize("place", ["ready", "scheduled", "held"])
+def test_a_waiting_job_is_cancelled_at_once(stage: Stage, place: Literal["ready", "scheduled", "held"]) -> None:
+    """A job that waits, wherever it does, ends in history as cancelled with the reason given; once only [DW-4]."""
+    id = _put(stage, place)
+
+    assert stage.main.run(cancel(id, "changed my mind")) == "cancelled"
+    assert stage.main.run(cancel(id)) == "finished"
+
+    job = stage.main.run(get(id))
+    assert job is not None
+    assert (job.place, job.outcome, job.error) == ("history", "cancelled", "changed my mind")
+    assert stage.places() == {id: "history"}
+    assert stage.claim(stage.worker()) == []
+
+
+def test_the_answers_of_a_late_cancel(stage: Stage) -> None:
+    """A cancel of a dead job, of one that completed, and of one that never was says so and does nothing."""
+    dead = _put(stage, "dead")
+    worker = stage.worker()
+    [finished] = stage.enqueue()
+    stage.settle([end(job) for job in stage.claim(worker)], worker)
+
+    assert stage.main.run(cancel(dead)) == "dead"
+    assert stage.main.run(cancel(finished)) == "finished"
+    assert stage.main.run(cancel(10_000)) == "missing"
+    assert stage.counts("cancel_request") == 0
+    assert stage.places() == {dead: "dead", finished: "history"}
+
+
+def test_a_running_job_s_worker_is_asked_and_no_other(stage: Stage) -> None:
+    """A cancel of a leased job is a request that the next beat of its worker brings back; its settlement as cancelled
+    ends the job and the request."""
+    worker, other = stage.worker(), stage.worker("other")
+    [id] = stage.enqueue()
+    [job] = stage.claim(worker)
+
+    assert stage.main.run(cancel(id, "stop")) == "requested"
+    mine, others = stage.main.run(workers.beat(worker.id)), stage.main.run(workers.beat(other.id))
+    assert mine is not None
+    assert others is not None
+    assert (mine.cancels, others.cancels) == ((id,), ())
+
+    stage.settle([end(job, "cancelled")], worker)
+    assert stage.places() == {id: "history"}
+    assert stage.counts("cancel_request") == 0
+
+
+def test_the_first_to_commit_wins_between_a_completion_and_a_cancel(stage: Stage) -> None:
+    """A completion that commits before its worker hears of the cancel stands, and the request is forgotten."""
+    worker = stage.worker()
+    [id] = stage.enqueue()
+    [job] = stage.claim(worker)
+    stage.main.run(cancel(id))
+
+    stage.settle([end(job)], worker)
+    stage.main.run(sweep_cancels())
+
+    shown = stage.main.run(get(id))
+    assert shown is not None
+    assert shown.outcome == "completed"
+    assert stage.counts("cancel_request") == 0
+
+
+@pytest.mark.parametrize("verdict", ["retry", "snooze", "held", "returned"])
+def test_a_settlement_honours_a_cancel_whatever_its_end(stage: Stage, verdict: Verdict) -> None:
+    """A job that leaves its lease alive although its cancel was requested is cancelled where it stands: the sweep
+    carries the request out. Red when cancels.sql doesn't look at that place."""
+    worker = stage.worker()
+    [id] = stage.enqueue()
+    [job] = stage.claim(worker)
+    stage.main.run(cancel(id, "stop"))
+
+    stage.settle([end(job, verdict)], worker)
+    stage.main.run(sweep_cancels())
+
+    shown = stage.main.run(get(id))
+    assert shown is not None
+    assert (shown.place, shown.outcome, shown.error) == ("history", "cancelled", "stop")
+    assert stage.counts("cancel_request") == 0
+
+
+def test_a_rescue_honours_a_cancel(stage: Stage) -> None:
+    """A cancelled job whose worker is lost doesn't run again: a claim that is faster than the sweep marks it, and the
+    sweep ends it. Red without ``cancels`` in claim.sql, or when cancels.sql doesn't look at ready."""
+    worker, other = stage.worker(), stage.worker("other")
+    swift, slow = stage.enqueue(2)
+    stage.claim(worker)
+    stage.main.run(cancel(swift))
+    stage.main.run(cancel(slow))
+    stage.lose(worker)
+    stage.rescue()
+
+    [job] = stage.claim(other, 1)
+    assert (job.id, job.cancelled) == (swift, True)
+    stage.main.run(sweep_cancels())
+    assert stage.places() == {swift: "leased", slow: "history"}
+    stage.settle([end(job, "cancelled")], other)
+
+    assert stage.places() == {swift: "history", slow: "history"}
+    assert stage.counts("cancel_request") == 0
+
+
+@pytest.mark.parametrize("ending", ["commit", "rollback"])
+def test_a_cancel_that_meets_a_claim_in_flight_is_not_lost(stage: Stage, ending: str) -> None:
+    """While a claim is in flight a cancel becomes a request, without waiting. Whether the claim commits or rolls back,
+    somebody honours it: the worker's beat brings it, or the sweep does."""
+    worker = stage.worker()
+    [id] = stage.enqueue()
+    claiming = stage.session()
+
+    claiming.begin()
+    claiming.run(stage.claiming(worker))
+    assert stage.main.run(cancel(id)) == "requested"
+    claiming.sql(ending)
+
+    if ending == "commit":
+        beat = stage.main.run(workers.beat(worker.id))
+        assert beat is not None
+        assert beat.cancels == (id,)
+    else:
+        stage.main.run(sweep_cancels())
+        assert stage.places() == {id: "history"}
+
+
+@pytest.mark.parametrize("ending", ["commit", "rollback"])
+def test_a_claim_passes_over_a_job_that_is_being_cancelled(stage: Stage, ending: str) -> None:
+    """A claim doesn't wait for a cancel in flight; rolled back, the job can be claimed."""
+    first, second = stage.worker(), stage.worker("second")
+    jobs = stage.enqueue(2)
+    cancelling = stage.session()
+
+    cancelling.begin()
+    assert cancelling.run(cancel(jobs[0])) == "cancelled"
+    assert ids(stage.claim(first)) == [jobs[1]]
+    cancelling.sql(ending)
+
+    assert ids(stage.claim(second)) == ([] if ending == "commit" else [jobs[0]])
+
+
+def test_a_cancel_waits_for_a_promotion_and_finds_the_job_where_it_went(stage: Stage) -> None:
+    """A job that is being promoted is cancelled after it, in ready."""
+    [id] = stage.enqueue(delay=100)
+    for table in ("scheduled", "job"):
+        stage.main.sql(f"update perdure.{table} set run_at = run_at - interval '1 h'")
+    promoting, cancelling = stage.session(), stage.session()
+
+    promoting.begin()
+    assert promoting.run(promote()) == 1
+    cancelling.begin()
+    waiting = cancelling.start(cancel(id))
+    stage.blocked(cancelling, by=promoting)
+    promoting.commit()
+
+    assert waiting.result() == "cancelled"
+    cancelling.commit()
+    assert stage.places() == {id: "history"}
+
+
+def test_a_promotion_leaves_a_job_that_is_being_cancelled(stage: Stage) -> None:
+    """A promotion skips the row of a cancel in flight; rolled back, the next promotion moves it."""
+    [id] = stage.enqueue(delay=100)
+    for table in ("scheduled", "job"):
+        stage.main.sql(f"update perdure.{table} set run_at = run_at - interval '1 h'")
+    cancelling = stage.session()
+
+    cancelling.begin()
+    assert cancelling.run(cancel(id)) == "cancelled"
+    assert stage.main.run(promote()) == 0
+    cancelling.rollback()
+
+    assert stage.main.run(promote()) == 1
+    assert stage.places() == {id: "ready"}
+
+
+def test_only_a_dead_job_is_discarded_or_redriven(stage: Stage) -> None:
+    """Discard ends a dead job for good with its last error kept, redrive runs it again from its first attempt; both
+    leave every other job alone [DW-4]."""
+    given_up, again = _put(stage, "dead"), _put(stage, "dead")
+    waiting = _put(stage, "ready")
+
+    assert stage.main.run(discard(waiting)) == "requested"
+    assert stage.main.run(redrive(waiting)) is False
+    assert stage.main.run(discard(given_up)) == "discarded"
+    assert stage.main.run(discard(given_up)) == "finished"
+    assert stage.main.run(discard(10_000)) == "missing"
+    assert stage.main.run(redrive(again)) is True
+    assert stage.main.run(redrive(again)) is False
+
+    assert stage.places() == {given_up: "history", again: "ready", waiting: "ready"}
+    kept, fresh = stage.main.run(get(given_up)), stage.main.run(get(again))
+    assert kept is not None
+    assert fresh is not None
+    assert (kept.outcome, kept.error) == ("discarded", "it failed")
+    assert (fresh.attempt, fresh.generation) == (0, 2)
+
+
+@pytest.mark.parametrize(("place", "moved"), [("scheduled", True), ("dead", True), ("ready", False), ("held", False)])
+def test_run_now_takes_what_waits_for_a_time_and_what_is_dead(
+    stage: Stage, place: Literal["ready", "scheduled", "held", "dead"], moved: bool
+) -> None:
+    """Run-now moves a scheduled or dead job to ready, and says of any other that there was nothing to do [DW-4]."""
+    id = _put(stage, place)
+
+    assert stage.main.run(retry(id)) is moved
+    assert stage.places() == {id: "ready" if moved else place}

@@ -1,0 +1,260 @@
+"""Rescue: the jobs of lost workers run again, each once, and nobody is charged for a crash."""
+
+from __future__ import annotations
+
+import pytest
+
+from perdure.core import limits
+from perdure.fleet.ops import workers
+from perdure.jobs.ops.control import attempts, get
+from perdure.jobs.ops.rescue import close_leases, rescue
+from perdure.jobs.ops.settle import settle
+from perdure.jobs.work import Verdict
+from tests.rooms.jobs.stage import Stage, end, ended, ids
+
+
+def test_a_lost_worker_s_jobs_are_ready_again_and_nobody_s(stage: Stage) -> None:
+    """Rescued jobs stand in ready under a new generation, no lease lists them as its own, and the lease row is gone;
+    another worker claims them at once [DW-38].
+
+    Red when rescue.sql doesn't move the generation on.
+    """
+    lost, other = stage.worker("lost"), stage.worker("other")
+    jobs = stage.enqueue(3)
+    stage.claim(lost)
+    stage.lose(lost)
+
+    assert stage.rescue() == 3
+
+    assert stage.places() == dict.fromkeys(jobs, "ready")
+    assert stage.counts("lease") == 0
+    again = stage.claim(other)
+    assert ids(again) == jobs
+    assert {job.generation for job in again} == {1}
+
+
+def test_any_session_rescues_and_none_leads(stage: Stage) -> None:
+    """Rescue needs no worker, no leader and no earlier chore: the op alone finds the lost leases, also those that a
+    rescue cut short has left [DW-37]. The set is leases whose worker isn't alive, not workers that just died."""
+    first, second, third = (stage.worker(name) for name in "abc")
+    jobs = stage.enqueue(3)
+    for worker in (first, second, third):
+        stage.claim(worker, 1)
+        stage.lose(worker)
+    cut_short = stage.session()
+    cut_short.begin()
+    found = cut_short.run(rescue())
+    cut_short.rollback()
+    assert found.rescued == 1
+
+    assert stage.rescue(session=stage.session()) == 3
+    assert stage.places() == dict.fromkeys(jobs, "ready")
+
+
+@pytest.mark.parametrize("state", ["alive", "draining", "late"])
+def test_a_living_worker_s_lease_is_left_alone(stage: Stage, state: str) -> None:
+    """Rescue never takes a job from a worker that nobody has declared dead, however late its beat is [DW-40]."""
+    worker = stage.worker()
+    jobs = stage.enqueue(2)
+    stage.claim(worker)
+    if state == "draining":
+        stage.main.run(workers.drain(worker.id))
+    if state == "late":
+        stage.silence(worker)
+
+    assert stage.rescue() == 0
+    assert stage.places() == dict.fromkeys(jobs, "leased")
+
+
+def test_a_beat_that_comes_first_saves_its_worker(stage: Stage) -> None:
+    """A worker whose beat commits while somebody waits to declare it dead stays alive: the time is looked at again
+    under the lock [DW-40]. Red when neither expired.sql nor declare_dead.sql asks for ``expires_at``."""
+    worker = stage.worker()
+    jobs = stage.enqueue(2)
+    stage.claim(worker)
+    stage.silence(worker)
+    beating, burying = stage.session(), stage.session()
+
+    beating.begin()
+    beating.run(workers.beat(worker.id))
+    burying.begin()
+    declared = burying.start(workers.declare_dead(worker.id))
+    stage.blocked(burying, by=beating)
+    beating.commit()
+    assert declared.result() is None
+    burying.commit()
+
+    assert stage.rescue() == 0
+    assert stage.places() == dict.fromkeys(jobs, "leased")
+
+
+def test_two_rescuers_never_give_back_the_same_job(stage: Stage) -> None:
+    """While one session rescues a lease another finds nothing to do there, and neither waits [DW-40]."""
+    worker = stage.worker()
+    jobs = stage.enqueue(2)
+    stage.claim(worker)
+    stage.lose(worker)
+    first, second = stage.session(), stage.session()
+
+    first.begin()
+    assert first.run(rescue()).rescued == 2
+    assert second.run(rescue()).lease is None
+    assert second.run(close_leases()) == []
+    first.commit()
+
+    assert stage.places() == dict.fromkeys(jobs, "ready")
+    assert stage.counts("ready") == 2
+
+
+def test_a_frozen_transaction_does_not_hold_up_the_mates(stage: Stage) -> None:
+    """A job that a hanging transaction has locked stays in its lease; its mates are rescued at once and the lease row
+    stands until the last one is. Red without ``skip locked`` in rescue.sql, or when close_lease.sql doesn't look."""
+    worker = stage.worker()
+    jobs = stage.enqueue(3)
+    stage.claim(worker)
+    stage.lose(worker)
+    frozen = stage.session()
+    frozen.begin()
+    frozen.sql("select from perdure.job where id = %s for no key update", [jobs[1]])
+
+    assert stage.rescue() == 2
+    assert stage.places() == {jobs[0]: "ready", jobs[1]: "leased", jobs[2]: "ready"}
+    assert stage.counts("lease") == 1
+
+    frozen.rollback()
+    assert stage.rescue() == 1
+    assert stage.places() == dict.fromkeys(jobs, "ready")
+    assert stage.counts("lease") == 0
+
+
+def test_rescue_gives_back_only_what_its_update_returned(stage: Stage) -> None:
+    """Of a lease whose jobs have ended, been retried and been given back meanwhile, only what is still in it is taken;
+    the others stay where they are [DW-40]. Red without ``listed.generation = j.generation`` in rescue.sql."""
+    worker = stage.worker()
+    finished, retried, returned, dead, left = stage.enqueue(5)
+    jobs = stage.claim(worker)
+    verdicts: tuple[Verdict, ...] = ("completed", "retry", "returned", "dead")
+    stage.settle([end(job, verdict) for job, verdict in zip(jobs, verdicts, strict=False)], worker)
+    stage.lose(worker)
+
+    assert stage.rescue() == 1
+
+    expected = {finished: "history", retried: "scheduled", returned: "ready", dead: "dead", left: "ready"}
+    assert stage.places() == expected
+
+
+def test_a_crash_charges_nobody_an_attempt(stage: Stage) -> None:
+    """Attempts are counted when a job runs and ends, never by rescue: after three crashes the job has been rescued
+    three times, its running attempt is its first, and a failure is the first one charged [DW-36]."""
+    [id] = stage.enqueue()
+    for crash in range(3):
+        worker = stage.worker()
+        [job] = stage.claim(worker)
+        assert job.attempt == 1
+        stage.lose(worker)
+        assert stage.rescue() == 1
+        if crash:
+            assert stage.due() == 1
+    worker = stage.worker()
+    [job] = stage.claim(worker)
+    assert job.extras is not None
+    assert (job.attempt, job.extras.rescues) == (1, 3)
+
+    stage.settle([end(job, "retry")], worker)
+
+    shown = stage.main.run(get(id))
+    assert shown is not None
+    assert (shown.attempt, shown.rescues) == (1, 0)
+    assert [each.ending for each in stage.main.run(attempts(id))] == ["rescued", "rescued", "rescued", "retry"]
+
+
+def test_a_job_that_loses_its_worker_again_waits_longer_each_time(stage: Stage) -> None:
+    """The first rescue gives a job back at once, each further one in a row twice as late as the last, so that a poison
+    job doesn't take worker after worker down without a pause [DW-53]. Red without the power of two in rescue.sql."""
+    [id] = stage.enqueue()
+    waits = []
+    for _ in range(limits.RESCUES_MAX - 1):
+        worker = stage.worker()
+        assert len(stage.claim(worker)) == 1
+        stage.lose(worker)
+        stage.main.begin()
+        stage.rescue()
+        waits += stage.main.sql(
+            "select round(extract(epoch from run_at - now())::numeric)::int from perdure.scheduled where id = %s", [id]
+        )
+        stage.main.commit()
+        stage.due()
+
+    assert [seconds for (seconds,) in waits] == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_a_job_rescued_ten_times_goes_to_the_dead(stage: Stage) -> None:
+    """A job whose worker was lost under it ten times in a row is dead with ``worker_lost``, its body kept and no
+    attempt charged; it takes no eleventh worker down [DW-39]. Red without ``rescues_max`` in rescue.sql."""
+    [id] = stage.enqueue()
+    for _ in range(limits.RESCUES_MAX):
+        assert stage.places() == {id: "ready"}
+        worker = stage.worker()
+        stage.claim(worker)
+        stage.lose(worker)
+        stage.rescue()
+        stage.due()
+
+    job = stage.main.run(get(id))
+    assert job is not None
+    assert (job.place, job.reason, job.attempt, job.rescues) == ("dead", "worker_lost", 0, limits.RESCUES_MAX)
+    assert stage.claim(stage.worker()) == []
+
+
+def test_an_end_of_its_own_clears_a_job_of_its_crashes(stage: Stage) -> None:
+    """Only rescues in a row count: a job that failed by itself in between starts counting anew."""
+    [id] = stage.enqueue()
+    for _ in range(2):
+        worker = stage.worker()
+        stage.claim(worker)
+        stage.lose(worker)
+        stage.rescue()
+        stage.due()
+    worker = stage.worker()
+    [job] = stage.claim(worker)
+    stage.settle([end(job, "retry", delay=0.0)], worker)
+    stage.due()
+
+    assert stage.standings()[id][0].rescues == 0
+
+
+def test_work_that_must_not_run_twice_goes_to_review(stage: Stage) -> None:
+    """A job declared ``at_most_once`` whose worker was lost is not run again: it is dead with ``needs_review`` for a
+    person to decide, while its mates run on [KIT-25]. Red without ``at_most_once`` in rescue.sql."""
+    worker = stage.worker()
+    [careful] = stage.enqueue(at_most_once=True)
+    [mate] = stage.enqueue()
+    stage.claim(worker)
+    stage.lose(worker)
+
+    assert stage.rescue() == 2
+
+    assert stage.places() == {careful: "dead", mate: "ready"}
+    job = stage.main.run(get(careful))
+    assert job is not None
+    assert job.reason == "needs_review"
+
+
+def test_a_settlement_in_flight_on_a_lost_lease_may_drop_it(stage: Stage) -> None:
+    """A settlement that ends a lost lease's last jobs and drops its row meets a rescue that looks at that row: whoever
+    comes second finds nothing left to do."""
+    worker = stage.worker()
+    jobs = stage.enqueue(2)
+    claimed = stage.claim(worker)
+    stage.lose(worker)
+    settler = stage.session()
+
+    settler.begin()
+    stale = settler.run(settle([end(job) for job in claimed], worker.id, [claimed[0].lease.id]))
+    assert stage.rescue() == 0
+    settler.commit()
+
+    assert ended(stale) == []
+    assert stage.rescue() == 0
+    assert stage.places() == dict.fromkeys(jobs, "history")
+    assert stage.counts("lease") == 0
