@@ -1,0 +1,216 @@
+"""How a worker learns of work: notified while it sleeps, awake when something is due, and by polling whatever happens.
+
+Where a test asks who woke the worker, the idle poll is put an hour away, so that only the one in question can have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perdure.app.registry import App
+from perdure.app.worker import Worker
+from perdure.core import limits
+from perdure.jobs.ops import enqueue, queues
+from perdure.pg.drive import drive
+from perdure.pg.listen import Listener
+from perdure.pg.migrate import migrate
+from tests.conftest import Database, NewServer
+from tests.rooms.worker.stage import Stage, until, working
+
+
+@pytest.fixture
+def no_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an idle worker poll once an hour."""
+    monkeypatch.setattr(limits, "POLL_IDLE_SECONDS", 3_600.0)
+
+
+@pytest.fixture
+def app() -> App:
+    """An app with one task, which answers."""
+    app = App("a")
+
+    @app.task
+    async def work() -> str:
+        return "done"
+
+    return app
+
+
+async def asleep(worker: Worker) -> None:
+    """Wait until the worker has put up its sign, looked once more and found nothing."""
+    await until(lambda: worker._claimer.asleep and worker._listener.up and not worker._claimer._watch)
+    claims = worker._claimer.claims
+    await until(lambda: worker._claimer.claims > claims or not worker._intakes[0].wet)
+
+
+@pytest.mark.usefixtures("no_poll")
+async def test_a_sleeping_worker_is_notified_of_a_commit(stage: Stage, app: App) -> None:
+    """A job committed while the worker sleeps is started although no poll is due for an hour [DW-118]. Red without the
+    notification, or without the sleeper's sign."""
+    async with working(stage.db, app) as worker:
+        for _ in range(5):
+            await asleep(worker)
+            (id,) = await stage.enqueue(app.find("work").job())
+            await stage.until_in("history", id)
+
+
+async def test_only_sleepers_are_notified(stage: Stage, app: App) -> None:
+    """A commit notifies nobody while every worker is busy, and does when one sleeps: a notification holds a lock of the
+    whole cluster over the commit's flush [DW-121]. Red when ``wake`` notifies always."""
+    running, go = asyncio.Event(), asyncio.Event()
+
+    @app.task
+    async def wait() -> None:
+        running.set()
+        await go.wait()
+
+    listener = stage.db.connect()
+    listener.execute("listen perdure")
+    await stage.enqueue(wait.job())
+    async with working(stage.db, app, queues={"default": 1}) as worker:
+        await running.wait()
+        await until(lambda: not worker._claimer.asleep)
+        ids = await stage.enqueue(*[app.find("work").job() for _ in range(3)])
+        while_busy = await asyncio.to_thread(lambda: list(listener.notifies(timeout=0.2)))
+        go.set()
+        await stage.until_all_in("history", ids)
+        await asleep(worker)
+        await stage.enqueue(app.find("work").job())
+        while_asleep = await asyncio.to_thread(lambda: list(listener.notifies(timeout=30, stop_after=1)))
+
+    assert while_busy == []
+    assert [notify.channel for notify in while_asleep] == ["perdure"]
+
+
+@pytest.mark.usefixtures("no_poll")
+async def test_a_commit_that_overlaps_falling_asleep_is_not_missed(stage: Stage, app: App) -> None:
+    """A transaction that tested for sleepers before the worker slept, and commits when it sleeps, notifies nobody; its
+    job is started all the same, because the worker watches the writers it saw. Red without the list of writers."""
+    late = stage.db.connect()
+    late.autocommit = False
+    (id,) = drive(late, enqueue.enqueue([app.find("work").job()]))
+    async with working(stage.db, app) as worker:
+        await until(lambda: worker._claimer.asleep and worker._claimer._watch)
+        late.commit()
+        await stage.until_in("history", id)
+
+
+@pytest.mark.usefixtures("no_poll")
+async def test_a_job_is_started_when_it_is_due(stage: Stage, app: App) -> None:
+    """A delayed job that the worker has seen once is started when it is due, not before, although nothing notifies at
+    that moment and no poll comes [DW-15, DW-120]. Red without the timer on the next due time."""
+    (id,) = await stage.enqueue(app.find("work").job().options(delay=timedelta(seconds=1.5)))
+    due = (await stage.job(id)).run_at
+    async with working(stage.db, app):
+        (job,) = await stage.until_in("history", id)
+
+    assert due is not None
+    assert job.started_at is not None
+    assert job.started_at >= due
+    print(f"started {(job.started_at - due).total_seconds() * 1000:.0f} ms after it was due")
+
+
+async def test_a_job_that_is_due_soon_hurries_nobody_else(stage: Stage, app: App) -> None:
+    """A job due in an hour is not started and keeps no worker from sleeping; one given a moment that has passed is
+    ready at once [DW-15]."""
+    later, now = await stage.enqueue(
+        app.find("work").job().options(delay=timedelta(hours=1)),
+        app.find("work").job().options(run_at=datetime.now(UTC) - timedelta(hours=1)),
+    )
+    async with working(stage.db, app) as worker:
+        await stage.until_in("history", now)
+        await asleep(worker)
+
+    assert (await stage.job(later)).place == "scheduled"
+
+
+@pytest.mark.usefixtures("no_poll")
+async def test_a_listener_whose_session_ends_listens_again(stage: Stage, app: App) -> None:
+    """When the server ends the listening session the worker opens another, puts its sign up again and is notified as
+    before [DW-119]. Red when the sign isn't restored on the new session."""
+    async with working(stage.db, app) as worker:
+        await asleep(worker)
+        conn: Any = worker._listener._conn
+        old = conn.get_server_pid()
+        await stage.value("select pg_terminate_backend(%s, 10000)", old)
+        await until(lambda: worker._listener.up and worker._listener._conn is not conn)
+        holders = "select pid from pg_locks where locktype = 'advisory' and mode = 'ShareLock' and granted"
+        assert [pid for (pid,) in await stage.rows(holders) if pid != old]
+        (id,) = await stage.enqueue(app.find("work").job())
+        await stage.until_in("history", id)
+
+
+async def test_polling_alone_suffices(stage: Stage, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a listener that never gets a session, and callers that notify nobody, every job is still found by the poll
+    [DW-118, DW-119]. Red when a claim waits for a notification."""
+
+    async def refused(self: Listener) -> None:
+        raise OSError("no route to the listener's session")
+
+    monkeypatch.setattr(Listener, "_connect", refused)
+    async with working(stage.db, app) as worker:
+        for _ in range(3):
+            await until(lambda: worker._claimer.asleep)
+            (id,) = await stage.ask(enqueue.enqueue([app.find("work").job()], wake=False))
+            await stage.until_in("history", id)
+        assert not worker._listener.up
+
+
+async def test_a_paused_queue_is_left_alone_and_resumed(stage: Stage, app: App) -> None:
+    """Nothing is claimed from a paused queue, by notification or poll, while another queue goes on; resumed, its jobs
+    run."""
+    await stage.ask(queues.ensure(["mail"]))
+    await stage.ask(queues.pause("mail"))
+    (paused,) = await stage.enqueue(app.find("work").job().options(queue="mail"))
+    async with working(stage.db, app, queues={"mail": 2, "default": 2}):
+        for _ in range(3):
+            (other,) = await stage.enqueue(app.find("work").job())
+            await stage.until_in("history", other)
+        place = (await stage.job(paused)).place
+        await stage.ask(queues.resume("mail"))
+        await stage.until_in("history", paused)
+
+    assert place == "ready"
+
+
+@pytest.fixture
+def logged(new_server: NewServer) -> Iterator[tuple[Database, Path]]:
+    """A migrated database on a server that logs every statement, and the log."""
+    with new_server(log_statement="all", log_line_prefix="%a|%d|") as server:
+        with server.connect() as conn:
+            migrate(conn)
+        database = Database(server, "postgres")
+        yield database, server.cluster.log
+        database.close()
+
+
+async def test_an_idle_worker_sends_two_statements_a_second(logged: tuple[Database, Path], app: App) -> None:
+    """An idle worker sends a beat and a look a second, and nothing else: counted in the server's own log over six
+    beats. Red when the claimer goes on listing writers, or polls more often than once a second."""
+    db, log = logged
+    stage = Stage(db)
+    (id,) = await stage.enqueue(app.find("work").job())
+    async with working(db, app) as worker:
+        await stage.until_in("history", id)
+        await asleep(worker)
+        await until(lambda: not any(intake.floor.open for intake in worker._intakes))
+        loop = asyncio.get_running_loop()
+        beats = re.compile(r"^perdure-beat\|postgres\|.*(?:execute|statement)", re.MULTILINE)
+        told = log.stat().st_size
+        began = loop.time()
+        await until(lambda: len(beats.findall(log.read_text()[told:])) >= 6)
+        window, text = loop.time() - began, log.read_text()[told:]
+    statements = re.findall(r"^(perdure-\w+)\|postgres\|.*?(?:execute[^:]*|statement): (.*)", text, re.MULTILINE)
+    by_purpose = {name: sum(purpose == name for purpose, _ in statements) for name, _ in statements}
+    print(f"{len(statements)} statements in {window:.1f} s: {by_purpose}")
+
+    assert by_purpose["perdure-beat"] >= 6
+    # Two clocks of one second each: in any window each ticks at most once more than it has seconds.
+    assert len(statements) <= 2 * (window + 1)
