@@ -63,6 +63,16 @@ class Task(Generic[P, R]):
         self.expires = None if expires is None else _relative(expires)
         self.run_in = _place(function, name, run_in)
         self.signature = Signature(function, task=name, injected=is_context)
+        self._spec = JobSpec(
+            task=self.name,
+            payload="{}",
+            queue=self.queue,
+            priority=self.priority,
+            tags=self.tags,
+            expires=self.expires,
+            # It travels: whoever rescues the job from a dead worker may not have this code.
+            at_most_once=self.at_most_once or None,
+        )
         update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -78,16 +88,7 @@ class Task(Generic[P, R]):
 
     def spec(self, payload: str) -> JobSpec:
         """A job with these arguments, given as JSON object text that ``signature`` has bound or accepted."""
-        return JobSpec(
-            task=self.name,
-            payload=payload,
-            queue=self.queue,
-            priority=self.priority,
-            tags=self.tags,
-            expires=self.expires,
-            # It travels: whoever rescues the job from a dead worker may not have this code.
-            at_most_once=self.at_most_once or None,
-        )
+        return self._spec.with_payload(payload)
 
     def __repr__(self) -> str:
         return f"<Task {self.name}{self.signature.text} on {self.queue}>"

@@ -96,7 +96,7 @@ def _execute(conn: Connection[Any], call: Call, schema: str) -> Sequence[Row]:
                 cursor.execute(text, call.params)
         else:
             cursor.execute(text, call.params)
-        return cursor.fetchall() if cursor.description else []
+        return cursor.fetchall() if _has_rows(cursor) else []
 
 
 async def _aexecute(conn: AsyncConnection[Any], call: Call, schema: str) -> Sequence[Row]:
@@ -107,4 +107,9 @@ async def _aexecute(conn: AsyncConnection[Any], call: Call, schema: str) -> Sequ
                 await cursor.execute(text, call.params)
         else:
             await cursor.execute(text, call.params)
-        return await cursor.fetchall() if cursor.description else []
+        return await cursor.fetchall() if _has_rows(cursor) else []
+
+
+def _has_rows(cursor: Cursor[Any] | AsyncCursor[Any]) -> bool:
+    """Whether the statement returns rows. ``description`` would tell, too, and make an object of every column."""
+    return cursor.pgresult is not None and cursor.pgresult.nfields > 0

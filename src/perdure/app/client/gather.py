@@ -9,13 +9,26 @@ from __future__ import annotations
 import asyncio
 import copy
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from ...core.errors import ConnectionLost, TransientError
 from ...jobs.model import JobSpec
+from ...jobs.ops.enqueue import CHARS_MAX
 
 BATCH_MAX = 1_000
 """Jobs in one gathered statement."""
+
+
+def _first(sizes: Iterable[int]) -> int:
+    """How many of the waiting go out together. It must be one statement: what a second one refuses would leave the
+    first one written."""
+    count = chars = 0
+    for size in sizes:
+        chars += size
+        if count and (count == BATCH_MAX or chars > CHARS_MAX):
+            break
+        count += 1
+    return count
 
 
 class _Entry:
@@ -65,7 +78,8 @@ class Gathering:
 
     def _send(self) -> None:
         with self._lock:
-            batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
+            count = _first(len(entry.spec.payload) for entry in self._waiting)
+            batch, self._waiting = self._waiting[:count], self._waiting[count:]
         try:
             self._settle(batch)
         except BaseException:  # the sender was interrupted, and the others have to hear of it
@@ -137,7 +151,8 @@ class AsyncGathering:
     async def _send(self) -> None:
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
+                count = _first(len(spec.payload) for spec, _ in self._waiting)
+                batch, self._waiting = self._waiting[:count], self._waiting[count:]
                 await self._settle([entry for entry in batch if not entry[1].done()])
         finally:
             self._sender = None

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable
 from typing import Any, Unpack
 
-from ...core import limits
 from ...jobs.model import Enqueued, JobSpec, Options
 from ...jobs.ops.control import CancelAnswer
 from ...jobs.view import Attempt, Job
@@ -33,7 +32,7 @@ class Jobs:
     def enqueue_many(self, jobs: Iterable[JobSpec]) -> list[Enqueued]:
         """Write all of them or none, in order: one statement for each five thousand. Raises as ``enqueue`` does."""
         specs = verbs.specs(jobs)
-        run = self._runs.ask if len(specs) <= limits.ENQUEUE_STATEMENT_ROWS_MAX else self._runs.change
+        run = self._runs.change if verbs.needs_several(specs) else self._runs.ask
         return run(verbs.enqueue_many(specs))
 
     def get(self, id: int) -> Job:
@@ -103,7 +102,7 @@ class AsyncJobs:
     async def enqueue_many(self, jobs: Iterable[JobSpec]) -> list[Enqueued]:
         """As ``Jobs.enqueue_many``."""
         specs = verbs.specs(jobs)
-        run = self._runs.ask if len(specs) <= limits.ENQUEUE_STATEMENT_ROWS_MAX else self._runs.change
+        run = self._runs.change if verbs.needs_several(specs) else self._runs.ask
         return await run(verbs.enqueue_many(specs))
 
     async def get(self, id: int) -> Job:

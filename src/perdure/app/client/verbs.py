@@ -78,10 +78,9 @@ def specs(jobs: Iterable[object]) -> list[JobSpec]:
     return found
 
 
-def enqueue(job: JobSpec) -> Op[Enqueued]:
-    """Write one job."""
-    (id,) = yield from enqueue_ops.enqueue([job])
-    return Enqueued(id)
+def needs_several(jobs: Sequence[JobSpec]) -> bool:
+    """Whether they don't fit in one statement, which would be a transaction by itself."""
+    return len(enqueue_ops.batches(jobs)) > 1
 
 
 def enqueue_many(jobs: Sequence[JobSpec]) -> Op[list[Enqueued]]:

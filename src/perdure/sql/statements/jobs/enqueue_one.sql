@@ -7,7 +7,7 @@ with body as (
     select w.id, w.id, statement_timestamp(),
            coalesce(%(expires_at)s::timestamptz, clock_timestamp() + %(expires_in)s::float8 * interval '1 second'),
            w.queue * 4096 + coalesce(%(priority)s::int, 5), %(task)s::text, %(key)s::text, %(tags)s::text[],
-           %(options)s::json, %(payload)s::json
+           %(options)s::text::json, %(payload)s::text::json
     from (select nextval('perdure.pos') as id, q.id as queue from perdure.queue q where q.name = %(queue)s::text) w
     returning id, lane
 )
