@@ -120,7 +120,8 @@ class Worker:
                 raise self._failure
 
     def gauges(self) -> dict[str, Any]:
-        """Busy, free and waiting slots per queue, what was settled by verdict, and what waits to be."""
+        """Per queue: slots busy and free, jobs claimed ahead, how long all slots have been busy since the start, the
+        longest run of now; then what was settled by verdict, and what waits to be."""
         return {
             "queues": {
                 intake.name: {
@@ -128,6 +129,8 @@ class Worker:
                     "busy": intake.runner.running,
                     "free": len(intake.runner.slots) - intake.runner.running,
                     "prefetched": len(intake.runner.backlog),
+                    "saturated_seconds": round(intake.runner.saturated_seconds, 3),
+                    "longest_run_seconds": round(intake.runner.longest_run_seconds(), 3),
                 }
                 for intake in self._intakes
             },

@@ -10,7 +10,7 @@ import pytest
 
 from perdure.app.registry import App
 from perdure.app.worker import Worker
-from tests.rooms.worker.stage import BOUND_SECONDS, Stage, until, working
+from tests.rooms.worker.stage import BOUND_SECONDS, Stage, claim_everything, until, working
 
 
 def _app() -> tuple[App, list[int], asyncio.Event]:
@@ -33,7 +33,7 @@ async def test_a_draining_worker_gives_back_what_it_has_not_started(stage: Stage
     ids = await stage.enqueue(*[app.find("work").job(number) for number in range(20)])
     async with working(stage.db, app, queues={"default": 3}) as worker:
         await until(lambda: len(started) == 3)
-        await _prefetched(worker, stage)
+        await claim_everything(worker, stage)
         (later,) = await stage.enqueue(app.find("work").job(99))
         worker.stop()
         await stage.until_all_in("ready", [*ids[3:], later])
@@ -46,16 +46,6 @@ async def test_a_draining_worker_gives_back_what_it_has_not_started(stage: Stage
     assert back == [(id, 0, 0) for id in [*ids[3:], later]]
     assert await stage.endings(ids[3]) == ["returned"]
     assert await stage.counts() == {"ready": 18, "history": 3}
-
-
-async def _prefetched(worker: Worker, stage: Stage) -> None:
-    """Hand the worker everything that is ready, as a pace that has just dropped leaves it: claimed and not started."""
-    intake = worker._intakes[0]
-    intake._rate = 1e9  # what it can do in 50 ms is a full batch
-    intake._measured = float("inf")  # and stays so
-    worker._claimer.notified("")
-    await stage.until_true("select not exists (select from perdure.ready)")
-    intake._rate = 0.0
 
 
 async def test_a_drained_worker_leaves_nothing_behind(stage: Stage) -> None:
@@ -177,7 +167,7 @@ async def test_a_full_worker_stops_as_promptly_as_an_idle_one(stage: Stage) -> N
     ids = await stage.enqueue(*[app.find("work").job(number) for number in range(500)])
     async with working(stage.db, app, queues={"default": 2}) as worker:
         await until(lambda: len(started) == 2)
-        await _prefetched(worker, stage)
+        await claim_everything(worker, stage)
         loop = asyncio.get_running_loop()
         began = loop.time()
         worker.stop()

@@ -93,6 +93,7 @@ async def test_only_sleepers_are_notified(stage: Stage, app: App) -> None:
 async def test_a_commit_that_overlaps_falling_asleep_is_not_missed(stage: Stage, app: App) -> None:
     """A transaction that tested for sleepers before the worker slept, and commits when it sleeps, notifies nobody; its
     job is started all the same, because the worker watches the writers it saw. Red without the list of writers."""
+    await stage.ask(queues.ensure(["default"]))
     late = stage.db.connect()
     late.autocommit = False
     (id,) = drive(late, enqueue.enqueue([app.find("work").job()]))

@@ -41,8 +41,9 @@ class Intake:
         return min(self.runner.free + ahead, limits.CLAIM_BATCH_MAX)
 
     def took(self, jobs: int, payload_bytes: int) -> None:
-        """Note a claim's size."""
-        self._bytes_per_job += 0.2 * (payload_bytes / jobs - self._bytes_per_job)
+        """Note a claim's size. A rise counts at once, for the next claim's sake; a fall little by little."""
+        size = payload_bytes / jobs
+        self._bytes_per_job += (1.0 if size > self._bytes_per_job else 0.2) * (size - self._bytes_per_job)
 
     def _measure(self) -> None:
         now, ended = monotonic(), self.runner.ended

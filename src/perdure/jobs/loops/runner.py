@@ -7,7 +7,9 @@ job is sync too, because a hop per job costs more than most jobs; process ones i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -32,9 +34,11 @@ class Stopped(Exception):
 class Slot:
     """One place to run a job. ``stop`` is set with the reason when its job is told to end."""
 
-    __slots__ = ("busy", "context", "deadline", "handler", "job", "stop", "task", "waiter")
+    __slots__ = ("busy", "context", "deadline", "handler", "job", "lock", "stop", "task", "waiter")
 
     def __init__(self) -> None:
+        # A thread begins and ends its jobs while the loop looks for those to stop: one of the two ends each job.
+        self.lock = threading.Lock()
         self.task: asyncio.Task[None] | None = None
         self.waiter: asyncio.Future[None] | None = None
         self.job: Claimed | None = None
@@ -76,6 +80,9 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         self._slice = 0.0
         self._closing = False
+        self._swept = monotonic()
+        self.saturated_seconds = 0.0
+        """How long, since the start, every slot has been busy."""
 
     def start(self, on_broken: Callable[[asyncio.Task[None]], None]) -> None:
         """Start the slots; ``on_broken`` is given the task of one that ends, which none does by itself."""
@@ -100,37 +107,50 @@ class Runner:
 
     def take_back(self) -> list[Claimed]:
         """Everything not started, out of the backlog."""
-        unstarted = list(self.backlog)
-        self.backlog.clear()
+        unstarted = []
+        with contextlib.suppress(IndexError):
+            while True:  # one by one: threads pull from it, too
+                unstarted.append(self.backlog.popleft())
         return unstarted
 
     def stop_jobs(self, reason: str, ids: frozenset[int] | None = None) -> int:
         """Tell running jobs (these, or all) to stop; returns how many. Async ones are cancelled, threads are told."""
         told = 0
         for slot in self.slots:
-            if slot.job is not None and slot.stop is None and (ids is None or slot.job.id in ids):
-                self._stop(slot, reason)
-                told += 1
+            with slot.lock:
+                if slot.job is not None and slot.stop is None and (ids is None or slot.job.id in ids):
+                    self._stop(slot, reason)
+                    told += 1
         return told
 
     def sweep_deadlines(self) -> None:
-        """Stop what has run past its deadline."""
+        """Stop what has run past its deadline; measure how long no slot has been free. Called a few times a second."""
         now = monotonic()
+        if not self._idle:
+            self.saturated_seconds += now - self._swept
+        self._swept = now
         for slot in self.slots:
-            if slot.deadline is not None and now > slot.deadline and slot.job is not None and slot.stop is None:
-                self._stop(slot, "timeout")
+            if slot.deadline is not None and now > slot.deadline:
+                with slot.lock:
+                    if slot.deadline is not None and now > slot.deadline and slot.job is not None and slot.stop is None:
+                        self._stop(slot, "timeout")
+
+    def longest_run_seconds(self) -> float:
+        """How long the job has run that has run longest; 0 when none runs."""
+        started = [job.started for slot in self.slots if (job := slot.job) is not None]
+        return max(monotonic() - min(started), 0.0) if started else 0.0
 
     def in_hand(self) -> list[Claimed]:
         """Every claimed job that has not ended here: running, then waiting."""
-        return [slot.job for slot in self.slots if slot.job is not None] + list(self.backlog)
+        return [job for slot in self.slots if (job := slot.job) is not None] + list(self.backlog)
 
     def abandon(self, reason: str) -> list[Claimed]:
         """End, as returned, jobs whose handlers didn't stop. Their slots are lost; the process is about to leave."""
         left = []
         for slot in self.slots:
-            job = slot.job
+            with slot.lock:
+                job, slot.job = slot.job, None
             if job is not None:
-                slot.job = None
                 left.append(job)
                 self._settle(End(job, "returned", 0, monotonic() - job.started, reason=reason))
         return left
@@ -317,9 +337,10 @@ class Runner:
 
     def _run_sync(self, slot: Slot, job: Claimed, handler: Handler) -> End | None:
         """On a thread: one job's end; None when the job was ended for it (timed out, cancelled) meanwhile."""
-        slot.handler, slot.stop, slot.job = handler, None, job
         timeout = rules.timeout_for(job, handler.timeout)
-        slot.deadline = None if timeout is None else job.started + timeout
+        with slot.lock:
+            slot.handler, slot.stop, slot.job = handler, None, job
+            slot.deadline = None if timeout is None else job.started + timeout
         try:
             arguments = handler.decode(job.payload)
             if handler.context is not None:
@@ -327,7 +348,8 @@ class Runner:
             end = self._ended(job, handler, handler.function(**arguments))
         except BaseException as error:
             end = self._failed(job, handler, error)
-        ended_here, slot.job = slot.job is not None, None
+        with slot.lock:
+            ended_here, slot.job, slot.deadline = slot.job is not None, None, None
         return end if ended_here else None
 
     def _drain_thread_ends(self) -> None:

@@ -1,0 +1,206 @@
+"""Nothing in a worker is unbounded: slots, what it claims ahead, its threads, its ends, its connections."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+
+import pytest
+
+from perdure.app.registry import App
+from perdure.jobs.loops.intake import PAYLOAD_BYTES_AHEAD, Intake
+from perdure.jobs.loops.runner import Runner
+from perdure.jobs.loops.settler import Settler
+from tests.rooms.worker.stage import Stage, claim_everything, until, working
+
+FILL = """
+with b as (
+    insert into perdure.job (id, pos, created_at, lane, task, payload)
+    select n, n, now(), (select id from perdure.queue where name = 'default') * 4096 + 5, %s, '{}'
+    from (select nextval('perdure.pos') as n from generate_series(1, %s)) s
+    returning id, lane
+)
+insert into perdure.ready (lane, pos, id) select lane, id, id from b
+"""
+
+
+async def test_a_worker_claims_for_its_free_slots_and_no_more(stage: Stage) -> None:
+    """Of 20,000 ready jobs a worker of five slots, all of them busy, holds five; the rest is left to others [KIT-31].
+    Red when a claim asks for more than the free slots and 50 ms of work."""
+    app, go = App("a"), asyncio.Event()
+
+    @app.task
+    async def wait() -> None:
+        await go.wait()
+
+    await stage.rows("insert into perdure.queue (name) values ('default') returning id")
+    await asyncio.to_thread(stage.conn.execute, FILL, ["wait", 20_000])
+    async with working(stage.db, app, queues={"default": 5}) as worker:
+        await until(lambda: worker.gauges()["queues"]["default"]["busy"] == 5)
+        for _ in range(5):
+            worker._claimer.notified("")
+            await stage.until_true("select clock_timestamp() > %s + interval '0.1 s'", await _now(stage))
+        gauges, leased = worker.gauges(), await stage.value("select sum(cardinality(jobs)) from perdure.lease")
+        await stage.rows("delete from perdure.ready returning 1")
+        go.set()
+
+    assert (gauges["claimed"], leased) == (5, 5)
+    assert gauges["queues"]["default"] | {"prefetched": 0} == gauges["queues"]["default"]
+
+
+async def _now(stage: Stage) -> object:
+    return await stage.value("select clock_timestamp()")
+
+
+async def test_what_is_claimed_ahead_is_a_moment_of_work(stage: Stage) -> None:
+    """While 4,000 jobs flow through five slots, no more is in hand at any start than the slots and two moments of work
+    at the pace they run [KIT-31]. Red when the backlog isn't asked before a claim."""
+    app, held = App("a"), []
+
+    @app.task
+    async def work() -> None:
+        held.append(worker._claimer.claimed - sum(worker._settler.counts.values()) - worker._settler.waiting)
+        await asyncio.sleep(0.005)
+
+    ids = await stage.enqueue(*[work.job() for _ in range(1_000)])
+    async with working(stage.db, app, queues={"default": 5}) as worker:
+        await stage.until_all_in("history", ids)
+
+    print(f"at most {max(held)} in hand")
+    # Five slots and 5 ms each: 1,250 a second at the very most in the span over which a pace is taken; 63 in 50 ms.
+    assert max(held) <= 5 + 2 * 63
+
+
+@pytest.mark.parametrize("kind", ["loop", "thread"])
+async def test_no_more_run_at_once_than_there_are_slots(stage: Stage, kind: str) -> None:
+    """Of 200 jobs at most as many run at once as their queue has slots, on the loop and in threads, each queue by
+    itself [KIT-31]. Red when a slot starts a job without waiting for the last."""
+    app, lock, now, most = App("a"), threading.Lock(), {"a": 0, "b": 0}, {"a": 0, "b": 0}
+
+    def enter(queue: str, step: int) -> None:
+        with lock:
+            now[queue] += step
+            most[queue] = max(most[queue], now[queue])
+
+    if kind == "loop":
+
+        @app.task
+        async def work(queue: str) -> None:
+            enter(queue, 1)
+            await asyncio.sleep(0.002)
+            enter(queue, -1)
+    else:
+        rest = threading.Event()
+
+        @app.task(name="work")
+        def work_in_a_thread(queue: str) -> None:
+            enter(queue, 1)
+            rest.wait(0.002)
+            enter(queue, -1)
+
+    task = app.find("work")
+    ids = await stage.enqueue(*[task.job(queue).options(queue=queue) for _ in range(100) for queue in ("a", "b")])
+    async with working(stage.db, app, queues={"a": 3, "b": 7}):
+        await stage.until_all_in("history", ids)
+
+    assert most["a"] <= 3
+    assert most["b"] <= 7
+    assert most["b"] > 3  # they do run side by side
+
+
+async def test_an_unstarted_job_keeps_its_lease_and_its_time(stage: Stage) -> None:
+    """Jobs claimed ahead, behind slow ones that run longer than a worker may be silent, lose neither their lease to the
+    other worker nor their timeout to the wait: each runs once [KIT-32, DW-51]. Red when leases aren't renewed while
+    jobs wait, or when the deadline is counted from the claim."""
+    app, started, go = App("a"), [], asyncio.Event()
+
+    @app.task(timeout=2.0)
+    async def quick(number: int) -> None:
+        started.append(number)
+
+    @app.task
+    async def slow() -> None:
+        await go.wait()
+
+    await stage.enqueue(slow.job(), slow.job())
+    async with working(stage.db, app, queues={"default": 2}) as worker:
+        await until(lambda: worker.gauges()["queues"]["default"]["busy"] == 2)
+        ids = await stage.enqueue(*[quick.job(number) for number in range(10)])
+        await claim_everything(worker, stage)
+        claimed = await _now(stage)
+        async with working(stage.db, App("other"), queues={"default": 5}):
+            # Longer than the timeout, and than a worker may be silent.
+            await stage.until_true("select clock_timestamp() > %s + interval '4.5 s'", claimed)
+            leased = await stage.value("select count(*) from perdure.jobs where place = 'leased'")
+        go.set()
+        jobs = await stage.until_in("history", *ids)
+
+    assert leased == 12
+    assert [(job.attempt, job.rescues, job.generation) for job in jobs] == [(1, 0, 0)] * 10
+    assert started == list(range(10))
+
+
+async def test_a_settler_that_is_behind_stops_the_claims(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While ends wait that can't be committed, the worker claims nothing more, and goes on when they are through: what
+    has run and isn't settled is bounded [KIT-31]. Red when ``may_claim`` doesn't ask the settler."""
+    monkeypatch.setattr(Settler, "PENDING_MAX", 20)
+    app = App("a")
+
+    @app.task
+    async def work() -> None: ...
+
+    ids = await stage.enqueue(*[work.job() for _ in range(500)])
+    blocker = stage.db.connect()
+    blocker.execute("begin; lock table perdure.history in access exclusive mode")
+    async with working(stage.db, app, queues={"default": 5}) as worker:
+        await until(lambda: worker._settler.waiting >= 20)
+        claims = worker._claimer.claims
+        for _ in range(3):
+            worker._claimer.notified("")
+            await stage.until_true("select clock_timestamp() > %s + interval '0.1 s'", await _now(stage))
+        stalled, waiting = worker._claimer.claims, worker._settler.waiting
+        blocker.execute("commit")
+        await stage.until_all_in("history", ids)
+
+    assert stalled == claims
+    assert waiting < 500
+
+
+async def test_large_payloads_are_claimed_few_at_a_time() -> None:
+    """Once payloads of a mebibyte have been seen, what is claimed ahead holds no more than the bound in bytes, whatever
+    the pace; a queue of small ones is bounded by its pace [KIT-31]. Red when ``took`` averages a rise away."""
+    runner = Runner({}, 5, settle=lambda end: None, trusted_until=lambda: 0.0, on_room=lambda: None)
+    intake = Intake(1, "default", runner)
+    intake._rate, intake._measured = 1e6, float("inf")
+    intake.took(100, 100 * 200)
+    small = intake.ahead()
+    intake.took(10, 10 * 1_048_576)
+
+    assert small == 1_000
+    assert intake.ahead() * 1_048_576 <= PAYLOAD_BYTES_AHEAD
+
+
+async def test_the_gauges_say_how_full_a_worker_is(stage: Stage) -> None:
+    """The gauges, which the beat stores with the worker's row, count slots that are busy and free, jobs that wait, how
+    long all slots have been busy, and the longest run [KIT-35]. Red when the beat doesn't carry them."""
+    app, go = App("a"), asyncio.Event()
+
+    @app.task
+    async def wait() -> None:
+        await go.wait()
+
+    await stage.enqueue(*[wait.job() for _ in range(4)])
+    async with working(stage.db, app, queues={"default": 3}) as worker:
+        await stage.until_true(
+            "select (gauges #>> '{queues,default,saturated_seconds}')::float8 > 0.5 from perdure.worker"
+        )
+        stored = json.loads(await stage.value("select gauges::text from perdure.worker"))["queues"]["default"]
+        go.set()
+        await until(lambda: worker.gauges()["settled"].get("completed") == 4)
+        idle = worker.gauges()["queues"]["default"]
+
+    assert (stored["slots"], stored["busy"], stored["free"], stored["prefetched"]) == (3, 3, 0, 0)
+    assert stored["saturated_seconds"] > 0.5
+    assert stored["longest_run_seconds"] > 0.4
+    assert (idle["busy"], idle["free"], idle["longest_run_seconds"]) == (0, 3, 0.0)
