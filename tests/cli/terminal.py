@@ -1,0 +1,170 @@
+"""The program as a person meets it: a process with arguments, two streams and an exit code."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from perdure.runtime.clock import monotonic
+from tests.tidy.source import ROOT
+
+COMMAND = [sys.executable, "-m", "perdure"]
+PATIENCE_SECONDS = 60.0
+"""A bound on failure: nothing here takes a tenth of it."""
+
+SHOP = """
+import asyncio, os, time
+from perdure import App
+
+app = App("shop")
+
+@app.task(queue="mail")
+async def send_receipt(order_id: int, note: str = "") -> str:
+    return f"receipt for order {order_id}"
+
+@app.task(queue="mail", retry=__import__("perdure").Retry(max_attempts=1))
+async def fails() -> None:
+    raise ValueError("no paper")
+
+@app.task(queue="slow")
+async def wait_for(file: str) -> str:
+    open(file + ".begun", "w").close()
+    while not os.path.exists(file):
+        await asyncio.sleep(0.01)
+    return "found"
+"""
+
+
+def environment(url: str | None = None, **more: str) -> dict[str, str]:
+    """What a process of the program is given: this repository, and the database if there is one."""
+    named = {} if url is None else {"DATABASE_URL": url}
+    return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "100", "NO_COLOR": "1", **named, **more}
+
+
+def perdure(
+    *arguments: str | Path, url: str | None = None, cwd: Path | None = None, said: str | None = None, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end; ``said`` goes to its stdin."""
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        env=environment(url, **more),
+        cwd=cwd,
+        input=said,
+        stdin=subprocess.DEVNULL if said is None else None,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS * 2,
+        check=False,
+    )
+
+
+def answer(*arguments: str | Path, url: str | None = None, cwd: Path | None = None, said: str | None = None) -> str:
+    """What the program writes to stdout when all is well."""
+    ended = perdure(*arguments, url=url, cwd=cwd, said=said)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def refusal(ended: subprocess.CompletedProcess[str]) -> str:
+    """The one line of an error that the user has to mend: exit code 2, nothing on stdout, no traceback."""
+    errors = [line for line in ended.stderr.splitlines() if not line.startswith("perdure: ")]
+    assert (ended.returncode, ended.stdout, len(errors)) == (2, "", 1), ended
+    assert errors[0].startswith("error: ")
+    return errors[0]
+
+
+def drawn(*arguments: str, url: str) -> str:
+    """What the program writes when stdout is a terminal."""
+    here, there = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], env=environment(url, TERM="xterm"), stdin=subprocess.DEVNULL, stdout=there
+    )
+    os.close(there)
+    parts = []
+    with suppress(OSError):  # how Linux says that the last one has closed it
+        while part := os.read(here, 65_536):
+            parts.append(part)
+    os.close(here)
+    assert process.wait(PATIENCE_SECONDS) == 0
+    return b"".join(parts).decode()
+
+
+@dataclass
+class Program:
+    """A process that goes on. ``heard`` are the lines it has said on stderr so far."""
+
+    process: subprocess.Popen[str]
+    heard: list[str]
+    _changed: threading.Condition
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self.process.pid
+
+    def hear(self, word: str, times: int = 1) -> list[str]:
+        """Wait until so many lines contain the word; those lines."""
+
+        def said() -> list[str]:
+            return [line for line in self.heard if word in line]
+
+        with self._changed:
+            heard = self._changed.wait_for(
+                lambda: len(said()) >= times or self.process.poll() is not None, PATIENCE_SECONDS
+            )
+            assert heard, f"never said {word!r}: {''.join(self.heard)}"
+            assert len(said()) >= times, f"ended without {word!r}: {''.join(self.heard)}"
+            return said()
+
+    def ended(self) -> int:
+        """Wait for its end; the exit code."""
+        return self.process.wait(PATIENCE_SECONDS)
+
+    def listen(self) -> None:
+        """On a thread: keep what it says."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self._changed:
+                self.heard.append(line)
+                self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
+
+
+@contextmanager
+def running(*arguments: str, url: str | None = None, cwd: Path | None = None, **more: str) -> Iterator[Program]:
+    """The program, killed at the end if it hasn't ended by then."""
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=environment(url, **more),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    program = Program(process, [], threading.Condition())
+    listener = threading.Thread(target=program.listen, daemon=True)
+    listener.start()
+    try:
+        yield program
+    finally:
+        process.kill()
+        process.wait()
+        # A child that it left would keep the pipe open; then the thread is left, too.
+        listener.join(1.0)
+
+
+def until(what: str, look: Callable[[], bool]) -> None:
+    """Wait until something is true."""
+    deadline, pause = monotonic() + PATIENCE_SECONDS, threading.Event()
+    while not look():
+        assert monotonic() < deadline, f"waited in vain for {what}"
+        pause.wait(0.02)

@@ -1,0 +1,91 @@
+"""The program itself: its commands, its help, its version, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from perdure.cli.program import COMMANDS, run
+from tests.cli.terminal import COMMAND, answer, drawn, environment, perdure, refusal
+from tests.conftest import Database
+
+STANDING = [name for name in COMMANDS if name != "bench"]
+
+
+def test_the_module_is_the_program() -> None:
+    """``python -m perdure`` says which version it is."""
+    assert answer("--version") == f"perdure {version('perdure')}\n"
+
+
+def test_the_help_names_every_command() -> None:
+    """``perdure --help`` lists the commands, each with a sentence about it."""
+    shown = answer("--help")
+
+    assert {name for name in STANDING if f" {name} " not in shown} == set()
+
+
+@pytest.mark.parametrize("name", STANDING)
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """``perdure COMMAND --help`` ends with 0."""
+    assert run([name, "--help"]) == 0
+    assert f"perdure {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["status", "--nonsense"], ["worker"], ["queues", "pause"], ["jobs", "get", "many"]]
+)
+def test_a_command_line_that_cannot_be_read_is_one_line_and_2(arguments: list[str]) -> None:
+    """An unknown command or option, a missing argument, a word where a number belongs: one line that names the help."""
+    assert "--help`" in refusal(perdure(*arguments))
+
+
+def test_a_reader_that_has_heard_enough_is_no_error() -> None:
+    """``perdure schema | head`` ends without a traceback."""
+    with subprocess.Popen(
+        [*COMMAND, "schema"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+
+    assert b"Traceback" not in said
+
+
+def test_an_answer_is_a_table_on_a_terminal_and_lines_in_a_pipe(db: Database) -> None:
+    """The same command draws columns for people, and separates them by tabs for programs."""
+    piped = answer("queues", url=db.url)
+    seen = drawn("queues", url=db.url)
+
+    assert piped.startswith("queue\tready\t")
+    assert "\t" not in seen
+    assert "no queue yet" in seen
+
+
+@pytest.mark.parametrize(
+    "command", [["migrate", "--plan"], ["schema"], ["jobs"], ["queues"], ["workers"], ["status"]], ids=" ".join
+)
+def test_json_is_one_document(command: list[str], db: Database) -> None:
+    """With ``--json`` stdout holds one JSON document and nothing else."""
+    json.loads(answer(*command, "--json", url=db.url))
+
+
+def test_only_a_command_that_is_named_is_imported() -> None:
+    """Starting a worker doesn't load the demonstration, which takes longer than everything else."""
+    told = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from perdure.cli.program import run; run(['worker', '--help']); "
+            "sys.exit('perdure.demo' in sys.modules)",
+        ],
+        env=environment(),
+        capture_output=True,
+        check=False,
+    )
+
+    assert told.returncode == 0
