@@ -1,0 +1,379 @@
+"""A state machine over the places: random acts of several workers and people, and after each of them the whole truth.
+
+The model is the lifecycle table itself (``jobs/states.py``): the tables are read before and after each act, and every
+job that moved must have made a legal move of that act, with the new generation that the table says. What is settled,
+claimed or answered is foretold from what the tables said before.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, ClassVar, get_args
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from perdure.fleet.ops import workers
+from perdure.jobs.ops.chores import promote, release, sweep_cancels
+from perdure.jobs.ops.control import cancel, discard, redrive, retry
+from perdure.jobs.ops.leases import leases
+from perdure.jobs.ops.queues import pause, resume
+from perdure.jobs.states import LEGAL, MOVES, Act, Move
+from perdure.jobs.view import Place
+from perdure.jobs.work import Claimed, Lease, Verdict
+from tests.conftest import Database
+from tests.rooms.jobs.stage import Member, Stage, Standing, end, ended, ids
+
+ACT_OF_VERDICT: dict[str, Act] = {
+    "completed": "complete",
+    "cancelled": "cancel",
+    "expired": "expire",
+    "dead": "bury",
+    "held": "park",
+    "returned": "give_back",
+    "retry": "retry",
+    "snooze": "snooze",
+}
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+PLACES = [place for place in get_args(Place) if place != "waiting"]
+EMPTY = "truncate perdure.job, perdure.ready, perdure.scheduled, perdure.lease, perdure.held, perdure.dead, \
+perdure.cancel_request, perdure.history, perdure.attempt, perdure.worker restart identity"
+
+picks = st.integers(0, 1_000)
+"""Which one of what there is just now: modulo its number."""
+
+
+class Places(RuleBasedStateMachine):
+    """Jobs, workers and people, on one database."""
+
+    stage: ClassVar[Stage]
+    seen: ClassVar[Counter[Move]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage.main.sql(EMPTY)
+        self.stage.main.run(resume("default"))
+        self.members: list[Member] = []
+        self.living: list[Member] = []
+        self.hands: list[tuple[Member, Claimed]] = []
+        self.before: dict[int, Standing] = {}
+        self.finished: dict[int, Standing] = {}
+        self.paused = False
+        self.clock = 0.0
+
+    # What the tables say
+
+    def _now(self) -> dict[int, Standing]:
+        standings = self.stage.standings()
+        astray = {id: found for id, found in standings.items() if len(found) != 1}
+        assert astray == {}, "every job stands in exactly one place, and is finished at most once"
+        return {id: found[0] for id, found in standings.items()}
+
+    def _moved(self, *acts: Act, of: dict[int, Act] | None = None) -> set[int]:
+        """Check that whatever has changed since the last act is a legal move of one of these; the jobs that moved."""
+        now = self._now()
+        assert self.before.keys() <= now.keys(), "no job is lost"
+        moved = {id for id in now if now[id] != self.before.get(id)}
+        for id in moved:
+            was, standing = self.before.get(id), now[id]
+            allowed = (of[id],) if of is not None and id in of else acts
+            source: Any = was.place if was else None
+            found = [LEGAL[source, act, standing.place] for act in allowed if (source, act, standing.place) in LEGAL]  # type: ignore[index]
+            assert found, f"job {id}: {was} -> {standing} is no move of {allowed}"
+            assert standing.generation - (was.generation if was else 0) == found[0].bumps
+            self.seen[found[0]] += 1
+        self.before = now
+        return moved
+
+    def _in(self, *places: str) -> list[int]:
+        return [id for id, standing in self.before.items() if standing.place in places]
+
+    def _one(self, place: str, pick: int) -> list[int]:
+        """One of the jobs in that place, if there is any."""
+        among = sorted(self._in(place))
+        return [among[pick % len(among)]] if among else []
+
+    def _leased(self, job: Claimed) -> bool:
+        return self.before[job.id].place == "leased" and self.before[job.id].generation == job.generation
+
+    # Jobs arrive, are claimed, end
+
+    @initialize(data=st.data())
+    def a_day_at_work(self, data: st.DataObject) -> None:
+        """Two workers have claimed, have ended a few jobs in some way, and have work before them."""
+        self._hire()
+        self._hire()
+        self.enqueues(2, 5, later=True)
+        self.enqueues(5, 5, later=False)
+        self.enqueues_work_for_once(once=True)
+        self.claims(0, 5)
+        self.claims(1, 3)
+        self.enqueues(2, 0, later=False)
+        verdicts: list[Verdict] = ["dead", "held", data.draw(st.sampled_from(VERDICTS))]
+        self._flush([(job, verdict) for (_, job), verdict in zip(self.hands, verdicts, strict=False)], self.members[0])
+
+    @rule(jobs=st.integers(1, 4), priority=st.sampled_from([0, 5, 9]), later=st.booleans())
+    def enqueues(self, jobs: int, priority: int, later: bool) -> None:
+        """Somebody enqueues."""
+        made = self.stage.enqueue(jobs, priority=priority, delay=3_600 if later else None)
+        assert self._moved("enqueue") == set(made)
+        assert {self.before[id].place for id in made} == {"scheduled" if later else "ready"}
+
+    @rule(once=st.booleans())
+    def enqueues_work_for_once(self, once: bool) -> None:
+        """Somebody enqueues a job that must not run twice."""
+        made = self.stage.enqueue(1, at_most_once=once)
+        assert self._moved("enqueue") == set(made)
+
+    @rule(pick=picks, limit=st.integers(1, 5))
+    def claims(self, pick: int, limit: int) -> None:
+        """A worker, perhaps a dead one, claims: the first jobs of the line, or nothing."""
+        member = self.members[pick % len(self.members)]
+        line = [
+            id for (id,) in self.stage.main.sql("select id from perdure.ready order by lane, pos limit %s", [limit])
+        ]
+        may = member in self.living and not self.paused
+        jobs = self.stage.claim(member, limit)
+        assert ids(jobs) == (line if may else [])
+        assert self._moved("claim") == set(ids(jobs))
+        assert all(self._leased(job) for job in jobs)
+        self.hands += [(member, job) for job in jobs]
+
+    @rule(pick=picks, limit=st.integers(1, 5))
+    def claims_without_hearing_of_it(self, pick: int, limit: int) -> None:
+        """A claim commits and its answer is lost: the worker takes a new incarnation and gives back what it finds."""
+        member = self.members[pick % len(self.members)]
+        taken = self.stage.claim(member, limit)
+        self._moved("claim")
+        incarnation = self.stage.main.run(workers.reincarnate(member.id))
+        assert (incarnation is not None) == (member in self.living)
+        if incarnation is None:
+            return
+        assert self.stage.main.run(self.stage.claiming(member)) is None
+        member.incarnation = incarnation
+        member.floors.clear()
+        known = {(job.id, job.generation) for owner, job in self.hands if owner is member}
+        unknown = [
+            Claimed(id, generation, Lease(held.lease, 0), 1, "work", taken[0].payload, taken[0].created_at)
+            for held in self.stage.main.run(leases(member.id))
+            for id, generation in held.jobs
+            if (id, generation) not in known
+        ]
+        assert sorted(ids(unknown)) == sorted(ids(taken))
+        if unknown:
+            assert self.stage.settle([end(job, "returned") for job in unknown], member) == []
+        assert self._moved("give_back") == set(ids(taken))
+
+    @precondition(lambda self: self.hands)
+    @rule(data=st.data())
+    def settles(self, data: st.DataObject) -> None:
+        """A worker ends jobs that it has, had, or believes to have: what is still its own ends, the rest is stale."""
+        chosen = data.draw(st.lists(st.integers(0, len(self.hands) - 1), min_size=1, max_size=4, unique=True))
+        flush = [(self.hands[each][1], data.draw(st.sampled_from(VERDICTS))) for each in chosen]
+        self._flush(flush, self.hands[chosen[0]][0])
+
+    @rule(pick=picks, data=st.data())
+    def works(self, pick: int, data: st.DataObject) -> None:
+        """A worker claims and ends what it has claimed, well or not."""
+        known = len(self.hands)
+        self.claims(pick, 3)
+        self._flush([(job, data.draw(st.sampled_from(VERDICTS))) for _, job in self.hands[known:]], self.members[0])
+
+    @rule(pick=picks, times=st.integers(1, 3))
+    def crashes(self, pick: int, times: int) -> None:
+        """Worker after worker claims, dies and is rescued."""
+        for _ in range(times):
+            self._hire()
+            self.claims(len(self.members) - 1, 3)
+            self.a_worker_goes(len(self.living) - 1, "dies")
+            self.rescues()
+            self.time_passes()
+
+    def _flush(self, flush: list[tuple[Claimed, Verdict]], member: Member) -> None:
+        ours = [job for job, _ in flush if self._leased(job)]
+        stale = self.stage.settle([end(job, verdict, **self._soon(verdict)) for job, verdict in flush], member)
+        assert Counter(ended(stale)) == Counter(ids([job for job, _ in flush])) - Counter(ids(ours))
+        of = {job.id: ACT_OF_VERDICT[verdict] for job, verdict in flush if job in ours}
+        assert self._moved(of=of) == set(ids(ours))
+
+    def _soon(self, verdict: str) -> dict[str, Any]:
+        return {"delay": 0.0 if self.clock % 2 else 60.0} if verdict in ("retry", "snooze") else {}
+
+    # Chores
+
+    @rule()
+    def time_passes(self) -> None:
+        """What is scheduled falls due, and is promoted."""
+        due = set(self._in("scheduled"))
+        assert self.stage.due() == len(due)
+        assert self._moved("promote") == due
+
+    @rule()
+    def promotes(self) -> None:
+        """A promotion takes only what is due."""
+        due = {
+            id for (id,) in self.stage.main.sql("select id from perdure.scheduled where run_at <= clock_timestamp()")
+        }
+        self.stage.main.run(promote())
+        assert self._moved("promote") >= due
+
+    @rule(known=st.booleans())
+    def releases(self, known: bool) -> None:
+        """A worker that knows the task of parked jobs (or doesn't) releases them."""
+        held = set(self._in("held"))
+        self.stage.main.run(release(["work" if known else "other"]))
+        assert self._moved("release") == (held if known else set())
+
+    @rule()
+    def rescues(self) -> None:
+        """Somebody rescues: exactly the jobs in leases of workers that aren't alive."""
+        alive = [member.id for member in self.living]
+        lost = {
+            id
+            for (id,) in self.stage.main.sql(
+                "select t.id from perdure.lease l, unnest(l.jobs, l.generations) as t(id, generation) "
+                "join perdure.job j on j.id = t.id and j.generation = t.generation where not l.worker = any(%s)",
+                [alive],
+            )
+        }
+        assert self.stage.rescue() == len(lost)
+        assert self._moved("rescue") == lost
+        assert self.stage.main.sql("select 1 from perdure.lease where not worker = any(%s)", [alive]) == []
+
+    @rule()
+    def sweeps_cancels(self) -> None:
+        """Requested cancels of jobs that have left their lease are carried out."""
+        asked = {id for (id,) in self.stage.main.sql("select id from perdure.cancel_request")}
+        waiting = asked & set(self._in("ready", "scheduled", "held"))
+        self.stage.main.run(sweep_cancels())
+        assert self._moved("cancel") == waiting
+        left = {id for (id,) in self.stage.main.sql("select id from perdure.cancel_request")}
+        assert left == asked & set(self._in("leased"))
+
+    @rule(pick=picks)
+    def looks_after_its_floor(self, pick: int) -> None:
+        """A worker lists the writers and probes. Alone on the database, it never hides a job from itself."""
+        self.clock += 1.0
+        member = self.members[pick % len(self.members)]
+        self.stage.tend(member.floor(self.stage.queue), self.clock)
+
+    # People
+
+    @rule(place=st.sampled_from(PLACES), pick=picks)
+    def cancels(self, place: str, pick: int) -> None:
+        """Somebody cancels a job, wherever it stands."""
+        for id in self._one(place, pick):
+            answer = self.stage.main.run(cancel(id, "because"))
+            waits = place in ("ready", "scheduled", "held")
+            assert answer == {"history": "finished", "dead": "dead", "leased": "requested"}.get(place, "cancelled")
+            assert self._moved("cancel") == ({id} if waits else set())
+
+    @rule(place=st.sampled_from(PLACES), pick=picks)
+    def runs_now(self, place: str, pick: int) -> None:
+        """Somebody wants a job to run now, wherever it stands."""
+        for id in self._one(place, pick):
+            assert self.stage.main.run(retry(id)) is (place in ("dead", "scheduled"))
+            assert self._moved("redrive", "hurry") == ({id} if place in ("dead", "scheduled") else set())
+
+    @rule(place=st.sampled_from(PLACES), pick=picks, again=st.booleans())
+    def decides_about_the_dead(self, place: str, pick: int, again: bool) -> None:
+        """Somebody redrives or discards a job, dead or not."""
+        for id in self._one(place, pick):
+            self.stage.main.run(redrive(id) if again else discard(id))
+            assert self._moved("redrive" if again else "discard") == ({id} if place == "dead" else set())
+
+    @rule()
+    def pauses_or_resumes(self) -> None:
+        """Somebody pauses the queue, or lets it go on."""
+        self.paused = not self.paused
+        self.stage.main.run(pause("default") if self.paused else resume("default"))
+        assert self._moved() == set()
+
+    # Workers come and go
+
+    @precondition(lambda self: len(self.living) < 3)
+    @rule()
+    def a_worker_comes(self) -> None:
+        """A worker registers."""
+        self._hire()
+        assert self._moved() == set()
+
+    def _hire(self) -> None:
+        member = self.stage.worker()
+        self.members.append(member)
+        self.living.append(member)
+
+    @precondition(lambda self: self.living)
+    @rule(pick=picks, how=st.sampled_from(["dies", "leaves"]))
+    def a_worker_goes(self, pick: int, how: str) -> None:
+        """A worker is declared dead, or signs off with whatever it still holds."""
+        member = self.living.pop(pick % len(self.living))
+        if how == "dies":
+            assert self.stage.lose(member)
+        else:
+            assert self.stage.main.run(workers.leave(member.id))
+        assert self._moved() == set()
+
+    # Always
+
+    @invariant()
+    def a_finished_job_stays_finished(self) -> None:
+        """History has one row for each finished job, and it never changes."""
+        now = {id: standing for id, standing in self.before.items() if standing.place == "history"}
+        assert self.finished.items() <= now.items()
+        self.finished = now
+        assert self.stage.counts("history") == len(now)
+
+    @invariant()
+    def every_leased_job_is_somebody_s(self) -> None:
+        """A leased job's generation is the one that somebody holds, or a claim that nobody heard of."""
+        assert (
+            len(self._in("leased"))
+            <= self.stage.main.sql("select coalesce(sum(cardinality(jobs)), 0) from perdure.lease")[0][0]
+        )
+
+    @invariant()
+    def the_view_says_the_same(self) -> None:
+        """The view that people read has each job once, in the same place."""
+        shown = dict(self.stage.main.sql("select id, place from perdure.jobs"))
+        assert shown == {id: standing.place for id, standing in self.before.items()}
+        assert self.stage.main.sql("select count(*) from perdure.jobs")[0][0] == len(shown)
+
+
+def _play(db: Database, **how: Any) -> Counter[Move]:
+    """Run the machine; the moves that were made."""
+    Places.stage, Places.seen = Stage(db), Counter()
+    checks = list(HealthCheck)
+    try:
+        run_state_machine_as_test(
+            Places, settings=settings(deadline=None, database=None, suppress_health_check=checks, **how)
+        )
+    finally:
+        Places.stage.close()
+    return Places.seen
+
+
+def test_every_job_stands_in_one_place_and_moves_by_the_table(db: Database) -> None:
+    """Whatever workers, chores and people do, in whatever order: every job stands in exactly one place, moves only as
+    the lifecycle table says, is finished at most once, and only its present holder can settle it [DW-4, DW-42].
+
+    Red without the generation in a settlement or in rescue, and when a statement leaves a job in two places or none.
+    """
+    made = _play(db, max_examples=100, stateful_step_count=30, derandomize=True)
+
+    assert [move for move in MOVES if not made[move]] == [], "what was never tried isn't proved"
+
+
+@pytest.mark.soak
+def test_every_job_stands_in_one_place_for_minutes(db: Database) -> None:
+    """The same with other acts each time, and many more of them."""
+    assert len(_play(db, max_examples=2_000, stateful_step_count=60)) == len(MOVES)
