@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from .program import main
+from perdure.cli.program import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -83,7 +83,7 @@ def attempts(id: Id, url: Url = None, schema: Schema = "perdure", as_json: Json 
         ["attempt", "ending", "started", "ended", "worker", "lease", "generation", "error"],
         [
             [each.attempt, each.ending, each.started_at, each.ended_at, each.worker, each.lease, each.generation,
-             _last_line(each.error)]
+             _gist(each.error)]
             for each in found
         ],
         empty="no attempt has ended without completing it",
@@ -127,13 +127,17 @@ def wait(
     ] = None,
     url: Url = None,
     schema: Schema = "perdure",
+    as_json: Json = False,
 ) -> None:
-    """Wait until a job has completed, and write its result as JSON."""
+    """Wait until a job has completed, and write its result: a text as it is, anything else as JSON."""
     waiting = verbs.Waiting(id, timeout, monotonic())
     with opened(url, schema) as database:
         while (pause := waiting.pause(job := database.ask(verbs.get(id)), monotonic(), roll())) is not None:
             time.sleep(pause)
-    show.document(job.result)
+    if isinstance(job.result, str) and not as_json:
+        show.line(job.result)
+    else:
+        show.document(job.result)
 
 
 def _each(
@@ -169,7 +173,7 @@ def _act(database: Database, op: Op[str | None] | Op[None]) -> object:
 def _cells(job: Job) -> list[object]:
     return [
         job.id, job.task, job.queue, job.key, job.place, job.outcome or job.reason, job.attempt, job.created_at,
-        _last_line(job.error),
+        _gist(job.error),
     ]  # fmt: skip
 
 
@@ -180,5 +184,8 @@ def _fact(value: object) -> object:
     return value
 
 
-def _last_line(error: str | None) -> str | None:
-    return error.strip().splitlines()[-1] if error and error.strip() else None
+def _gist(error: str | None) -> str | None:
+    """What was raised and what was decided: the last lines of a traceback that aren't indented, two at most."""
+    lines = error.strip().splitlines() if error else []
+    told = lines[-2:] if len(lines) > 1 and not lines[-2].startswith(" ") else lines[-1:]
+    return "; ".join(told) or None
