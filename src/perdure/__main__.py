@@ -1,7 +1,8 @@
-"""``python -m perdure``."""
+"""``python -m perdure``. A worker's child process runs this file, too, under another name and outside of its package."""
 
 from __future__ import annotations
 
-from .cli import main
+from perdure.cli import main
 
-main()
+if __name__ == "__main__":
+    main()
