@@ -1,0 +1,88 @@
+"""The app that the processes of these tests work for. Each run of a handler leaves a row in ``effect``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+import asyncpg
+
+from perdure.app.registry import App
+from perdure.core.backoff import Retry
+from perdure.jobs.handler import Context
+
+app = App("shop")
+
+
+class _Till:
+    """One connection for all handlers of this process, made again when it breaks."""
+
+    def __init__(self) -> None:
+        self._conn: asyncpg.Connection[asyncpg.Record] | None = None
+        self._turn = asyncio.Lock()
+
+    async def ring(self, ctx: Context, what: str) -> None:
+        """Keep that this job has begun or ended here."""
+        async with self._turn:
+            if self._conn is None or self._conn.is_closed():
+                self._conn = await asyncpg.connect(os.environ["EFFECTS_URL"])
+            await self._conn.execute(
+                "insert into effect (job, generation, pid, what) values ($1, $2, $3, $4)",
+                ctx.job.id, ctx.fence.generation, os.getpid(), what,
+            )  # fmt: skip
+
+
+_till = _Till()
+QUICK = Retry(max_attempts=50, delays=(0.2,) * 49, jitter="none")
+
+
+@app.task
+async def nothing() -> None:
+    """Nothing at all."""
+
+
+@app.task(retry=QUICK)
+async def sell(ctx: Context) -> None:
+    """Leave one effect."""
+    await _till.ring(ctx, "sold")
+
+
+@app.task(retry=QUICK)
+async def serve(seconds: float, ctx: Context) -> None:
+    """Begin, take some time, end."""
+    await _till.ring(ctx, "begun")
+    await asyncio.sleep(seconds)
+    await _till.ring(ctx, "ended")
+
+
+@app.task(retry=QUICK)
+async def serve_until_told(ctx: Context) -> None:
+    """Begin, and end once there is a row in ``told``."""
+    await _till.ring(ctx, "begun")
+    conn = await asyncpg.connect(os.environ["EFFECTS_URL"])
+    try:
+        while not await conn.fetchval("select exists (select from told)"):  # noqa: ASYNC110  # in another process
+            await asyncio.sleep(0.02)
+    finally:
+        await conn.close()
+    await _till.ring(ctx, "ended")
+
+
+@app.task(retry=QUICK)
+async def hog(seconds: float, ctx: Context) -> None:
+    """Keep the loop, and the interpreter, without a pause."""
+    await _till.ring(ctx, "begun")
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        sum(range(1_000))
+    await _till.ring(ctx, "ended")
+
+
+@app.task(retry=Retry(max_attempts=1), run_in="process")
+def count_for_ever(file: str) -> None:
+    """Write the child's pid to the file, then go on for ever."""
+    with open(file, "w") as out:
+        out.write(str(os.getpid()))
+    while True:
+        time.sleep(60)

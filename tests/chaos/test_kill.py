@@ -1,0 +1,206 @@
+"""Workers that die, freeze or leave in the middle of a batch. Times are printed; the bounds are wide."""
+
+from __future__ import annotations
+
+import ast
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.floor import Floor, Process, until
+from tests.chaos.shop import count_for_ever, hog, nothing, sell, serve, serve_until_told
+from tests.tidy.source import dotted, python_files, tree
+
+WHOLE_SECONDS_MAX = 15.0
+"""Three times what is promised at default settings, for a machine that does other things."""
+
+FAULT_POINTS = sorted(
+    str(node.args[0].value)
+    for path in python_files("src")
+    for node in ast.walk(tree(path))
+    if isinstance(node, ast.Call) and dotted(node.func) == "faults.point" and isinstance(node.args[0], ast.Constant)
+)
+"""Every fault point of the code."""
+
+
+def _begun(floor: Floor, process: Process, count: int) -> None:
+    """Wait until so many jobs run in that process."""
+    floor.until_true("select count(*) = %s from effect where what = 'begun' and pid = %s", count, process.pid)
+
+
+def test_the_jobs_of_a_killed_worker_run_elsewhere_uncharged(floor: Floor) -> None:
+    """Kill -9 in the middle of a batch: everything that worker held runs on another within seconds, no attempt is
+    charged, and each job is settled once [DW-3, DW-47, DW-30]. Red without rescue."""
+    ids = floor.enqueue(*[serve_until_told.spec("{}") for _ in range(20)])
+    victim = floor.worker("--queues", "default:20")
+    _begun(floor, victim, 20)
+    other = floor.worker("--queues", "default:50")
+    killed = floor.now()
+    victim.kill()
+    _begun(floor, other, 20)
+    floor.conn.execute("insert into told values (true)")
+    floor.until_finished(ids)
+    took = floor.first("begun", killed)
+    print(f"jobs of a killed worker ran elsewhere {took:.2f} s after the kill")
+
+    floor.assert_settled_once(ids)
+    assert took < WHOLE_SECONDS_MAX
+    assert floor.rows("select distinct attempt, rescues from perdure.history") == [(1, 1)]
+    assert floor.effects("ended") == dict.fromkeys(ids, 1)
+    assert floor.value("select state from perdure.worker where pid = %s", victim.pid) == "dead"
+
+
+def test_a_terminated_worker_burns_no_attempt_and_lets_no_lease_expire(floor: Floor) -> None:
+    """SIGTERM under load, three times over, each worker relieved by the next: each job is settled once in its first
+    attempt, nothing is rescued, every worker has left by itself with 0 [KIT-41, DW-111, DW-30]. Red when a drain leaves
+    its leases to rescue."""
+    ids = floor.enqueue(*[serve.spec('{"seconds": 0.05}') for _ in range(1_500)])
+    codes, running = [], floor.worker("--queues", "default:20")
+    for _ in range(3):
+        _more_begun(floor, running)
+        relief = floor.worker("--queues", "default:20")
+        codes.append(running.stop())
+        running = relief
+    floor.until_finished(ids)
+    codes.append(running.stop())
+
+    floor.assert_settled_once(ids)
+    assert codes == [0, 0, 0, 0]
+    assert floor.rows("select distinct attempt, rescues from perdure.history") == [(1, 0)]
+    assert floor.effects("ended") == dict.fromkeys(ids, 1)
+    assert floor.rows("select distinct state from perdure.worker") == [("left",)]
+
+
+def _more_begun(floor: Floor, process: Process) -> None:
+    floor.until_true("select count(*) > 50 from effect where what = 'begun' and pid = %s", process.pid)
+
+
+def test_a_handler_past_the_deadline_forces_the_exit_code_and_goes_back(floor: Floor) -> None:
+    """A worker told to stop whose handler doesn't end in time leaves with 1, its job is back at once, uncharged, and
+    the next worker runs it [KIT-41, KIT-42]."""
+    (id,) = floor.enqueue(serve_until_told.spec("{}"))
+    first = floor.worker("--drain-timeout", "0.2")
+    _begun(floor, first, 1)
+    code = first.stop()
+    back = floor.rows("select place, attempt, rescues from perdure.jobs")
+    floor.conn.execute("insert into told values (true)")
+    floor.worker()
+    floor.until_finished([id])
+
+    assert code == 1
+    assert back == [("ready", 0, 0)]
+    floor.assert_settled_once([id])
+
+
+def test_a_frozen_worker_that_wakes_up_is_refused_as_stale(floor: Floor) -> None:
+    """SIGSTOP past the trust window; another worker runs the job to its end; SIGCONT: the late settlement changes
+    nothing, is counted and logged with both generations, and the worker begins anew [DW-41, DW-44, DW-43]. Red without
+    the generation in the settlement."""
+    (id,) = floor.enqueue(serve_until_told.spec("{}"))
+    frozen = floor.worker()
+    _begun(floor, frozen, 1)
+    row = floor.row(frozen)
+    frozen.signal(signal.SIGSTOP)
+    stopped = floor.now()
+    other = floor.worker()
+    _begun(floor, other, 1)
+    took = floor.first("begun", stopped)
+    floor.conn.execute("insert into told values (true)")
+    floor.until_finished([id])
+    settled = floor.rows("select finished_at, lease, generation from perdure.history")
+    frozen.signal(signal.SIGCONT)
+    until(lambda: "stale: job" in frozen.said(), frozen.said)
+    until(lambda: floor.row(frozen) != row, frozen.said)
+    print(f"the frozen worker's job ran elsewhere {took:.2f} s after it froze")
+
+    assert f"stale: job {id} was claimed as generation 0" in frozen.said()
+    assert floor.rows("select finished_at, lease, generation from perdure.history") == settled
+    floor.assert_settled_once([id])
+    assert took < WHOLE_SECONDS_MAX
+    # It goes on as a new worker.
+    other.stop()
+    (after,) = floor.enqueue(sell.spec("{}"))
+    floor.until_finished([after])
+
+
+def test_a_handler_that_holds_the_interpreter_loses_no_lease(floor: Floor) -> None:
+    """A handler that keeps the loop and the interpreter for five seconds, longer than a worker may be silent, is not
+    taken for dead: no rescue, one run, although another worker watches [DW-51]. Red when the loop has to beat."""
+    ids = floor.enqueue(hog.spec('{"seconds": 5.0}'), sell.spec("{}"))
+    busy = floor.worker("--queues", "default:2")
+    _begun(floor, busy, 1)
+    floor.worker()
+    floor.until_finished(ids)
+
+    floor.assert_settled_once(ids)
+    assert floor.effects("begun") == {ids[0]: 1}
+    assert floor.rows("select distinct rescues, attempt from perdure.history") == [(0, 1)]
+    assert floor.value("select count(*) from perdure.worker where state = 'dead'") == 0
+
+
+def test_a_killed_child_fails_its_own_attempt_only(floor: Floor, tmp_path: Path) -> None:
+    """Kill -9 of a process handler's child: that job's attempt has failed with that reason, and its worker lives on
+    with its other jobs [KIT-36]. Red when a broken child reaches the loop, or can't be started from ``-m``."""
+    told = tmp_path / "child"
+    (id,) = floor.enqueue(count_for_ever.job(str(told)))
+    others = floor.enqueue(*[sell.spec("{}") for _ in range(20)])
+    worker = floor.worker()
+    until(lambda: told.exists() and told.read_text(), floor.logs)
+    os.kill(int(told.read_text()), signal.SIGKILL)
+    floor.until_true("select exists (select from perdure.dead where id = %s)", id)
+    floor.until_finished(others)
+
+    assert "the child process died" in str(floor.value("select error from perdure.dead"))
+    assert not worker.ended
+    assert floor.effects("sold") == dict.fromkeys(others, 1)
+
+
+def test_two_workers_of_one_name_are_two_workers(floor: Floor) -> None:
+    """Two workers with the same name have rows, leases and fences of their own: killing one leaves the other's jobs
+    alone, and gives it the first one's. Red when leases are held by name."""
+    ids = floor.enqueue(*[serve_until_told.spec("{}") for _ in range(8)])
+    one = floor.worker("--name", "twin", "--queues", "default:4")
+    _begun(floor, one, 4)
+    two = floor.worker("--name", "twin", "--queues", "default:8")
+    _begun(floor, two, 4)
+    one.kill()
+    _begun(floor, two, 8)
+    floor.conn.execute("insert into told values (true)")
+    floor.until_finished(ids)
+
+    floor.assert_settled_once(ids)
+    assert floor.rows("select name, state from perdure.worker order by id") == [("twin", "dead"), ("twin", "alive")]
+    assert sorted(floor.rows("select rescues, count(*) from perdure.history group by 1")) == [(0, 4), (1, 4)]
+
+
+@pytest.mark.parametrize("place", FAULT_POINTS)
+def test_killed_at_a_fault_point_nothing_is_lost(floor: Floor, place: str) -> None:
+    """A worker that kills itself at each point of the loop where the database and it know different things loses
+    nothing: its successor finishes every job, each settled once [DW-3, DW-30]. Red without rescue."""
+    ids = floor.enqueue(*[sell.spec("{}") for _ in range(300)])
+    doomed = floor.worker("--queues", "default:10", started=False, PERDURE_FAULT=f"{place}@3:kill")
+    code = doomed.wait()
+    died = floor.now()
+    floor.worker("--queues", "default:50")
+    floor.until_finished(ids)
+    took = floor.value("select extract(epoch from max(finished_at) - %s)::float8 from perdure.history", died)
+    print(f"{place}: all done {took:.2f} s after the kill")
+
+    assert code == -signal.SIGKILL
+    floor.assert_settled_once(ids)
+    assert set(floor.effects("sold")) == set(ids)
+    assert floor.value("select max(attempt) from perdure.history") == 1
+
+
+def test_idle_workers_survive_each_other(floor: Floor) -> None:
+    """Killed while idle, a worker leaves nothing to clean up but its row, and work goes on at once on the other."""
+    one, two = floor.worker(), floor.worker()
+    one.kill()
+    ids = floor.enqueue(*[nothing.job() for _ in range(100)])
+    floor.until_finished(ids)
+    floor.until_true("select state = 'dead' from perdure.worker where pid = %s", one.pid)
+
+    floor.assert_settled_once(ids)
+    assert not two.ended
