@@ -1,4 +1,4 @@
-"""``python -m perdure``. A worker's child process runs this file, too, under another name and outside of its package."""
+"""``python -m perdure``. The children of a worker run this file, too, under another name and outside of its package."""
 
 from __future__ import annotations
 
