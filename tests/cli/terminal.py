@@ -168,3 +168,23 @@ def until(what: str, look: Callable[[], bool]) -> None:
     while not look():
         assert monotonic() < deadline, f"waited in vain for {what}"
         pause.wait(0.02)
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that has ended and that nobody has asked about yet doesn't."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def children(pid: int) -> list[int]:
+    """The processes that this one has started, and those that they have."""
+    direct = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return direct + [inner for each in direct for inner in children(each)]
+
+
+def command_line(pid: int) -> str:
+    """What a listing of processes shows of it."""
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
