@@ -10,7 +10,7 @@ import msgspec
 
 from ..core import check, codec, limits
 from ..core.backoff import Retry
-from ..core.errors import InvalidArgument, InvalidOption
+from ..core.errors import InvalidArgument, InvalidInput, InvalidOption
 
 
 class Options(TypedDict, total=False):
@@ -131,7 +131,11 @@ def _check_payload(payload: object) -> None:
     """Refuse what isn't a JSON object; what a task's signature has bound or accepted doesn't come by here."""
     if not isinstance(payload, str):
         raise InvalidArgument(f"got {type(payload).__name__}", field="payload", fix="give JSON object text")
-    codec.accept(payload)
+    try:
+        codec.accept(payload)
+    except InvalidInput as error:
+        error.field = error.field or "payload"
+        raise
     if not payload.lstrip().startswith("{"):
         raise InvalidArgument("is no JSON object", field="payload", fix="give the arguments by name: {…}")
 

@@ -180,8 +180,8 @@ begin
     end loop;
     tags := (select array_agg(t.tag order by t.first)
              from (select u.tag, min(u.place) as first from unnest(tags) with ordinality as u(tag, place) group by u.tag) t);
-    said := json_strip_nulls(json_build_object('timeout', timeout, 'retry', case when retry::text <> '{}' then retry end,
-                                               'at_most_once', nullif(at_most_once, false)));
+    -- An empty policy is kept: it says the default one, whatever the task declares.
+    said := json_strip_nulls(json_build_object('timeout', timeout, 'retry', retry, 'at_most_once', nullif(at_most_once, false)));
 
     lane_queue := (select q.id from perdure.queue q where q.name = queue);
     if lane_queue is null then
