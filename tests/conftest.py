@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Forget every database the developer's environment names, here and in the processes that tests start."""
     for name in list(os.environ):
-        if name == "DATABASE_URL" or name.startswith(("PERDURE_", "PG")):
+        if name == "DATABASE_URL" or (name.startswith(("PERDURE_", "PG")) and not name.startswith("PERDURE_TEST_")):
             del os.environ[name]
     # An embedded server that a test starts without saying where can't be made here, and the test fails.
     os.environ["PERDURE_HOME"] = os.path.join(os.devnull, "perdure")

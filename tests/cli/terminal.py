@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import pty
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from perdure.pg import embedded
 from perdure.runtime.clock import monotonic
 from tests.tidy.source import ROOT
 
@@ -160,6 +163,18 @@ def running(*arguments: str, url: str | None = None, cwd: Path | None = None, **
         process.wait()
         # A child that it left would keep the pipe open; then the thread is left, too.
         listener.join(1.0)
+
+
+@contextmanager
+def postgres_home() -> Iterator[Path]:
+    """A home for an embedded Postgres, in a directory that its user may enter; both are gone afterwards."""
+    made = Path(tempfile.mkdtemp(prefix="perdure-test-"))
+    made.chmod(0o755)
+    try:
+        yield made / "home"
+    finally:
+        embedded.stop(made / "home")
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def until(what: str, look: Callable[[], bool]) -> None:

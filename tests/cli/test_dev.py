@@ -6,9 +6,11 @@ import os
 import signal
 from pathlib import Path
 
+import psycopg
+
 from perdure.cli.watch import difference, snapshot
 from perdure.pg import embedded
-from tests.cli.terminal import SHOP, alive, answer, children, running, until
+from tests.cli.terminal import SHOP, alive, answer, children, postgres_home, running, until
 from tests.conftest import Database
 
 
@@ -49,14 +51,26 @@ def test_a_change_starts_the_new_code(empty_db: Database, home: Path) -> None:
 
 def test_a_postgres_of_its_own_is_ended_with_it(home: Path) -> None:
     """Without a URL the embedded Postgres is started, and stopped at the end."""
-    with running("dev", "shop:app", cwd=home, PERDURE_HOME=str(home / "pg")) as dev:
-        dev.hear("works on")
-        assert embedded.status(home / "pg").running
-        dev.process.send_signal(signal.SIGINT)
-        assert dev.ended() == 0
-        dev.hear("PostgreSQL is stopped")
+    with postgres_home() as postgres:
+        with running("dev", "shop:app", cwd=home, PERDURE_HOME=str(postgres)) as dev:
+            dev.hear("works on")
+            assert embedded.status(postgres).running
+            dev.process.send_signal(signal.SIGINT)
+            assert dev.ended() == 0
+            dev.hear("PostgreSQL is stopped")
 
-    assert not embedded.status(home / "pg").running
+        assert not embedded.status(postgres).running
+
+
+def test_a_postgres_that_others_use_goes_on(home: Path) -> None:
+    """A Postgres that was started for it and that somebody else is connected to by then isn't taken from him."""
+    with postgres_home() as postgres, running("dev", "shop:app", cwd=home, PERDURE_HOME=str(postgres)) as dev:
+        dev.hear("works on")
+        with psycopg.connect(embedded.ensure(postgres)) as conn:
+            dev.process.send_signal(signal.SIGINT)
+            assert dev.ended() == 0
+            dev.hear("PostgreSQL goes on: 1 other sessions use it")
+            conn.execute("select 1")
 
 
 def test_nothing_outlives_a_killed_dev(empty_db: Database, home: Path) -> None:

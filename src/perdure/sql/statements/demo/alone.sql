@@ -2,4 +2,4 @@
 -- Locks: one advisory lock, held by the session.
 -- Index: none.
 -- Bound: one row; it never waits.
-select pg_try_advisory_lock(hashtext('perdure.demo'), 0) as alone
+select pg_try_advisory_lock(hashtext('the demonstration'), 0) as alone
