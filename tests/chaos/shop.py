@@ -21,6 +21,7 @@ class _Till:
     def __init__(self) -> None:
         self._conn: asyncpg.Connection[asyncpg.Record] | None = None
         self._turn = asyncio.Lock()
+        self._told: asyncio.Task[None] | None = None
 
     async def ring(self, ctx: Context, what: str) -> None:
         """Keep that this job has begun or ended here."""
@@ -31,6 +32,20 @@ class _Till:
                 "insert into effect (job, generation, pid, what) values ($1, $2, $3, $4)",
                 ctx.job.id, ctx.fence.generation, os.getpid(), what,
             )  # fmt: skip
+
+    async def told(self) -> None:
+        """Return once there is a row in ``told``. One look for all who wait."""
+        if self._told is None:
+            self._told = asyncio.get_running_loop().create_task(self._look())
+        await asyncio.shield(self._told)
+
+    async def _look(self) -> None:
+        conn = await asyncpg.connect(os.environ["EFFECTS_URL"])
+        try:
+            while not await conn.fetchval("select exists (select from told)"):  # noqa: ASYNC110  # in another process
+                await asyncio.sleep(0.02)
+        finally:
+            await conn.close()
 
 
 _till = _Till()
@@ -49,6 +64,14 @@ async def sell(ctx: Context) -> None:
 
 
 @app.task(retry=QUICK)
+async def sell_at_second_try(ctx: Context) -> None:
+    """Fail, then leave one effect."""
+    if ctx.attempt == 1:
+        raise ConnectionError("sold out")
+    await _till.ring(ctx, "sold")
+
+
+@app.task(retry=QUICK)
 async def serve(seconds: float, ctx: Context) -> None:
     """Begin, take some time, end."""
     await _till.ring(ctx, "begun")
@@ -60,12 +83,7 @@ async def serve(seconds: float, ctx: Context) -> None:
 async def serve_until_told(ctx: Context) -> None:
     """Begin, and end once there is a row in ``told``."""
     await _till.ring(ctx, "begun")
-    conn = await asyncpg.connect(os.environ["EFFECTS_URL"])
-    try:
-        while not await conn.fetchval("select exists (select from told)"):  # noqa: ASYNC110  # in another process
-            await asyncio.sleep(0.02)
-    finally:
-        await conn.close()
+    await _till.told()
     await _till.ring(ctx, "ended")
 
 
