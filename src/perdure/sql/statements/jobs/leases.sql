@@ -2,10 +2,12 @@
 -- Locks: none.
 -- Index: lease by worker; job by id.
 -- Bound: the worker's leases.
-select l.id as lease, array_agg(t.id) filter (where j.id is not null) as ids,
-       array_agg(t.generation) filter (where j.id is not null) as generations
+select l.id as lease, array_agg(t.id) filter (where j.here) as ids,
+       array_agg(t.generation) filter (where j.here) as generations
 from perdure.lease l
 cross join lateral unnest(l.jobs, l.generations) as t(id, generation)
-left join perdure.job j on j.id = t.id and j.generation = t.generation
+left join lateral (
+    select true as here from perdure.job j where j.id = t.id and j.generation = t.generation limit 1
+) j on true
 where l.worker = %(worker)s::int
 group by l.id order by l.id

@@ -3,10 +3,14 @@
 -- Index: held (reason, key, id); job by id.
 -- Bound: `limit` rows.
 with freed as materialized (
-    select id from perdure.held where reason = %(reason)s::text and key = any(%(keys)s::text[])
-    order by id limit %(limit)s::int for update skip locked
+    select h.id from unnest(%(keys)s::text[]) as k(key)
+    cross join lateral (
+        select id from perdure.held where reason = %(reason)s::text and key = k.key
+        order by id limit %(limit)s::int for update skip locked
+    ) h
+    limit %(limit)s::int
 ), gone as (
-    delete from perdure.held h using freed f where h.id = f.id returning h.id
+    delete from perdure.held h where h.id = any(array(select id from freed)) returning h.id
 ), bodies as materialized (
     select j.id from perdure.job j where j.id = any(array(select id from gone)) order by j.id for update
 ), drawn as materialized (
