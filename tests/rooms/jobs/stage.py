@@ -96,6 +96,8 @@ class Standing:
 class Stage:
     """Sessions on one database, and short words for what the tests do all the time."""
 
+    spec = JobSpec(task="work", payload="{}")
+
     def __init__(self, db: Database) -> None:
         self.db = db
         self._closing = ExitStack()
@@ -118,8 +120,7 @@ class Stage:
 
     def enqueue(self, jobs: int = 1, *, session: Session | None = None, **options: Any) -> list[int]:
         """Jobs of the task ``work``; their ids."""
-        spec = JobSpec(task="work", payload="{}", **options)
-        return (session or self.main).run(enqueue([spec] * jobs))
+        return (session or self.main).run(enqueue([self.spec.options(**options)] * jobs))
 
     def worker(self, name: str = "w") -> Member:
         """A worker that is alive."""

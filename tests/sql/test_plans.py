@@ -1,0 +1,201 @@
+"""The hot statements find their rows by index, whatever the statistics say, and touch no more than their bound.
+
+The calls are those that the ops really make: a day's conversation is held on a database with 200,000 jobs and recorded.
+Then each statement is explained as a prepared one with a generic plan, once with the statistics of a time when all
+tables were empty and once with true ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import psycopg
+import pytest
+
+from perdure.core.op import Call, Op, Row
+from perdure.fleet.ops import workers
+from perdure.jobs.floors import Range
+from perdure.jobs.ops import chores, control
+from perdure.jobs.ops import claim as claiming
+from perdure.jobs.ops import rescue as rescuing
+from perdure.jobs.ops.enqueue import enqueue
+from perdure.jobs.ops.leases import leases
+from perdure.jobs.ops.settle import generations, settle, traced
+from perdure.jobs.work import Verdict
+from perdure.pg.link import PLANS
+from perdure.sql import numbered
+from tests.conftest import Database
+from tests.rooms.jobs.stage import Member, Stage, end
+
+R = TypeVar("R")
+JOBS = 200_000
+LARGE = {"job", "ready", "scheduled", "held", "dead", "history", "attempt"}
+BATCH = 100
+
+FILL = """
+insert into perdure.queue (name) values ('default');
+alter table perdure.job set (autovacuum_enabled = false);
+alter table perdure.ready set (autovacuum_enabled = false);
+alter table perdure.scheduled set (autovacuum_enabled = false);
+insert into perdure.job (id, pos, created_at, run_at, lane, task, payload)
+select n, n, now(), case when n % 4 = 1 then now() + n * interval '1 s' end, 4096 + 5, 'work', '{}'
+from generate_series(1, 200000) n;
+insert into perdure.ready (lane, pos, id) select lane, pos, id from perdure.job where id % 4 = 0;
+insert into perdure.scheduled (run_at, id) select run_at, id from perdure.job where id % 4 = 1;
+insert into perdure.held (id, reason, key) select id, 'unknown_task', 'other' from perdure.job where id % 8 = 2;
+insert into perdure.dead (id, reason) select id, 'exhausted' from perdure.job where id % 8 = 6;
+insert into perdure.worker (name, state, ended_at, expires_at, host, pid, slots, queues)
+select 'w', 'dead', now(), now(), 'h', 1, 10, '{default}' from generate_series(1, 3);
+insert into perdure.lease (worker, jobs, generations)
+select 1 + n % 3, array_agg(id), array_agg(0)
+from (select id, row_number() over (order by id) / 100 as n from perdure.job where id % 4 = 3) j group by n;
+insert into perdure.history
+    (id, created_at, finished_at, lease, lane, generation, attempt, rescues, outcome, task, payload)
+select n, now(), now(), 1, 4101, 0, 1, 0, 'completed', 'work', '{}' from generate_series(200000 + 1, 400000) n;
+insert into perdure.attempt (job, ended_at, lease, generation, attempt, ending)
+select n, now(), 1, 0, 1, 'retry' from generate_series(1, 200000) n;
+select setval('perdure.pos', 400000);
+"""
+
+
+@dataclass
+class Large:
+    """The filled database, and one recorded call of each statement."""
+
+    stage: Stage
+    calls: dict[str, Call]
+
+
+def _recorded(op: Op[R], calls: dict[str, Call]) -> Op[R]:
+    """The op, its first call of each statement noted."""
+    try:
+        call = next(op)
+        while True:
+            calls.setdefault(call.statement.name, call)
+            found: Sequence[Row] = yield call
+            call = op.send(found)
+    except StopIteration as done:
+        result: R = done.value
+        return result
+
+
+def _a_day(stage: Stage, say: Callable[[Op[Any]], Any]) -> None:
+    """What callers, a worker and its chores say, a hundred jobs at a time."""
+    id, incarnation = say(workers.register(name="me", host="h", pid=1, slots=10, queues=["default"]))
+    member = Member(id, incarnation, {})
+    floor = member.floor(1)
+    spec = stage.spec
+    say(enqueue([spec]))
+    say(enqueue([spec] * BATCH))
+    say(enqueue([spec.options(priority=number % 10) for number in range(BATCH)]))
+    say(claiming.look([floor]))
+    jobs = say(stage.claiming(member, BATCH, queue=1)).jobs
+    say(claiming.probe([Range(4101, 0, JOBS * 2)]))
+    say(claiming.writers())
+    say(workers.beat(member.id))
+    say(leases(member.id))
+    parts = [jobs[start : start + 20] for start in range(0, BATCH, 20)]
+    verdicts: list[Verdict] = ["completed", "retry", "dead", "held", "returned"]
+    for part, verdict in zip(parts, verdicts, strict=True):
+        say(settle([end(job, verdict) for job in part], member.id))
+    say(settle([end(jobs[0]), end(jobs[1], "retry")], member.id))
+    say(traced([end(job) for job in jobs]))
+    say(generations([job.id for job in jobs]))
+    say(chores.promote(BATCH))
+    say(chores.release(["work", "other"], BATCH))
+    say(rescuing.rescue())
+    say(rescuing.close_leases())
+    for id in (1, 2, JOBS - 1, 8):
+        say(control.cancel(id))
+    say(control.retry(5))
+    say(control.redrive(14))
+    say(chores.sweep_cancels(BATCH))
+    say(control.get(9))
+    say(control.get(JOBS + 9))
+    say(control.attempts(9))
+    say(control.list_jobs(limit=BATCH))
+
+
+@pytest.fixture(scope="module")
+def large(new_database: Callable[[str, str], Database], template: str) -> Iterator[Large]:
+    """A database with 200,000 jobs, its statistics still those of the empty tables, and the recorded calls."""
+    database = new_database("large", template)
+    with database.connect() as conn:
+        conn.execute("vacuum analyze")
+        conn.execute(FILL.encode())
+    stage = Stage(database)
+    calls: dict[str, Call] = {}
+    stage.main.begin()
+    _a_day(stage, lambda op: stage.main.run(_recorded(op, calls)))
+    stage.main.rollback()
+    filtered: dict[str, Call] = {}
+    stage.main.run(_recorded(control.list_jobs(place="ready", queue="default", limit=BATCH), filtered))
+    yield Large(stage, calls | {"jobs.list, filtered": filtered["jobs.list"]})
+    stage.close()
+    database.close()
+
+
+HOT = [
+    "jobs.claim", "jobs.look", "jobs.probe", "jobs.finish", "jobs.reschedule", "jobs.bury", "jobs.park",
+    "jobs.give_back", "jobs.lock", "jobs.traces", "jobs.generations", "jobs.leases", "jobs.rescue", "jobs.close_lease",
+    "jobs.promote", "jobs.release", "jobs.cancels", "jobs.forget_cancels", "fleet.beat",
+]  # fmt: skip
+"""What a worker sends, over connections whose plans are pinned (``PLANS``)."""
+
+CALLERS = [
+    "jobs.enqueue", "jobs.enqueue_one", "jobs.enqueue_alike", "jobs.unseat", "jobs.cancel", "jobs.request_cancel",
+    "jobs.redrive", "jobs.hurry", "jobs.get", "jobs.attempts", "jobs.list",
+    "jobs.list, filtered",
+]  # fmt: skip
+"""What callers send, over connections that are theirs."""
+
+BUFFERS_MAX = 4_000
+"""Pages that a statement about a hundred jobs may touch, 40 for each. Probing an index for every row of the smallest of
+the large tables touches ten times as many."""
+
+
+@pytest.mark.parametrize("name", [*HOT, *CALLERS])
+@pytest.mark.parametrize("full", [False, True], ids=["empty", "full"])
+def test_a_hot_statement_finds_its_rows_by_index(large: Large, name: str, full: bool) -> None:
+    """No statement of the hot path reads a large table from end to end, and each touches a number of pages that its
+    batch bounds, whether the tables were empty or full when they were last analysed [DW-183]."""
+    conn = large.stage.main.conn
+    conn.rollback()
+    with conn.transaction(force_rollback=True):
+        if full:
+            conn.execute("analyze")
+        conn.execute("set local plan_cache_mode = force_generic_plan")
+        for setting, value in PLANS.items():
+            conn.execute(f"set local {setting} = {value if name in HOT else 'default'}")
+        plan = _explained(conn, large.calls[name])
+
+    assert list(_walks(plan["Plan"])) == []
+    touched = plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
+    assert touched <= BUFFERS_MAX
+
+
+def _explained(conn: psycopg.Connection[Any], call: Call) -> dict[str, Any]:
+    """The plan of the statement as a worker's driver prepares it, carried out."""
+    text, names = numbered(call.statement, "perdure")
+    conn.execute(f"prepare said as {text}".encode(), prepare=False)
+    values = ", ".join(["%s"] * len(names))
+    say = f"explain (analyze, buffers, format json) execute said{f'({values})' if names else ''}"
+    with psycopg.ClientCursor(conn) as cursor:
+        found = cursor.execute(say.encode(), [call.params[name] for name in names]).fetchone()
+        cursor.execute("deallocate said")
+    assert found is not None
+    plan: dict[str, Any] = found[0][0]
+    return plan
+
+
+def _walks(node: dict[str, Any], limited: bool = False) -> Iterator[str]:
+    """Scans of a large table that nothing narrows: a sequential one, or an index read from its beginning."""
+    table = node.get("Relation Name", "")
+    if table.split("_")[0] in LARGE and "Scan" in node["Node Type"]:
+        narrowed = "Index Cond" in node or node["Node Type"] == "Bitmap Heap Scan" or limited
+        if node["Node Type"] == "Seq Scan" or not narrowed:
+            yield f"{node['Node Type']} on {table}"
+    for inner in node.get("Plans", ()):
+        yield from _walks(inner, limited or node["Node Type"] == "Limit")
