@@ -161,7 +161,8 @@ class Runner:
         tasks = [slot.task for slot in self.slots if slot.task is not None]
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks, timeout=1.0)
+        if tasks:  # none when the worker was stopped, or refused, before its slots began
+            await asyncio.wait(tasks, timeout=1.0)
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
