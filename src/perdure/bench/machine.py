@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _IDLE = (3, 4)  # the columns idle and iowait of /proc/stat, see proc(5)
 
 
@@ -41,3 +42,12 @@ def rss_bytes(pid: int) -> int | None:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
     except OSError:
         return None
+
+
+def cpu_seconds(pid: int) -> float | None:
+    """The processor time that a process has used so far."""
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(after_name[11]) + int(after_name[12])) / _TICKS_PER_SECOND

@@ -46,8 +46,10 @@ CHECKPOINT = statement("bench.checkpoint", _as_it_is)
 DROP_SCHEMA = statement("bench.drop_schema", _as_it_is)
 HOLD = statement("bench.hold", _as_it_is)
 LOOK_ON = statement("bench.look_on", _as_it_is)
+RING = statement("bench.ring", _as_it_is)
 COUNT = statement("bench.count", lambda row: Counts(**row))
 LEASES = statement("bench.leases", lambda row: (int(row["id"]), int(row["lease"])))
+LAST_LEASE = statement("bench.last_lease", lambda row: int(row["lease"]))
 COMMITS = statement("bench.commits", lambda row: int(row["commits"]))
 SERVER = statement("bench.server", lambda row: Server(**row))
 
@@ -98,6 +100,11 @@ def look_on() -> Op[None]:
     yield from rows(LOOK_ON)
 
 
+def ring(channel: str, payload: str) -> Op[None]:
+    """Notify whoever listens, when this is committed."""
+    yield from rows(RING, channel=channel, payload=payload)
+
+
 def count() -> Op[Counts]:
     """Everything there is."""
     return (yield from one(COUNT))
@@ -106,6 +113,11 @@ def count() -> Op[Counts]:
 def leases(ids: Sequence[int]) -> Op[dict[int, int]]:
     """The leases that these finished jobs were in."""
     return dict((yield from rows(LEASES, ids=list(ids))))
+
+
+def last_lease() -> Op[int]:
+    """The newest lease there ever was; 0 before the first."""
+    return (yield from one(LAST_LEASE))
 
 
 def commits() -> Op[int]:

@@ -15,6 +15,7 @@ from ..core.errors import PerdureError
 from .stage import Stage
 
 UNTIL_SECONDS = 300.0
+STAMP_SECONDS = 60.0
 LEAVE_SECONDS = 60.0
 STDERR_LINES = 20
 
@@ -141,6 +142,7 @@ class Crew:
         await self.until(
             lambda: all(any(n in worker.stamps for worker in self.workers) for n in numbers),
             f"{len(numbers)} jobs have started",
+            STAMP_SECONDS,
         )
         return {n: min(worker.stamps[n][0] for worker in self.workers if n in worker.stamps) for n in numbers}
 

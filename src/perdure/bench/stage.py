@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import asyncpg
@@ -47,12 +47,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The schema and the connection (autocommit). ``say`` is told what is going on."""
+    """The schema and the connection (autocommit). ``say`` is told what is going on, ``problems`` gather what doesn't
+    add up."""
 
     url: str
     schema: str
     conn: psycopg.Connection[Any]
     say: Callable[[str], None]
+    problems: list[str] = field(default_factory=list)
 
     def run(self, op: Op[R]) -> R:
         """Drive an op on the stage's own connection."""
@@ -90,7 +92,15 @@ class Stage:
             if (found.history, found.jobs, found.job, found.ready, found.lease) == (jobs, jobs, 0, 0, 0):
                 return True
             await asyncio.sleep(0.1)
-        self.say(f"expected {jobs} jobs in history and nothing else, found {found}")
+        self.problems.append(f"expected {jobs} jobs in history and nothing else, found {found}")
+        return False
+
+    def queued(self, jobs: int) -> bool:
+        """Whether that many jobs are ready, each with its body, and nothing else is there."""
+        found = self.run(ops.count())
+        if (found.job, found.ready, found.lease, found.history) == (jobs, jobs, 0, 0):
+            return True
+        self.problems.append(f"expected {jobs} ready jobs and nothing else, found {found}")
         return False
 
     @contextmanager

@@ -1,0 +1,103 @@
+"""``latency``: how soon a job starts. ``jobs``: single jobs for an idle worker, the stragglers follow from it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from ..jobs.ops.enqueue import enqueue
+from ..runtime.clock import monotonic
+from ..runtime.dice import roll
+from . import ops
+from .bell import PLAIN_NOTIFY, Bell, hung
+from .figures import Figure, Target, figure, percentile
+from .floor import Floor
+from .process import Crew, crew
+from .stage import Plan, Stage
+from .stragglers import straggle
+from .tasks import stamp
+
+PAUSE_SECONDS = (0.02, 0.08)
+"""Between two singles: the worker has gone to sleep again, and no rhythm meets its polls."""
+
+STRAGGLERS_MAX = 20
+QUIET_SECONDS_MAX = 10.0
+QUIET_SECONDS_PER_JOB = 0.05
+FLUSH_SHARE = 1.2
+"""A session that falls silent tells the server's statistics what it did ten seconds later, so that long is waited."""
+
+
+async def latency(stage: Stage, floor: Floor, plan: Plan) -> list[Figure]:
+    """Measure singles for an idle worker, stragglers under load, and what an idle worker asks the server."""
+    span = min(QUIET_SECONDS_MAX, QUIET_SECONDS_PER_JOB * plan.jobs)
+    stage.say(f"what the server does without a worker, {span / 2:.1f} s")
+    quiet = await _commits(stage, span / 2)
+    async with crew(stage) as hired:
+        await hired.hire()
+        stage.say(f"what an idle worker asks, {span * (1 + FLUSH_SHARE):.1f} s")
+        await asyncio.sleep(span * FLUSH_SHARE)
+        asked = await _commits(stage, span)
+        for number in range(1, plan.rounds + 1):
+            stage.say(f"round {number} of {plan.rounds}: the floor")
+            await floor.measure()
+        async with hung(stage, floor) as bell:
+            singles = await _singles(stage, hired, bell, plan.jobs)
+        await stage.finished(plan.jobs)
+        async with hung(stage, floor) as beside:
+            stage.say("transactions that commit late, under load")
+            numbers = range(plan.jobs, plan.jobs + min(plan.jobs, STRAGGLERS_MAX))
+            late, committed = await straggle(stage, hired, beside, numbers)
+        await stage.finished(plan.jobs + committed)
+    return [
+        *spread("idle worker, commit to handler start", singles, bell, ((50, 3.0), (99, 15.0), (100, None))),
+        *spread("under load, late commit to handler start", late, beside, ((50, None), (100, 250.0))),
+        figure(
+            "idle worker, statements",
+            asked - quiet,
+            "1/s",
+            floor=quiet,
+            floor_is="the database without a worker",
+            target=Target("at most", 2.0),
+        ),
+    ]
+
+
+def spread(name: str, samples: Sequence[float], bell: Bell, wanted: Sequence[tuple[int, float | None]]) -> list[Figure]:
+    """The percentiles of milliseconds beside the bell's own; 100 is called the worst. None when there is no sample."""
+    return [
+        figure(
+            f"{name}, {'worst' if percent == 100 else f'p{percent}'}",
+            percentile(samples, percent),
+            "ms",
+            floor=percentile(bell.samples, percent),
+            floor_is=PLAIN_NOTIFY,
+            target=None if bound is None else Target("at most", bound),
+            samples=sorted(samples),
+        )
+        for percent, bound in wanted
+        if samples and bell.samples
+    ]
+
+
+async def _singles(stage: Stage, hired: Crew, bell: Bell, jobs: int) -> list[float]:
+    """Milliseconds from the sending of the commit, so with the disk's share of it, to the first line of the handler."""
+    found = []
+    least, most = PAUSE_SECONDS
+    for number in range(jobs):
+        if number % 50 == 0:
+            stage.say(f"single jobs for an idle worker: {number} of {jobs}")
+        await bell.ring()
+        await asyncio.sleep(least + (most - least) * roll())
+        with stage.conn.transaction():
+            stage.run(enqueue([stamp.job(n=number)]))
+            sent = monotonic()
+        started = await hired.stamped([number])
+        found.append((started[number] - sent) * 1e3)
+    return found
+
+
+async def _commits(stage: Stage, seconds: float) -> float:
+    """Transactions a second of the whole database; each statement of an idle worker is one."""
+    before, began = stage.run(ops.commits()), monotonic()
+    await asyncio.sleep(seconds)
+    return (stage.run(ops.commits()) - before) / (monotonic() - began)

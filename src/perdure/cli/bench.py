@@ -1,0 +1,174 @@
+"""``perdure bench``: what the promises cost on this machine, each figure beside the floor measured in the same run."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Annotated, TypeAlias
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from ..bench.figures import Figure, Report, Target
+from ..bench.run import measure
+from . import show
+from .options import Json, Url
+
+command = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Measure this machine: each figure stands beside what Postgres takes for the bare rows, measured in the same "
+    "run. It works in a schema of its own, which is removed at the end. See docs/guides/bench.md.",
+)
+
+Jobs: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--jobs", metavar="N", help="How many jobs; what they are is said above.", show_default=False),
+]
+Rounds: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--rounds", metavar="N", help="A rate is the median of this many rounds.", show_default=False),
+]
+COLUMNS = ("figure", "value", "unit", "floor", "ratio", "target", "met", "what the floor is")
+MET = {True: ("met", "green"), False: ("missed", "bold red"), None: ("", "")}
+
+
+@command.command()
+def drain(jobs: Jobs = None, rounds: Rounds = None, url: Url = None, as_json: Json = False) -> None:
+    """How fast a backlog of N jobs that do nothing is worked off: one worker, large batches, two workers, and with an
+    enqueuer beside it."""
+    _bench("drain", url, jobs, rounds, as_json)
+
+
+@command.command()
+def enqueue(jobs: Jobs = None, rounds: Rounds = None, url: Url = None, as_json: Json = False) -> None:
+    """What writing N jobs costs: in thousands, one at a time, and one at a time by a hundred callers at once."""
+    _bench("enqueue", url, jobs, rounds, as_json)
+
+
+@command.command()
+def latency(jobs: Jobs = None, rounds: Rounds = None, url: Url = None, as_json: Json = False) -> None:
+    """How soon N single jobs start on an idle worker, how soon one that is committed late, and what an idle worker asks
+    the server."""
+    _bench("latency", url, jobs, rounds, as_json)
+
+
+@command.command()
+def bloat(jobs: Jobs = None, rounds: Rounds = None, url: Url = None, as_json: Json = False) -> None:
+    """What becomes of all that while another session holds a snapshot, under which N jobs are churned."""
+    _bench("bloat", url, jobs, rounds, as_json)
+
+
+@command.command()
+def crash(jobs: Jobs = None, rounds: Rounds = None, url: Url = None, as_json: Json = False) -> None:
+    """How soon the jobs of a killed worker run elsewhere, what a SIGTERM costs, and what a full worker holds in memory
+    with N jobs queued behind it."""
+    _bench("crash", url, jobs, rounds, as_json)
+
+
+def _bench(name: str, url: str | None, jobs: int | None, rounds: int | None, as_json: bool) -> None:
+    """Measure and show. A missed target is shown, and is no error; counts that don't add up are one."""
+    with _interruptible(), _progress() as say:
+        report = measure(name, url, say, jobs=jobs, rounds=rounds)
+    if as_json:
+        show.document({**asdict(report), "ok": report.ok})
+    else:
+        _show(report)
+    for problem in report.problems:
+        show.complain(problem, 1)
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let a SIGTERM end the benchmark as Ctrl-C does: tidily."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """What is going on, on stderr: one line that moves on a terminal, elsewhere a line for each step."""
+    if not sys.stderr.isatty():
+        yield show.say
+        return
+    columns = (SpinnerColumn("line"), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda line: progress.update(task, description=line)
+
+
+def _show(report: Report) -> None:
+    rows = [cells(each) for each in report.figures]
+    if not sys.stdout.isatty():
+        show.table(COLUMNS, rows, empty="nothing could be measured")
+        return
+    console = Console()
+    console.print(Text(f"perdure bench {report.benchmark}", style="bold"), Text(about(report), style="dim"), sep="\n")
+    console.print(_drawn(rows))
+    console.print(Text(f"{report.seconds:.0f} s", style="dim"))
+
+
+def _drawn(rows: list[tuple[str, ...]]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in COLUMNS:
+        table.add_column(name, justify="right" if name in ("value", "floor", "ratio") else "left", overflow="fold")
+    styles = dict(MET.values())
+    for row in rows:
+        figure, value, unit, floor, ratio, target, met, floor_is = row
+        table.add_row(
+            figure, Text(value, style="bold"), unit, floor, Text(ratio, style="cyan"), target,
+            Text(met, style=styles[met]), Text(floor_is, style="dim"),
+        )  # fmt: skip
+    return table
+
+
+def cells(each: Figure) -> tuple[str, ...]:
+    """A figure as the cells of its row."""
+    return (
+        each.name,
+        number(each.value),
+        each.unit,
+        number(each.floor),
+        "" if each.ratio is None else number(each.ratio),
+        "" if each.target is None else goal(each.target, each.unit),
+        MET[each.met][0],
+        each.floor_is,
+    )
+
+
+def number(value: float) -> str:
+    """Three digits that count, and no more: 0.00104, 0.417, 3.52, 47.9, 101,088."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    if abs(value) >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
+
+
+def goal(target: Target, unit: str) -> str:
+    """A target in words."""
+    said = f"{target.at} {target.bound:g} {'of the floor' if target.of == 'floor' else unit}"
+    return f"{said}, unless {target.unless}" if target.unless else said
+
+
+def about(report: Report) -> str:
+    """What was measured, and the floor of it."""
+    server, floor = report.server, report.floor
+    return (
+        f"{report.jobs:,} jobs, {report.rounds} rounds · PostgreSQL {server.version}, fsync {server.fsync}, "
+        f"synchronous_commit {server.synchronous_commit} · {report.cores} cores · Python {report.python}\n"
+        f"floor, {floor.payload_bytes} bytes a row in statements of {floor.batch:,}: INSERT {floor.insert:,.0f}/s, "
+        f"DELETE {floor.delete:,.0f}/s, both {floor.both:,.0f}/s"
+    )
