@@ -8,6 +8,7 @@ import psycopg
 from ..core.errors import ConnectionLost, DatabaseError, LockTimeout, StatementRefused, TransientError
 
 _LOST = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
+_MISSING = ("3F000", "42P01", "42703", "42883")  # a schema, a table, a column, a function that isn't there
 _TRANSIENT = ("40", "53", "57", "55P03", "58", "25006")
 
 
@@ -34,4 +35,5 @@ def _from_state(state: str | None, text: str, *, lost: bool) -> DatabaseError:
         kind = LockTimeout
     else:
         kind = TransientError if state.startswith(_TRANSIENT) else StatementRefused
-    return kind(text, sqlstate=state)
+    fix = "if Perdure's schema lacks it, run `perdure migrate`" if state in _MISSING else None
+    return kind(text, sqlstate=state, fix=fix)

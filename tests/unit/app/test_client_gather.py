@@ -11,7 +11,7 @@ import pytest
 
 from perdure import JobSpec
 from perdure.app.client.gather import BATCH_MAX, AsyncGathering, Gathering
-from perdure.core.errors import ConnectionLost, StatementRefused
+from perdure.core.errors import ConnectionLost, LoginRefused, PerdureError, StatementRefused
 from perdure.jobs.ops.enqueue import CHARS_MAX
 
 PATIENCE_SECONDS = 30.0
@@ -28,6 +28,7 @@ class Wire:
         self.statements: list[int] = []
         self.under_way, self.go_on = threading.Event(), threading.Event()
         self.lost = lost
+        self.error: PerdureError = ConnectionLost("is gone")
 
     def write(self, specs: Sequence[JobSpec]) -> list[int]:
         self.statements.append(len(specs))
@@ -37,7 +38,7 @@ class Wire:
 
     def judge(self, specs: Sequence[JobSpec]) -> list[int]:
         if self.lost:
-            raise ConnectionLost("is gone")
+            raise self.error
         if any(spec.task == "bad" for spec in specs):
             raise StatementRefused("refused")
         return [int(spec.payload[5:-1]) + 1 for spec in specs]
@@ -99,6 +100,18 @@ def test_a_lost_connection_is_everybodys_and_isnt_tried_again() -> None:
     assert all(isinstance(each, ConnectionLost) for each in found)
     assert len({id(each) for each in found}) == 5
     assert wire.statements == [1, 4]
+
+
+async def test_what_no_job_is_guilty_of_is_told_to_all_at_once() -> None:
+    """A login that is refused is tried once, not once for each half of those who wait for it."""
+    wire = Wire(lost=True)
+    wire.error = LoginRefused("was refused")
+    gathering = AsyncGathering(wire.awrite)
+
+    found = await asyncio.gather(*(gathering.enqueue(_spec(number)) for number in range(8)), return_exceptions=True)
+
+    assert [type(each) for each in found] == [LoginRefused] * 8
+    assert wire.statements == [8]
 
 
 def test_a_lone_caller_is_sent_at_once() -> None:

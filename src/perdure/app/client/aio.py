@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import psycopg
-from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from ...core.errors import Unsupported
 from ...core.op import Op
@@ -83,6 +83,8 @@ class _Pooled:
         pool = await self._opened()
         try:
             conn = await pool.getconn()
+        except PoolClosed:
+            raise opening.closed() from None
         except (PoolTimeout, TooManyRequests) as error:
             raise opening.unavailable(error) from error
         try:

@@ -1,7 +1,7 @@
 """Many callers, one statement: what arrives while a statement is under way goes out together with the next one.
 
 There is no timer: a lone caller waits for nobody. When Postgres refuses a statement nothing of it was written, so it is
-halved until the guilty job stands alone, and only its caller is told.
+halved until the guilty job stands alone, and only its caller is told. What no job is guilty of is told to all.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import copy
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from ...core.errors import ConnectionLost, TransientError
+from ...core.errors import ConfigError, ConnectionLost, PerdureError, TransientError
 from ...jobs.model import JobSpec
 from ...jobs.ops.enqueue import CHARS_MAX
 
@@ -98,7 +98,7 @@ class Gathering:
     def _settle(self, batch: Sequence[_Entry]) -> None:
         try:
             ids = self._write([entry.spec for entry in batch])
-        except TransientError as error:
+        except (TransientError, ConfigError) as error:
             for entry in batch:
                 entry.error = _own(error)
         except Exception as error:
@@ -164,7 +164,7 @@ class AsyncGathering:
             return
         try:
             ids = await self._write([spec for spec, _ in batch])
-        except TransientError as error:
+        except (TransientError, ConfigError) as error:
             for _, told in batch:
                 _tell(told, _own(error))
         except Exception as error:
@@ -189,7 +189,7 @@ def _tell(told: asyncio.Future[int], error: Exception) -> None:
         told.set_exception(error)
 
 
-def _own(error: TransientError) -> TransientError:
+def _own(error: PerdureError) -> PerdureError:
     """A copy for one caller: an exception that several raise would gather all their tracebacks."""
     own = copy.copy(error)
     own.__cause__ = error.__cause__

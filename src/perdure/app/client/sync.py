@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import psycopg
-from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from ...core.op import Op
 from ...jobs.model import JobSpec
@@ -87,6 +87,8 @@ class _Pooled:
         pool = self._pool or self._opened()
         try:
             conn = pool.getconn()
+        except PoolClosed:
+            raise opening.closed() from None
         except (PoolTimeout, TooManyRequests) as error:
             raise opening.unavailable(error) from error
         try:
