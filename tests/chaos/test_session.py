@@ -6,12 +6,13 @@ import asyncio
 
 import pytest
 
+from perdure.app.registry import App
 from perdure.core.errors import ConnectionLost
 from perdure.core.op import Statement, rows
 from perdure.jobs.ops import queues
 from perdure.pg.link import Link
 from tests.conftest import Database
-from tests.rooms.worker.stage import until
+from tests.rooms.worker.stage import Stage, until, working
 
 SLOW = Statement("test.slow", "select pg_sleep(0.3)", lambda row: row)
 
@@ -36,3 +37,32 @@ async def test_a_session_that_ends_while_its_answer_waits_to_be_read_is_a_lost_c
         assert list(await link.run(queues.ensure(["default"]))) == ["default"]
     finally:
         await link.close()
+
+
+async def test_after_a_reconnect_no_floor_is_taken_for_granted(db: Database) -> None:
+    """A worker whose idle claim session has ended may meet a server that has lost the last commits: it looks again from
+    the start, and claims what stands below the floor it had. Red when only a broken claim resets the floors."""
+    stage, app = Stage(db), App("a")
+
+    @app.task
+    async def work() -> None: ...
+
+    ids = await stage.enqueue(*[work.job() for _ in range(50)])
+    async with working(db, app) as worker:
+        await stage.until_all_in("history", ids)
+        floor = worker._intakes[0].floor
+        await until(lambda: max(floor.floor.values()) >= max(ids))
+        await stage.value(
+            "select count(pg_terminate_backend(pid, 10000)) from pg_stat_activity where application_name ~ 'claim' "
+            "and datname = current_database()"
+        )
+        (id,) = await stage.enqueue(work.job().options(delay=3_600))
+        # As a server brings it back that never heard of its claim: at a position the floor has passed.
+        await stage.rows(
+            "with s as (delete from perdure.scheduled where id = %s), "
+            "j as (update perdure.job set pos = 1, run_at = null where id = %s returning lane, id) "
+            "insert into perdure.ready (lane, pos, id) select lane, 1, id from j returning 1",
+            id,
+            id,
+        )
+        await stage.until_in("history", id)

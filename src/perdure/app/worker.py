@@ -22,6 +22,7 @@ import msgspec
 from ..core import limits
 from ..core.codec import encode
 from ..core.errors import DatabaseError
+from ..fleet import rules
 from ..fleet.loops.heart import Heart
 from ..fleet.model import Beat
 from ..fleet.ops import workers
@@ -196,7 +197,12 @@ class Worker:
             on_look=self._chores.look,
             on_unknown=self._recover,
         )
+        self._links["claim"].on_connect = self._claimer.reconnected
+        for link in self._links.values():  # now: handlers may take every connection the server has left
+            await self._patiently(link.connection)
         await self._register()
+        if (warning := rules.shortage(await self._patiently(lambda: chores.run(workers.connections())))) is not None:
+            log.info(warning)
 
     def _runner(self, slots: int) -> Runner:
         return Runner(

@@ -36,3 +36,21 @@ class Worker:
     gauges: dict[str, Any] | None
     expires_in: float
     leases: int
+
+
+WORKER_CONNECTIONS = 5
+"""What a worker keeps open for itself: claims, settlements, chores, the listener, the heart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """How many sessions the server allows, how many workers live, and how many jobs they may run at once in all."""
+
+    allowed: int
+    workers: int
+    slots: int
+
+    @property
+    def own(self) -> int:
+        """What the workers keep open for themselves."""
+        return self.workers * WORKER_CONNECTIONS

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 
 import pytest
 
 from perdure.app.registry import App
+from perdure.fleet.model import Connections
+from perdure.fleet.rules import shortage
 from perdure.jobs.loops.intake import PAYLOAD_BYTES_AHEAD, Intake
 from perdure.jobs.loops.runner import Runner
 from perdure.jobs.loops.settler import Settler
@@ -204,3 +207,57 @@ async def test_the_gauges_say_how_full_a_worker_is(stage: Stage) -> None:
     assert stored["saturated_seconds"] > 0.5
     assert stored["longest_run_seconds"] > 0.4
     assert (idle["busy"], idle["free"], idle["longest_run_seconds"]) == (0, 3, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (Connections(allowed=97, workers=1, slots=92), None),
+        (Connections(97, 2, 100), "2 workers keep 10 connections open (5 each), and the server allows 97: of 100 jobs"),
+        (Connections(17, 4, 8), "4 workers keep 20 connections open (5 each), and the server allows 17: raise"),
+    ],
+    ids=["enough", "not for every job", "not for every worker"],
+)
+def test_a_shortage_of_connections_is_said_in_figures(found: Connections, words: str | None) -> None:
+    """What workers and their jobs may open is held against what the server allows, and a shortage named with each
+    number [KIT-34]. Red when slots aren't counted."""
+    said = shortage(found)
+
+    assert said is None if words is None else said is not None and said.startswith(words)
+
+
+async def test_a_worker_says_at_its_start_that_connections_are_short(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker of more slots than the server has connections says so when it starts, with its own figures [KIT-34]."""
+    caplog.set_level(logging.INFO, "perdure.worker")
+    app = App("a")
+    async with working(stage.db, app, queues={"default": 20}):
+        roomy = caplog.text
+    allowed = await stage.value("select current_setting('max_connections')::int") - 3
+    async with working(stage.db, app, queues={"default": allowed}):
+        pass
+
+    assert "connections" not in roomy
+    assert (
+        f"1 worker keeps 5 connections open (5 each), and the server allows {allowed}: of {allowed} jobs" in caplog.text
+    )
+
+
+async def test_a_worker_has_its_own_connections_before_a_handler_runs(stage: Stage) -> None:
+    """Every session that a worker needs is open when its first handler starts, so that handlers can't take the last
+    ones from it [KIT-34]. Red when a link connects at its first use."""
+    app, found, go = App("a"), [], asyncio.Event()
+
+    @app.task
+    async def wait() -> None:
+        found.extend(
+            await stage.rows("select application_name from pg_stat_activity where datname = current_database()")
+        )
+        go.set()
+
+    (id,) = await stage.enqueue(wait.job())
+    async with working(stage.db, app):
+        await stage.until_in("history", id)
+
+    assert {"perdure-claim", "perdure-settle", "perdure-maintenance"} <= {name for (name,) in found}

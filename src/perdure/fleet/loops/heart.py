@@ -62,7 +62,7 @@ class Heart:
             self._thread = None
 
     def _run(self) -> None:
-        due = monotonic() + limits.BEAT_SECONDS
+        due = monotonic()  # at once, so that the heart has its connection before any handler takes one
         while not self._stop.wait(max(due - monotonic(), 0.0)):
             self._monitor.check()
             due = max(due + limits.BEAT_SECONDS, monotonic() + limits.BEAT_SECONDS / 2)

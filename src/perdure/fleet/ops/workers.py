@@ -9,7 +9,7 @@ import msgspec
 from ...core import limits
 from ...core.op import Op, Row, maybe, one, rows
 from ...sql import statement
-from ..model import Beat, Worker
+from ..model import Beat, Connections, Worker
 
 
 def _beat(row: Row) -> Beat:
@@ -29,6 +29,7 @@ DRAIN = statement("fleet.drain", lambda row: int(row["id"]))
 LEAVE = statement("fleet.leave", lambda row: int(row["id"]))
 REINCARNATE = statement("fleet.reincarnate", lambda row: int(row["incarnation"]))
 LIST = statement("fleet.list", _worker)
+CONNECTIONS = statement("fleet.connections", lambda row: Connections(**row))
 PRUNE = statement("fleet.prune", lambda row: row)
 
 
@@ -81,6 +82,11 @@ def reincarnate(worker: int) -> Op[int | None]:
 def list_workers(limit: int = 200) -> Op[list[Worker]]:
     """The living, and those that ended lately."""
     return (yield from rows(LIST, limit=limit))
+
+
+def connections() -> Op[Connections]:
+    """What the server allows, and what the living workers may ask of it."""
+    return (yield from one(CONNECTIONS))
 
 
 def prune(days: int = 1) -> Op[None]:

@@ -86,6 +86,12 @@ class Claimer:
         """What a new listening session must put up again."""
         return sleep([intake.id for intake in self._intakes] if self.asleep else [])
 
+    async def reconnected(self, session: object) -> None:
+        """A new session for claims, perhaps on a server that has lost the last commits: floors start from nought."""
+        for intake in self._intakes:
+            intake.floor.reset()
+            intake.wet = True
+
     async def stop(self) -> None:
         """Claim no more; returns when the claim in flight has come back."""
         self._stopping = True
@@ -223,9 +229,7 @@ class Claimer:
 
     async def _recover(self) -> None:
         """After an unknown outcome: floors start from nought, and the worker finds out what it holds."""
-        for intake in self._intakes:
-            intake.floor.reset()
-            intake.wet = True
+        await self.reconnected(None)
         answer = self._on_unknown()
         if asyncio.iscoroutine(answer):
             await answer
