@@ -26,6 +26,7 @@ from perdure.jobs.ops.settle import settle
 from perdure.jobs.work import Claimed, End, Verdict
 from perdure.pg.drive import drive
 from perdure.pg.link import PLANS
+from perdure.sql import in_schema
 from tests.conftest import Database
 
 R = TypeVar("R")
@@ -39,6 +40,7 @@ class Session:
     """One connection, planned as a worker's. Ops run at once, or in a thread when they are going to wait."""
 
     def __init__(self, db: Database, thread: ThreadPoolExecutor) -> None:
+        self.schema = db.schema
         settings = " ".join(f"-c {name}={value}" for name, value in PLANS.items())
         self.conn = db.connect(options=settings)
         self.pid = self.conn.info.backend_pid
@@ -46,7 +48,7 @@ class Session:
 
     def run(self, op: Op[R]) -> R:
         """Drive the op here and now; each statement commits by itself unless ``begin`` was said."""
-        return drive(self.conn, op)
+        return drive(self.conn, op, self.schema)
 
     def start(self, op: Op[R]) -> Future[R]:
         """Drive the op in a thread, because it is going to wait for somebody."""
@@ -54,7 +56,7 @@ class Session:
 
     def sql(self, text: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Run a statement of the test's own; its rows."""
-        cursor = self.conn.execute(text.encode(), params)
+        cursor = self.conn.execute(in_schema(text, self.schema).encode(), params)
         return cursor.fetchall() if cursor.description else []
 
     def begin(self) -> None:

@@ -30,6 +30,7 @@ from perdure.jobs.ops.queues import pause, resume
 from perdure.jobs.states import LEGAL, MOVES, Act, Move
 from perdure.jobs.view import Place
 from perdure.jobs.work import Claimed, Lease, Verdict
+from perdure.pg.migrate import migrate
 from tests.conftest import Database
 from tests.rooms.jobs.stage import Member, Stage, Standing, end, ended, ids
 
@@ -362,12 +363,17 @@ def _play(db: Database, **how: Any) -> Counter[Move]:
     return Places.seen
 
 
-def test_every_job_stands_in_one_place_and_moves_by_the_table(db: Database) -> None:
+@pytest.mark.parametrize("schema", ["perdure", "cell_seven"])
+def test_every_job_stands_in_one_place_and_moves_by_the_table(db: Database, schema: str) -> None:
     """Whatever workers, chores and people do, in whatever order: every job stands in exactly one place, moves only as
-    the lifecycle table says, is finished at most once, and only its present holder can settle it [DW-4, DW-42].
+    the lifecycle table says, is finished at most once, and only its present holder can settle it; the same in a schema
+    of another name, beside the first [DW-4, DW-28, DW-42].
 
     Red without the generation in a settlement or in rescue, and when a statement leaves a job in two places or none.
     """
+    if schema != "perdure":
+        migrate(db.connect(), schema=schema)
+        db.schema = schema
     made = _play(db, max_examples=100, stateful_step_count=30, derandomize=True)
 
     assert [move for move in MOVES if not made[move]] == [], "what was never tried isn't proved"
