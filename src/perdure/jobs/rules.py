@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,41 +18,82 @@ from ..core.errors import InvalidOption
 from .work import Claimed, End, Extras, Lease
 
 _PAYLOADS = msgspec.json.Decoder(list[msgspec.Raw])
+_PAYLOAD = msgspec.json.Decoder(msgspec.Raw)
+_EXTRAS = msgspec.json.Decoder(dict[str, Extras])
+_EXTRA = msgspec.json.Decoder(Extras)
+_MARKS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},]')
+"""What JSON is built of: texts, in which a bracket means nothing, and brackets and commas."""
+
 _OWN_LOOPS = str(Path(__file__).parent / "loops")
 """Frames of the claim loop itself say nothing about a handler's failure."""
 
-_EXTRAS = msgspec.json.Decoder(dict[str, Extras])
-
 
 def in_hand(row: Mapping[str, Any]) -> list[Claimed]:
-    """The jobs of a claim's one row, in the order in which they are to be started."""
+    """The jobs of a claim's one row, in the order in which they are to be started.
+
+    The claim has committed, so whatever a job holds, this returns: one that can't be read is marked so, and its mates
+    are run. An error here would end the worker, and the next one that claims the job, and the next.
+    """
     ids: Sequence[int] = row["ids"]
     lease = Lease(row["lease"], len(ids))
+    try:
+        payloads, extras = _PAYLOADS.decode(row["payloads"]), _EXTRAS.decode(row["extras"]) if row["extras"] else None
+    except Exception:
+        payloads, extras = _one_by_one(row)
     jobs = [
         Claimed(id, generation, lease, attempt + 1, task, payload, created_at)
         for id, generation, attempt, task, payload, created_at in zip(
-            ids,
-            row["generations"],
-            row["attempts"],
-            row["tasks"],
-            _PAYLOADS.decode(row["payloads"]),
-            row["created_ats"],
-            strict=True,
+            ids, row["generations"], row["attempts"], row["tasks"], payloads, row["created_ats"], strict=True
         )
     ]
-    if row["extras"] or row["cancels"] or row["expired"]:
-        _remark(jobs, row)
+    if extras or row["cancels"] or row["expired"]:
+        _remark(jobs, extras or {}, row)
     return jobs
 
 
-def _remark(jobs: Iterable[Claimed], row: Mapping[str, Any]) -> None:
+def _remark(jobs: Iterable[Claimed], extras: Mapping[str, Extras], row: Mapping[str, Any]) -> None:
     """Note on each job what only few have."""
-    extras = _EXTRAS.decode(row["extras"]) if row["extras"] else {}
     cancels, expired = frozenset(row["cancels"] or ()), frozenset(row["expired"] or ())
     for job in jobs:
         job.extras = extras.get(str(job.id))
         job.cancelled = job.id in cancels
         job.expired = job.id in expired
+
+
+def _one_by_one(row: Mapping[str, Any]) -> tuple[list[msgspec.Raw], dict[str, Extras]]:
+    """Payloads and extras of a row that can't be read as a whole, each judged by itself."""
+    extras: dict[str, Extras] = {}
+    for member in _parts(row["extras"] or "{}"):
+        name, _, text = member.partition(":")
+        try:
+            extra = _EXTRA.decode(text)
+        except Exception as error:
+            extra = Extras(unreadable=f"what was said about running it can't be read: {error}")
+        extras[name.strip(' "')] = extra
+    payloads = []
+    for id, text in zip(row["ids"], _parts(row["payloads"]), strict=True):
+        try:
+            payload = _PAYLOAD.decode(text)
+        except Exception as error:
+            payload = msgspec.Raw(b"null")
+            extras.setdefault(str(id), Extras()).unreadable = f"its arguments can't be read: {error}"
+        payloads.append(payload)
+    return payloads, extras
+
+
+def _parts(text: str) -> Iterator[str]:
+    """The texts between the commas of a JSON array or object, however deep each of them goes."""
+    depth = start = 0
+    for mark in _MARKS.finditer(text):
+        sign = mark[0]
+        if sign in "[{":
+            depth += 1
+            start = mark.end() if depth == 1 else start
+        elif sign in "]}":
+            depth -= 1
+        if (depth == 0 or (depth == 1 and sign == ",")) and text[start : mark.start()].strip():
+            yield text[start : mark.start()]
+            start = mark.end()
 
 
 def unstartable(job: Claimed, *, known: bool, at_most_once: bool) -> End | None:
@@ -60,6 +102,8 @@ def unstartable(job: Claimed, *, known: bool, at_most_once: bool) -> End | None:
         return End(job, "cancelled", 0, text="cancelled before it started")
     if job.expired:
         return End(job, "expired", 0, text="expired before it started")
+    if job.extras is not None and job.extras.unreadable:
+        return End(job, "dead", 0, text=job.extras.unreadable, reason="unreadable")
     if not known:
         return parked(job)
     if at_most_once and job.extras is not None and job.extras.rescues:
@@ -85,7 +129,7 @@ def failed(
         return End(job, "dead", 1, elapsed, text=text, reason="needs_review")
     since = max((now - job.created_at).total_seconds(), 0.0)
     expires_at = job.extras.expires_at if job.extras is not None else None
-    remaining = None if expires_at is None else (expires_at - now).total_seconds()
+    remaining = None if expires_at is None else expires_at - now.timestamp()
     verdict = decide(policy, job.attempt, error, dice=dice, now=now, elapsed=since, remaining=remaining)
     if isinstance(verdict, Again):
         return End(job, "retry", 1, elapsed, text=f"{text}\n{verdict.why}", delay=verdict.after)

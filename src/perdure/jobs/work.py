@@ -19,13 +19,18 @@ class Lease(msgspec.Struct, gc=False, eq=False):
 
 
 class Extras(msgspec.Struct, gc=False):
-    """What few jobs have, so it travels apart: key, tags, the enqueuer's options, rescues so far, when it expires."""
+    """What few jobs have, so it travels apart: key, tags, the enqueuer's options, rescues so far, when it expires.
+
+    ``expires_at``: seconds since 1970; a job may expire at a moment that no datetime can hold. ``unreadable``: why the
+    job can't be run by anybody, found when it was claimed.
+    """
 
     key: str | None = None
     tags: list[str] | None = None
     options: dict[str, Any] | None = None
     rescues: int = 0
-    expires_at: datetime | None = None
+    expires_at: float | None = None
+    unreadable: str | None = None
 
 
 class Claimed(msgspec.Struct, eq=False):
