@@ -122,6 +122,7 @@ def test_a_wire_cut_before_the_answer_leaves_nothing_in_doubt(floor: Floor, prox
     floor.assert_settled_once(ids)
     assert floor.effects("sold") == dict.fromkeys(ids, 1)
     assert floor.value("select max(rescues) from perdure.history") == 0
+    assert "stale: job" not in worker.said()
     assert not worker.ended
 
 
