@@ -13,11 +13,8 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from datetime import UTC, datetime
-from typing import Any, TypeVar
-
-import msgspec
+from collections.abc import Coroutine, Mapping
+from typing import Any
 
 from ..core import limits
 from ..core.codec import encode
@@ -30,20 +27,20 @@ from ..jobs.handler import Handler
 from ..jobs.loops.chores import Chores
 from ..jobs.loops.claimer import Claimer, Identity
 from ..jobs.loops.intake import Intake
+from ..jobs.loops.recoverer import Recoverer
 from ..jobs.loops.runner import Runner
 from ..jobs.loops.settler import Settler
 from ..jobs.ops import queues as queue_ops
-from ..jobs.ops.leases import leases
-from ..jobs.work import Claimed, End, Lease
+from ..jobs.work import End
 from ..pg.connect import connect
 from ..pg.link import Link
 from ..pg.listen import Listener
 from ..pg.migrate import check
 from ..runtime.clock import monotonic
 from ..runtime.dice import jittered
+from ..runtime.patience import patiently
 from .registry import App, Task
 
-R = TypeVar("R")
 log = logging.getLogger("perdure.worker")
 
 SLOTS_DEFAULT = 50
@@ -81,6 +78,7 @@ class Worker:
         self._now = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: BaseException | None = None
+        self._begins_anew = False
         self._runners: list[Runner] = []
         self.started = asyncio.Event()
         """Set when the worker is registered and claims."""
@@ -108,8 +106,8 @@ class Worker:
         try:
             if not await self._unless_stopped(self._begin()):
                 return True
-            self._spawn(self._settler.run(), self._listener.run(), self._chores.run(), self._claimer.run())
-            self._spawn(self._sweep_deadlines())
+            self._spawn(self._settler.run(), self._listener.run(), self._chores.run(), self._sweep_deadlines())
+            self._claiming = self._spawn(self._claimer.run())
             for runner in self._runners:
                 runner.start(self._loop_ended)
             self.started.set()
@@ -183,9 +181,9 @@ class Worker:
 
     async def _begin(self) -> None:
         """Check the schema, find the queues, register, start the heart. Waits for a server that doesn't answer."""
-        await self._patiently(lambda: asyncio.to_thread(self._check_schema))
+        await patiently(lambda: asyncio.to_thread(self._check_schema))
         chores = self._links["chores"]
-        ids = await self._patiently(lambda: chores.run(queue_ops.ensure(list(self._queues))))
+        ids = await patiently(lambda: chores.run(queue_ops.ensure(list(self._queues))))
         self._intakes = [Intake(ids[name], name, self._runner(slots)) for name, slots in self._queues.items()]
         self._runners = [intake.runner for intake in self._intakes]
         self._claimer = Claimer(
@@ -195,14 +193,14 @@ class Worker:
             tell=self._listener.tell,
             may_claim=lambda: monotonic() < self._heart.trusted_until and self._settler.waiting < Settler.PENDING_MAX,
             on_look=self._chores.look,
-            on_unknown=self._recover,
+            on_unknown=lambda: recoverer.recover(),
         )
-        self._links["claim"].on_connect = self._claimer.reconnected
-        for link in self._links.values():  # now: handlers may take every connection the server has left
-            await self._patiently(link.connection)
+        for link in self._links.values():
+            # Before the first handler starts: those may take every connection the server has left.
+            await patiently(link.connection)
+        recoverer = Recoverer(self._links["claim"], self._me, self._settler, self._runners, self._claimer.leases)
         await self._register()
-        if (warning := rules.shortage(await self._patiently(lambda: chores.run(workers.connections())))) is not None:
-            log.info(warning)
+        await self._count_connections()
 
     def _runner(self, slots: int) -> Runner:
         return Runner(
@@ -215,7 +213,7 @@ class Worker:
 
     async def _register(self) -> None:
         sent = monotonic()
-        self._me.worker, self._me.incarnation = await self._patiently(
+        self._me.worker, self._me.incarnation = await patiently(
             lambda: self._links["chores"].run(
                 workers.register(
                     name=self._name,
@@ -229,30 +227,24 @@ class Worker:
         self._heart.start(self._me.worker, sent)
         log.info("worker %d (%s) works on %s", self._me.worker, self._name, dict(self._queues))
 
+    async def _count_connections(self) -> None:
+        """Say so when the server may not have enough connections for everybody."""
+        found = await patiently(lambda: self._links["chores"].run(workers.connections()))
+        if (warning := rules.shortage(found)) is not None:
+            log.log(logging.WARNING if found.own > found.allowed else logging.INFO, warning)
+
     def _check_schema(self) -> None:
         """On a thread: it is psycopg's conversation, once in a worker's life."""
         with connect(self._url, "maintenance") as conn:
             check(conn, schema=self._schema)
 
-    async def _patiently(self, act: Callable[[], Awaitable[R]]) -> R:
-        """Do it, and again while the server doesn't answer; waiting has no bound, because a worker has nothing else
-        to do."""
-        pause = 0.1
-        while True:
-            try:
-                return await act()
-            except DatabaseError as error:
-                if not error.transient:
-                    raise
-                log.warning("waiting for Postgres: %s", error)
-                await asyncio.sleep(jittered(pause))
-                pause = min(pause * 2, 2.0)
-
-    def _spawn(self, *loops: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, *loops: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run them until the worker ends; the task of the last one."""
         for each in loops:
             task = self._loop.create_task(each)
             task.add_done_callback(self._loop_ended)
             self._tasks.append(task)
+        return self._tasks[-1]
 
     def _loop_ended(self, task: asyncio.Task[None]) -> None:
         """A loop that broke takes the worker with it: half a worker would hold jobs that nobody settles."""
@@ -271,14 +263,17 @@ class Worker:
     def _notified(self, payload: str) -> None:
         self._claimer.notified("" if payload == "cancel" else payload)
 
-    def _hand_over(self, beat: Beat | None) -> None:
+    def _hand_over(self, worker: int, beat: Beat | None) -> None:
         """On the heart's thread: the beat belongs to the loop."""
-        self._loop.call_soon_threadsafe(self._beaten, beat)
+        self._loop.call_soon_threadsafe(self._beaten, worker, beat)
 
-    def _beaten(self, beat: Beat | None) -> None:
+    def _beaten(self, worker: int, beat: Beat | None) -> None:
         """On the loop: what the heart's last beat brought."""
+        if worker != self._me.worker:
+            return  # it was on its way while this worker began anew
         if beat is None:
-            if not self._stop.is_set():
+            if not self._stop.is_set() and not self._begins_anew:
+                self._begins_anew = True
                 self._spawn(self._begin_anew())
             return
         self._me.living = beat.living
@@ -287,7 +282,7 @@ class Worker:
             wanted = frozenset(beat.cancels)
             for runner in self._runners:
                 runner.stop_jobs("cancelled", wanted)
-                for job in runner.backlog:
+                for job in list(runner.backlog):  # a copy: threads pull from it meanwhile
                     job.cancelled = job.cancelled or job.id in wanted
         self._claimer.stir()
 
@@ -300,37 +295,16 @@ class Worker:
             intake.floor.reset()
             intake.wet = True
         await self._register()
+        self._begins_anew = False
         self._claimer.stir()
-
-    async def _recover(self) -> None:
-        """After a claim of unknown outcome: a new incarnation, then hold exactly what the database says is held."""
-        link = self._links["claim"]
-        incarnation = await self._patiently(lambda: link.run(workers.reincarnate(self._me.worker)))
-        if incarnation is None:
-            return  # declared dead: the next beat says so, and the worker begins anew
-        self._me.incarnation = incarnation
-        held = await self._patiently(lambda: link.run(leases(self._me.worker)))
-        in_hand = {job.id: job for runner in self._runners for job in runner.in_hand()}
-        ours = {(id, generation) for lease in held for id, generation in lease.jobs}
-        for runner in self._runners:
-            gone = frozenset(job.id for job in runner.in_hand() if (job.id, job.generation) not in ours)
-            runner.stop_jobs("lost", gone)
-            kept = [job for job in runner.take_back() if job.id not in gone]
-            runner.offer(kept)
-        known = self._settler.unsettled_ids()
-        for lease in held:
-            unknown = [pair for pair in lease.jobs if pair[0] not in in_hand and pair[0] not in known]
-            row = Lease(lease.lease, len(unknown))
-            for id, generation in unknown:
-                self._settler.end(End(_nobody(id, generation, row), "returned", 0, reason="unknown_claim"))
 
     async def _drain(self) -> bool:
         """In this order: stop claiming, give back, finish, stop, settle, leave."""
         deadline = monotonic() + self._drain_seconds
         log.info("draining: %d jobs run, %d go back", sum(r.running for r in self._runners), self._waiting())
-        await self._claimer.stop()
-        with contextlib.suppress(DatabaseError):
-            await self._links["claim"].run(workers.drain(self._me.worker))
+        await self._within(max(deadline - monotonic(), STOP_GRACE_SECONDS), self._claimer.stop())
+        self._claiming.cancel()  # if it still waits for a server: what it may have claimed is given back or rescued
+        await self._within(5.0, self._links["chores"].run(workers.drain(self._me.worker)))
         for runner in self._runners:
             for job in runner.take_back():
                 self._settler.end(End(job, "returned", 0, reason="drained"))
@@ -343,9 +317,19 @@ class Worker:
             for runner in self._runners:
                 for job in runner.abandon("drained"):
                     log.error("job %d didn't stop; it goes back, and its late end will be refused", job.id)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._settler.settled(), 10.0)
+        await self._within(10.0, self._settler.settled())
         return clean
+
+    async def _within(self, seconds: float, act: Coroutine[Any, Any, object]) -> None:
+        """Do it, for so long at most; a second stop leaves it STOP_GRACE_SECONDS."""
+        doing, hurry = self._loop.create_task(act), self._loop.create_task(self._now.wait())
+        await asyncio.wait((doing, hurry), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done() and hurry.done():
+            await asyncio.wait((doing,), timeout=min(seconds, STOP_GRACE_SECONDS))
+        hurry.cancel()
+        doing.cancel()
+        with contextlib.suppress(DatabaseError, asyncio.CancelledError):
+            await doing
 
     async def _until_idle(self, deadline: float) -> None:
         """Until nothing runs, the deadline passes, or a second stop ends the patience."""
@@ -367,8 +351,7 @@ class Worker:
             await runner.close()
         self._heart.stop()
         if self._me.worker:
-            with contextlib.suppress(DatabaseError, TimeoutError):
-                await asyncio.wait_for(self._links["chores"].run(workers.leave(self._me.worker)), 5.0)
+            await self._within(5.0, self._links["chores"].run(workers.leave(self._me.worker)))
         await self._listener.close()
         for link in self._links.values():
             await link.close()
@@ -392,8 +375,3 @@ def handler(task: Task[..., Any]) -> Handler:
 
 def _encode_result(value: object) -> str:
     return encode(value, field="result", bytes_max=limits.RESULT_BYTES_MAX)
-
-
-def _nobody(id: int, generation: int, lease: Lease) -> Claimed:
-    """A job that a lost claim has put into our lease, and that nobody here has seen."""
-    return Claimed(id, generation, lease, 1, "", msgspec.Raw(b"{}"), datetime.min.replace(tzinfo=UTC))

@@ -11,11 +11,15 @@ from typing import Any, Literal
 import msgspec
 
 
-class Lease(msgspec.Struct, gc=False, eq=False):
-    """One claimed batch. ``left`` counts its jobs that have not ended; at nought the lease row can go."""
+class Lease(msgspec.Struct, eq=False, weakref=True):
+    """One claimed batch. ``left`` counts its jobs that have not ended; at nought the lease row can go.
+
+    ``lost``: the database no longer has it as ours, so nothing in it may be settled.
+    """
 
     id: int
     left: int
+    lost: bool = False
 
 
 class Extras(msgspec.Struct, gc=False):

@@ -58,7 +58,7 @@ class Bounds:
 BOUNDS: Mapping[Purpose, Bounds] = {
     "app": Bounds(lock_ms=5_000, statement_ms=30_000, idle_in_transaction_ms=60_000),
     "claim": Bounds(lock_ms=2_000, statement_ms=10_000, idle_in_transaction_ms=10_000),
-    "settle": Bounds(lock_ms=5_000, statement_ms=30_000, idle_in_transaction_ms=10_000),
+    "settle": Bounds(lock_ms=1_000, statement_ms=30_000, idle_in_transaction_ms=10_000),
     # A beat that takes longer than this has lost its worker anyway.
     "beat": Bounds(lock_ms=2_000, statement_ms=2_000, idle_in_transaction_ms=5_000, connect_seconds=5),
     "listen": Bounds(lock_ms=2_000, statement_ms=10_000, idle_in_transaction_ms=10_000),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Any, TypeVar
 
 import asyncpg
@@ -25,7 +24,8 @@ ascending order, which a bitmap scan would not keep."""
 
 class Link:
     """One connection for one purpose. Ops are driven one at a time; each statement commits by itself, except in
-    ``transaction``. Raises ``core.errors`` classes only; after ConnectionLost the next use connects again.
+    ``transaction``. Raises ``core.errors`` classes only. A connection that is gone is always told: by ConnectionLost,
+    even when it broke while nobody used it; the use after that connects again.
 
     A ConfigError (refused login, missing database) is raised by the first connection only: what has worked before is
     waited for, since a name server or a password that is being changed comes back.
@@ -36,7 +36,6 @@ class Link:
         self._settings = for_pg(url, purpose, **PLANS)
         self._conn: asyncpg.Connection[Any] | None = None
         self._turn = asyncio.Lock()
-        self.on_connect: Callable[[asyncpg.Connection[Any]], Any] | None = None
         self.connects = 0
 
     async def run(self, op: Op[R]) -> R:
@@ -74,8 +73,8 @@ class Link:
                 ours = translate(error)
                 self._drop()
                 raise ConnectionLost(str(ours)) from error
-            except asyncio.CancelledError:
-                self._drop()
+            except BaseException:
+                self._drop()  # whatever it is, the transaction must not stay open for the next op to work in
                 raise
 
     async def connection(self) -> asyncpg.Connection[Any]:
@@ -98,8 +97,11 @@ class Link:
             conn.terminate()
 
     async def _connected(self) -> asyncpg.Connection[Any]:
-        if self._conn is not None and not self._conn.is_closed():
-            return self._conn
+        if self._conn is not None:
+            if not self._conn.is_closed():
+                return self._conn
+            self._conn = None
+            raise ConnectionLost("the server has ended the session")
         try:
             conn: asyncpg.Connection[Any] = await asyncpg.connect(**self._settings)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -108,7 +110,5 @@ class Link:
                 raise ours from error
             raise ServerUnavailable(ours.message, sqlstate=getattr(error, "sqlstate", None)) from error
         self.connects += 1
-        if self.on_connect is not None:
-            await self.on_connect(conn)
         self._conn = conn
         return conn

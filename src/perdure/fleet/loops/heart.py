@@ -28,14 +28,15 @@ log = logging.getLogger("perdure.heart")
 class Heart:
     """Beats for one worker until stopped.
 
-    ``on_beat`` is called on the heart's own thread with each good beat, and with None once the worker is found dead;
-    it must only hand over. ``gauges`` gives what the beat stores, as JSON text.
+    ``on_beat`` is called on the heart's own thread with the worker and each good beat, and with None once that worker
+    is found dead; it must only hand over. ``gauges`` gives what the beat stores, as JSON text.
     """
 
     def __init__(
-        self, url: str, schema: str, *, on_beat: Callable[[Beat | None], None], gauges: Callable[[], str | None]
+        self, url: str, schema: str, *, on_beat: Callable[[int, Beat | None], None], gauges: Callable[[], str | None]
     ) -> None:
         self._url, self._schema, self._on_beat, self._gauges = url, schema, on_beat, gauges
+        self._lock = threading.Lock()  # a worker and its trust change together
         self._worker = 0
         self._conn: psycopg.Connection[object] | None = None
         self._stop = threading.Event()
@@ -48,7 +49,8 @@ class Heart:
 
         Call it on the loop's thread: the heart keeps an eye on the loop, too.
         """
-        self._worker, self.trusted_until = worker, sent + limits.TRUST_SECONDS
+        with self._lock:
+            self._worker, self.trusted_until = worker, sent + limits.TRUST_SECONDS
         if self._thread is None:
             self._monitor = Monitor()
             self._thread = threading.Thread(target=self._run, name="perdure-heart", daemon=True)
@@ -77,13 +79,11 @@ class Heart:
     def _beat(self) -> None:
         worker, sent = self._worker, monotonic()
         beat = drive(self._connected(), workers.beat(worker, self._gauges()), self._schema)
-        if worker != self._worker:
-            return
-        if beat is not None:
-            self.trusted_until = sent + limits.TRUST_SECONDS
-        else:
-            self.trusted_until = 0.0
-        self._on_beat(beat)
+        with self._lock:
+            if worker != self._worker:
+                return
+            self.trusted_until = sent + limits.TRUST_SECONDS if beat is not None else 0.0
+        self._on_beat(worker, beat)
 
     def _connected(self) -> psycopg.Connection[object]:
         if self._conn is None or self._conn.closed:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from weakref import WeakValueDictionary
 
 from ...core import limits
 from ...core.errors import ConnectionLost, DatabaseError
@@ -21,6 +22,7 @@ from ...runtime.dice import jittered
 from ..floors import Holders, lag_seconds
 from ..ops import claim as ops
 from ..ops.sleep import rise, sleep
+from ..work import Lease
 from .intake import Intake
 from .settler import Link
 
@@ -67,6 +69,8 @@ class Claimer:
         self._watch: Holders = frozenset()
         self._slept_at = self._tended_at = self._looked_at = self._next_tend = 0.0
         self._look_next = False
+        self.leases: WeakValueDictionary[int, Lease] = WeakValueDictionary()
+        """Every lease of which a job is still in this process's hands, by its id."""
         self.claims = 0
         self.claimed = 0
 
@@ -86,12 +90,6 @@ class Claimer:
         """What a new listening session must put up again."""
         return sleep([intake.id for intake in self._intakes] if self.asleep else [])
 
-    async def reconnected(self, session: object) -> None:
-        """A new session for claims, perhaps on a server that has lost the last commits: floors start from nought."""
-        for intake in self._intakes:
-            intake.floor.reset()
-            intake.wet = True
-
     async def stop(self) -> None:
         """Claim no more; returns when the claim in flight has come back."""
         self._stopping = True
@@ -108,7 +106,7 @@ class Claimer:
                         await self._rest()
                     pause = 0.1
                 except ConnectionLost as error:
-                    log.warning("a claim's outcome is unknown: %s", error)
+                    log.warning("the connection for claims is lost: %s", error)
                     await self._recover()
                 except DatabaseError as error:
                     log.warning("claiming will be tried again: %s", error)
@@ -132,15 +130,20 @@ class Claimer:
                 continue
             # Dry before the claim is sent: a notify that comes while it is under way makes the queue wet again.
             intake.wet = False
+            worker = self._me.worker
             batch = await self._link.run(
-                ops.claim(self._me.worker, self._me.incarnation, intake.id, intake.floor, demand, now=monotonic())
+                ops.claim(worker, self._me.incarnation, intake.id, intake.floor, demand, now=monotonic())
             )
             self.claims += 1
             if batch is None:
                 intake.wet = not intake.floor.claimed({}, short=True) or intake.wet
                 continue
             faults.point("claim.after")
+            if self._me.worker != worker:
+                return False  # declared dead meanwhile: this lease is open to rescue, and no longer ours
             took = True
+            lease = batch.jobs[0].lease
+            self.leases[lease.id] = lease
             self.claimed += len(batch.jobs)
             short = len(batch.jobs) < demand
             intake.wet = not intake.floor.claimed(batch.highest, short=short) or intake.wet
@@ -228,8 +231,11 @@ class Claimer:
         self._next_tend = monotonic() + 10 * (monotonic() - now)
 
     async def _recover(self) -> None:
-        """After an unknown outcome: floors start from nought, and the worker finds out what it holds."""
-        await self.reconnected(None)
+        """After a lost connection: it may lead to another server now, so floors start from nought, and the worker
+        finds out what it holds."""
+        for intake in self._intakes:
+            intake.floor.reset()
+            intake.wet = True
         answer = self._on_unknown()
         if asyncio.iscoroutine(answer):
             await answer

@@ -9,18 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar
 
-from ...core.errors import ConnectionLost, DatabaseError, TransientError
+from ...core.errors import ConnectionLost, DatabaseError, LockTimeout, TransientError
 from ...core.op import Op
 from ...runtime import faults
+from ...runtime.clock import monotonic
 from ...runtime.dice import jittered
-from ..ops.settle import generations, settle, traced
-from ..work import End
+from ..ops.settle import generations, settle, settle_free, traced
+from ..work import End, Lease
 
 R = TypeVar("R")
 log = logging.getLogger("perdure.settle")
+
+BLOCKED_SECONDS = 0.5
+"""After how long ends whose jobs another transaction had locked are tried again."""
 
 
 class Link(Protocol):
@@ -48,6 +53,9 @@ class Settler:
         self._link, self._worker, self._on_flushed = link, worker, on_flushed
         self._pending: list[End] = []
         self._flushing: list[End] = []
+        self._blocked: list[End] = []
+        self._blocked_until = 0.0
+        self._still = asyncio.Lock()
         self._wake = asyncio.Event()
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -56,18 +64,30 @@ class Settler:
     @property
     def waiting(self) -> int:
         """Ends not committed yet."""
-        return len(self._pending) + len(self._flushing)
+        return len(self._pending) + len(self._flushing) + len(self._blocked)
 
     def end(self, end: End) -> None:
         """Take one end, to be settled soon. Call it on the event loop's thread."""
+        if end.job.lease.lost:
+            self.counts["stale"] += 1
+            return
         self._pending.append(end)
         if len(self._pending) == 1:
             self._quiet.clear()
             self._wake.set()
 
-    def unsettled_ids(self) -> set[int]:
-        """The jobs that have ended here and are not committed yet."""
-        return {end.job.id for end in self._pending} | {end.job.id for end in self._flushing}
+    @asynccontextmanager
+    async def held_still(self) -> AsyncIterator[None]:
+        """Between two flushes: what was settled is known, and nothing is settled until the end of the block."""
+        async with self._still:
+            yield
+
+    def drop_lost(self) -> None:
+        """Forget ends whose leases have been lost: their jobs are somebody else's. Call it while held still."""
+        for ends in (self._pending, self._blocked):
+            kept = [end for end in ends if not end.job.lease.lost]
+            self.counts["stale"] += len(ends) - len(kept)
+            ends[:] = kept
 
     async def settled(self) -> None:
         """Wait until every end taken so far has been committed or found stale."""
@@ -77,24 +97,44 @@ class Settler:
         """Flush until cancelled."""
         while True:
             await self._wake.wait()
-            ends, self._pending = self._pending[: self.FLUSH_MAX], self._pending[self.FLUSH_MAX :]
-            if not ends:
-                self._wake.clear()
-                self._quiet.set()
-                continue
-            self._flushing = ends
-            faults.point("settle.before_flush")
-            await self._flush(ends, _emptied(ends))
-            faults.point("settle.after_flush")
-            self._flushing = []
+            async with self._still:
+                ends, free = self._next()
+                if not ends:
+                    self._wake.clear()
+                    if not self._blocked:
+                        self._quiet.set()
+                    continue
+                self._flushing = ends
+                faults.point("settle.before_flush")
+                await self._flush(ends, _emptied(ends), free)
+                faults.point("settle.after_flush")
+                self._flushing = []
             self._on_flushed()
 
-    async def _flush(self, ends: list[End], emptied: Sequence[int]) -> None:
-        """Settle these, whatever it takes; only a stopped worker leaves it undone."""
-        doubtful, pause = False, 0.05
+    def _next(self) -> tuple[list[End], bool]:
+        """The ends of the next flush, and whether it must leave alone what somebody else has locked."""
+        if self._blocked and monotonic() >= self._blocked_until:
+            ends = self._blocked[: self.FLUSH_MAX]
+            del self._blocked[: self.FLUSH_MAX]
+            return ends, True
+        ends = self._pending[: self.FLUSH_MAX]
+        del self._pending[: self.FLUSH_MAX]
+        return ends, False
+
+    async def _flush(self, ends: list[End], emptied: Sequence[Lease], free: bool = False) -> None:
+        """Settle these, whatever it takes; only a stopped worker leaves it undone.
+
+        ``free``: those whose jobs another transaction has locked are put aside, so that it holds up nobody else.
+        """
+        doubtful, pause, blocked = False, 0.05, list[End]()
         while True:
+            # A lease isn't empty any more when one of its ends has been put aside meanwhile.
+            empty = [lease.id for lease in emptied if lease.left == 0]
             try:
-                stale = await self._send(ends, emptied)
+                if free:
+                    stale, blocked = await self._link.transaction(settle_free(ends, self._worker(), empty))
+                else:
+                    stale = await self._send(ends, empty)
                 if doubtful and stale:
                     settled = await self._link.run(traced(stale))
                     stale = [end for end in stale if end not in settled]
@@ -102,6 +142,11 @@ class Settler:
             except ConnectionLost as error:
                 doubtful = True
                 log.warning("a settlement's outcome is unknown, settling again: %s", error)
+            except LockTimeout as error:
+                log.warning("a settlement waited for another transaction's lock, going on without it: %s", error)
+                if not free:
+                    free = True
+                    continue
             except TransientError as error:
                 log.warning("a settlement will be repeated: %s", error)
             except DatabaseError as error:
@@ -111,18 +156,31 @@ class Settler:
             pause = min(pause * 2, 1.0)
         for end in ends:
             self.counts[end.verdict] += 1
+        if blocked:
+            self._put_aside(blocked)
         if stale:
             await self._report(stale)
+
+    def _put_aside(self, blocked: list[End]) -> None:
+        """Try these again soon. They haven't ended yet, so their leases aren't empty yet."""
+        for end in blocked:
+            self.counts[end.verdict] -= 1
+            end.job.lease.left += 1
+        self._blocked += blocked
+        pause = jittered(BLOCKED_SECONDS)
+        self._blocked_until = monotonic() + pause
+        asyncio.get_running_loop().call_later(pause, self._wake.set)
 
     async def _send(self, ends: list[End], emptied: Sequence[int]) -> list[End]:
         op = settle(ends, self._worker(), emptied)
         alone = len({(end.verdict, end.job.generation, end.charge) for end in ends}) == 1
         return await (self._link.run(op) if alone else self._link.transaction(op))
 
-    async def _split(self, ends: list[End], emptied: Sequence[int], error: DatabaseError) -> None:
+    async def _split(self, ends: list[End], emptied: Sequence[Lease], error: DatabaseError) -> None:
         """One of these can't be stored. Alone, it becomes a failed attempt; its mates are settled without it."""
         if len(ends) > 1:
             middle = len(ends) // 2
+            # The leases stay until the last half: their jobs may stand in either.
             await self._flush(ends[:middle], ())
             await self._flush(ends[middle:], emptied)
             return
@@ -136,7 +194,11 @@ class Settler:
 
     async def _report(self, stale: list[End]) -> None:
         """Lost ownership is counted and logged with both generations; nothing was written, nothing is retried."""
-        now = await self._link.run(generations([end.job.id for end in stale]))
+        try:
+            now: Mapping[int, int | str] = await self._link.run(generations([end.job.id for end in stale]))
+        except DatabaseError as error:
+            log.warning("what became of %d stale jobs isn't known: %s", len(stale), error)
+            now = dict.fromkeys((end.job.id for end in stale), "unknown")
         for end in stale:
             self.counts[end.verdict] -= 1
             self.counts["stale"] += 1
@@ -149,12 +211,12 @@ class Settler:
             )
 
 
-def _emptied(ends: Sequence[End]) -> list[int]:
+def _emptied(ends: Sequence[End]) -> list[Lease]:
     """The leases whose last job ends here. Counted once per end, when it is first flushed."""
-    emptied: list[int] = []
+    emptied: list[Lease] = []
     for end in ends:
         lease = end.job.lease
         lease.left -= 1
         if lease.left == 0:
-            emptied.append(lease.id)
+            emptied.append(lease)
     return emptied

@@ -22,6 +22,7 @@ PARK = statement("jobs.park", _ids)
 GIVE_BACK = statement("jobs.give_back", _ids)
 TRACES = statement("jobs.traces", lambda row: int(row["id"]))
 LOCK = statement("jobs.lock", lambda row: int(row["id"]))
+LOCK_FREE = statement("jobs.lock_free", lambda row: int(row["id"]))
 GENERATIONS = statement("jobs.generations", lambda row: (int(row["id"]), int(row["generation"])))
 
 
@@ -49,6 +50,24 @@ def settle(ends: Sequence[End], worker: int, emptied: Sequence[int] = ()) -> Op[
             found = set(settled)
             stale += [end for end in group if end.job.id not in found]
     return stale
+
+
+def settle_free(ends: Sequence[End], worker: int, emptied: Sequence[int]) -> Op[tuple[list[End], list[End]]]:
+    """As ``settle``, of the ends whose jobs no other transaction has locked: the stale ends, and the locked ones.
+
+    A lease with a locked job isn't emptied yet. Drive it in one transaction.
+    """
+    ids, generations_ = [end.job.id for end in ends], [end.job.generation for end in ends]
+    free = set((yield from rows(LOCK_FREE, ids=ids, generations=generations_)))
+    rest = [end for end in ends if end.job.id not in free]
+    now = (yield from generations([end.job.id for end in rest])) if rest else {}
+    blocked = [end for end in rest if now.get(end.job.id) == end.job.generation]
+    if not blocked:
+        return (yield from settle(ends, worker, emptied)), []
+    left_alone = {end.job.id for end in blocked}
+    leases = {end.job.lease.id for end in blocked}
+    free_ends = [end for end in ends if end.job.id not in left_alone]
+    return (yield from settle(free_ends, worker, [id for id in emptied if id not in leases])), blocked
 
 
 def _settle_group(
