@@ -13,8 +13,6 @@ from perdure.cli.program import COMMANDS, run
 from tests.cli.terminal import COMMAND, answer, drawn, environment, perdure, refusal
 from tests.conftest import Database
 
-STANDING = [name for name in COMMANDS if name != "bench"]
-
 
 def test_the_module_is_the_program() -> None:
     """``python -m perdure`` says which version it is."""
@@ -25,10 +23,10 @@ def test_the_help_names_every_command() -> None:
     """``perdure --help`` lists the commands, each with a sentence about it."""
     shown = answer("--help")
 
-    assert {name for name in STANDING if f" {name} " not in shown} == set()
+    assert {name for name in COMMANDS if f" {name} " not in shown} == set()
 
 
-@pytest.mark.parametrize("name", STANDING)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """``perdure COMMAND --help`` ends with 0."""
     assert run([name, "--help"]) == 0

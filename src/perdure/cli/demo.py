@@ -19,7 +19,7 @@ from .options import Json
 from .show import say
 from .theatre import theatre
 
-command = typer.Typer()
+command = typer.Typer(add_completion=False)
 
 
 @command.command()

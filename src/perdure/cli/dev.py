@@ -36,7 +36,7 @@ LAST_SESSION_SECONDS = 3.0
 
 _SETTINGS_WRONG = 2
 
-command = typer.Typer()
+command = typer.Typer(add_completion=False)
 
 
 @command.command()

@@ -32,7 +32,7 @@ BATCH_BYTES = 4_000_000
 REFUSALS_KEPT = 1_000
 SPOOL_BYTES = 16_000_000
 
-command = typer.Typer()
+command = typer.Typer(add_completion=False)
 
 
 @command.command()

@@ -25,7 +25,7 @@ Id = Annotated[int, typer.Argument(metavar="ID", help="The job's id.")]
 Ids = Annotated[list[int], typer.Argument(metavar="ID…", help="One id, or several.")]
 Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it is kept with the job.")]
 
-command = noun("Jobs: look at them, cancel, retry, redrive, discard, wait.")
+command = noun("Jobs: look at them, cancel, retry, redrive, discard, wait. Without a verb they are listed.")
 
 
 @command.callback()

@@ -17,7 +17,7 @@ from .show import say
 WAIT_SECONDS = 60.0
 """A migration is often the first thing that a deployment runs, while its server is still starting."""
 
-command = typer.Typer()
+command = typer.Typer(add_completion=False)
 
 
 class Phase(Enum):

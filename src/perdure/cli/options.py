@@ -34,4 +34,4 @@ class Noun(TyperGroup):
 
 def noun(help_text: str) -> typer.Typer:
     """A Typer for a noun's verbs."""
-    return typer.Typer(cls=Noun, help=help_text, rich_markup_mode="rich")
+    return typer.Typer(cls=Noun, help=help_text, rich_markup_mode="rich", add_completion=False)

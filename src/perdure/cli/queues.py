@@ -17,7 +17,7 @@ COLUMNS = ["queue", "ready", "scheduled", "leased", "held", "dead", "oldest", "s
 
 QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.")]
 
-command = noun("Queues: how much waits where; pause and resume.")
+command = noun("Queues: how much waits where; pause and resume. Without a verb they are listed.")
 
 
 @command.callback()

@@ -11,7 +11,7 @@ from ..sql import in_schema
 from . import show
 from .options import Json, Schema
 
-command = typer.Typer()
+command = typer.Typer(add_completion=False)
 
 
 @command.command()

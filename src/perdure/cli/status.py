@@ -14,7 +14,7 @@ from .database import opened
 from .options import Json, Schema, Url
 from .queues import COLUMNS, cells
 
-command = typer.Typer()
+command = typer.Typer(add_completion=False)
 
 
 @command.command()

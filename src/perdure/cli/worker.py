@@ -36,7 +36,7 @@ SIGN_OFF_SECONDS = 20.0
 HURRIED_SECONDS = STOP_GRACE_SECONDS + 5.0
 """The same after a second signal."""
 
-command = typer.Typer()
+command = typer.Typer(add_completion=False)
 
 
 @command.command()
