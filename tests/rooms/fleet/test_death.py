@@ -111,6 +111,24 @@ def test_a_draining_worker_keeps_its_leases(stage: Stage) -> None:
     assert stage.places() == {id: "history"}
 
 
+def test_draining_waits_for_a_claim_in_flight(stage: Stage) -> None:
+    """Once a worker has said that it drains, no claim of its own commits any more: what it reads of its leases then is
+    all it has to give back. Red without ``for update`` in drain.sql: an update alone doesn't wait for a claim."""
+    worker = stage.worker()
+    jobs = stage.enqueue(3)
+    claiming, draining = stage.session(), stage.session()
+
+    claiming.begin()
+    claiming.run(stage.claiming(worker))
+    waiting = draining.start(workers.drain(worker.id))
+    stage.blocked(draining, by=claiming)
+    claiming.commit()
+
+    assert waiting.result() is True
+    [held] = stage.main.run(leases(worker.id))
+    assert [id for id, _ in held.jobs] == jobs
+
+
 def test_one_beat_keeps_every_job_of_every_lease(stage: Stage) -> None:
     """A job that waits in a claimed batch behind slow ones can't lose its lease before it starts: the worker's one beat
     keeps whatever it holds, started or not [DW-51]. Red when declare_dead.sql or expired.sql forgets ``expires_at``."""
