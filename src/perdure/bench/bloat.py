@@ -20,7 +20,7 @@ from .bell import hung
 from .figures import Figure, Target, figure, middle
 from .floor import BOTH, Floor
 from .latency import spread
-from .next_claim import next_claim
+from .next_claim import ROUNDS_MAX, next_claim
 from .process import Crew, crew
 from .stage import Plan, Stage
 from .stragglers import straggle
@@ -31,7 +31,7 @@ CHUNKS_MIN = 4
 FRESH = -1
 """The number of the job that waits for a new worker."""
 
-STRAGGLERS = 20
+STRAGGLERS_MAX = 20
 
 
 @dataclass(slots=True)
@@ -53,30 +53,24 @@ class Churned:
         return [rate for chunks in self.chunks for rate in chunks[-max(len(chunks) // 4, 1) :]]
 
 
-@dataclass(slots=True)
-class Late:
-    """Milliseconds from late commits to starts, and which claim took a job that was committed behind full slots."""
-
-    figures: list[Figure] = field(default_factory=list)
-
-
 async def bloat(stage: Stage, floor: Floor, plan: Plan) -> list[Figure]:
     """Measure the drain with and without the snapshot, then what comes late, and who comes late, beneath it."""
     specs = noops(min(CHUNK_MAX, max(plan.jobs // CHUNKS_MIN, 1)))
     chunks = max(plan.jobs // len(specs), 1)
-    clean, held, late = Churned(), Churned(), Late()
+    clean, held = Churned(), Churned()
+    late: list[Figure] = []
     for number in range(1, plan.rounds + 1):
         last = number == plan.rounds
 
         async def come_late(hired: Crew) -> int:
-            return await _come_late(stage, floor, hired, late)
+            return await _come_late(stage, floor, hired, late, plan)
 
         for found, beneath in ((clean, False), (held, True)):
             how = "under a held snapshot" if beneath else "clean"
             stage.say(f"round {number} of {plan.rounds}: {len(specs) * chunks:,} jobs {how}")
             then = come_late if beneath and last else None
             await _churn(stage, floor, specs, chunks, found, beneath, then)
-    return [*_figures(clean, held, floor, len(specs) * chunks), *late.figures]
+    return [*_figures(clean, held, floor, len(specs) * chunks), *late]
 
 
 async def _churn(
@@ -119,17 +113,17 @@ async def _fresh(stage: Stage, hired: Crew) -> float:
     return (await hired.stamped([FRESH]))[FRESH] - began
 
 
-async def _come_late(stage: Stage, floor: Floor, hired: Crew, late: Late) -> int:
+async def _come_late(stage: Stage, floor: Floor, hired: Crew, late: list[Figure], plan: Plan) -> int:
     """Measure what comes late, with the crew's workers, who go home then; how many jobs it took."""
     stage.say("transactions that commit late, under load and under the snapshot")
     async with hung(stage, floor) as bell:
-        found, jobs = await straggle(stage, hired, bell, range(STRAGGLERS))
+        found, jobs = await straggle(stage, hired, bell, 0, min(plan.jobs, STRAGGLERS_MAX))
     for worker in list(hired.workers):  # the next part has one of its own, with few slots
         await hired.dismiss(worker)
-    late.figures += spread("under it, late commit to handler start", found, bell, ((50, None), (100, 250.0)))
+    late += spread("under it, late commit to handler start", found, bell, ((50, None), (100, 250.0)))
     stage.say("a 50 ms transaction that commits while every slot is busy")
-    taken, more = await next_claim(stage)
-    late.figures += taken
+    taken, more = await next_claim(stage, min(plan.jobs, ROUNDS_MAX))
+    late += taken
     return jobs + more
 
 

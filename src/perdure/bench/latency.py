@@ -45,8 +45,7 @@ async def latency(stage: Stage, floor: Floor, plan: Plan) -> list[Figure]:
         await stage.finished(plan.jobs)
         async with hung(stage, floor) as beside:
             stage.say("transactions that commit late, under load")
-            numbers = range(plan.jobs, plan.jobs + min(plan.jobs, STRAGGLERS_MAX))
-            late, committed = await straggle(stage, hired, beside, numbers)
+            late, committed = await straggle(stage, hired, beside, plan.jobs, min(plan.jobs, STRAGGLERS_MAX))
         await stage.finished(plan.jobs + committed)
     return [
         *spread("idle worker, commit to handler start", singles, bell, ((50, 3.0), (99, 15.0), (100, None))),

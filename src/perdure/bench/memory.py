@@ -16,7 +16,8 @@ from .tasks import hold, noops
 
 IN_FLIGHT = 200
 HOLD_SECONDS = 3_600.0
-WATCH_SECONDS = 2.0
+WATCH_SECONDS_MAX = 2.0
+WATCH_SECONDS_PER_JOB = 0.001
 SETTLE_SECONDS = 0.5
 MEGABYTE = 1e6
 
@@ -33,6 +34,7 @@ async def memory(stage: Stage, plan: Plan) -> list[Figure]:
     """A worker with its slots full, with nothing and with ``plan.jobs`` queued behind them. It is killed afterwards:
     its jobs would never end. Empty where the machine doesn't tell."""
     stage.clear()
+    watch = min(WATCH_SECONDS_MAX, WATCH_SECONDS_PER_JOB * plan.jobs)
     async with crew(stage) as hired:
         worker = await hired.hire(slots=IN_FLIGHT, begin=False)
         loaded = rss_bytes(worker.pid)
@@ -43,21 +45,21 @@ async def memory(stage: Stage, plan: Plan) -> list[Figure]:
         worker.begin()
         stage.enqueue([hold.job(n=n, seconds=HOLD_SECONDS) for n in range(IN_FLIGHT)])
         await hired.stamped(range(IN_FLIGHT))
-        full = await _load(worker)
+        full = await _load(worker, watch)
         stage.say(f"memory with {plan.jobs:,} more queued")
         specs, left = noops(min(plan.jobs, ENQUEUE_ROWS)), plan.jobs
         while left:
             left -= len(stage.enqueue(specs[:left]))
             await asyncio.sleep(0)
-        queued = await _load(worker)
+        queued = await _load(worker, watch)
         await hired.dismiss(worker, signal.SIGKILL)
     return _figures(loaded / MEGABYTE, full, queued, plan.jobs)
 
 
-async def _load(worker: WorkerProcess) -> Load:
+async def _load(worker: WorkerProcess, seconds: float) -> Load:
     await asyncio.sleep(SETTLE_SECONDS)
     before, began = cpu_seconds(worker.pid), monotonic()
-    await asyncio.sleep(WATCH_SECONDS)
+    await asyncio.sleep(seconds)
     after, held = cpu_seconds(worker.pid), rss_bytes(worker.pid)
     if before is None or after is None or held is None:
         raise PerdureError("\n".join(["a worker process is gone:", *worker.said]), field="bench")

@@ -13,7 +13,7 @@ from .process import Crew, WorkerProcess, crew
 from .stage import Stage
 from .tasks import hold, stamp
 
-ROUNDS = 5
+ROUNDS_MAX = 5
 TRIES_MAX = 5
 SLOTS = 2
 BUSY_SECONDS = 0.4
@@ -24,7 +24,7 @@ REST_SECONDS = 0.3
 SETTLE_SECONDS = 30.0
 
 
-async def next_claim(stage: Stage) -> tuple[list[Figure], int]:
+async def next_claim(stage: Stage, rounds: int) -> tuple[list[Figure], int]:
     """Which claim after the commit took the job (1 is the next), the worst of the rounds; and how many jobs it took.
 
     The job is written first. Then every slot gets its work, from positions behind the job's, so that a claim has passed
@@ -37,7 +37,7 @@ async def next_claim(stage: Stage) -> tuple[list[Figure], int]:
     async with crew(stage) as hired:
         worker = await hired.hire(slots=SLOTS)
         first = 0
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for found, seconds in ((prompt, 0.0), (late, OPEN_SECONDS)):
                 for _ in range(TRIES_MAX):
                     numbers = range(first, first + SLOTS + OTHERS + 1)

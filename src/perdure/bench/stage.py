@@ -91,6 +91,8 @@ class Stage:
             found = self.run(ops.count())
             if (found.history, found.jobs, found.job, found.ready, found.lease) == (jobs, jobs, 0, 0, 0):
                 return True
+            if not (found.job or found.ready or found.lease):
+                break  # nothing is left that could still end
             await asyncio.sleep(0.1)
         self.problems.append(f"expected {jobs} jobs in history and nothing else, found {found}")
         return False

@@ -166,8 +166,9 @@ def goal(target: Target, unit: str) -> str:
 def about(report: Report) -> str:
     """What was measured, and the floor of it."""
     server, floor = report.server, report.floor
+    rounds = "1 round" if report.rounds == 1 else f"{report.rounds} rounds"
     return (
-        f"{report.jobs:,} jobs, {report.rounds} rounds · PostgreSQL {server.version}, fsync {server.fsync}, "
+        f"{report.jobs:,} jobs, {rounds} · PostgreSQL {server.version}, fsync {server.fsync}, "
         f"synchronous_commit {server.synchronous_commit} · {report.cores} cores · Python {report.python}\n"
         f"floor, {floor.payload_bytes} bytes a row in statements of {floor.batch:,}: INSERT {floor.insert:,.0f}/s, "
         f"DELETE {floor.delete:,.0f}/s, both {floor.both:,.0f}/s"
