@@ -70,7 +70,7 @@ def test_the_schema_goes_although_the_connection_is_broken(empty_db: Database) -
 
 async def test_no_worker_outlives_its_benchmark(empty_db: Database) -> None:
     """When a benchmark breaks, its workers are gone before the error is: those that work, and those that wait."""
-    pids = []
+    pids: list[int] = []
 
     async def broken() -> None:
         async with crew(stage) as hired:
