@@ -65,7 +65,7 @@ class Claimer:
         self._stir = asyncio.Event()
         self._stopping = False
         self._stopped = asyncio.Event()
-        self.asleep = False
+        self.asleep = self.recovering = False
         self._watch: Holders = frozenset()
         self._slept_at = self._tended_at = self._looked_at = self._next_tend = 0.0
         self._look_next = False
@@ -236,6 +236,8 @@ class Claimer:
         for intake in self._intakes:
             intake.floor.reset()
             intake.wet = True
+        self.recovering = True
         answer = self._on_unknown()
         if asyncio.iscoroutine(answer):
             await answer
+        self.recovering = False
