@@ -13,7 +13,6 @@ from perdure.core.errors import ConnectionLost
 from perdure.fleet.model import Beat
 from perdure.jobs.floors import Floor
 from perdure.jobs.ops import claim
-from perdure.pg.drive import drive
 from tests.chaos.proxy import Proxy
 from tests.conftest import Database
 from tests.rooms.worker.stage import Stage, until, working
@@ -83,7 +82,7 @@ async def test_a_claim_whose_answer_was_lost_is_given_back(db: Database) -> None
 
 
 async def test_a_job_locked_by_somebody_else_holds_up_no_other(db: Database) -> None:
-    """While a transaction holds the row of one job that has ended, its mates are settled; it is, too, once that is over.
+    """While a transaction holds the row of one job that has ended, its mates are settled; it is, once that is over.
     Red when a flush waits for all of its jobs: nothing is settled until the other transaction ends."""
     stage, app, release = Stage(db), App("a"), asyncio.Event()
 
@@ -122,7 +121,8 @@ async def test_a_worker_given_up_begins_anew_once(db: Database) -> None:
 
         worker._heart._on_beat = counted
         async with worker._links["chores"]._turn:  # registering waits for a long chore
-            await stage.rows("update perdure.worker set state = 'dead', ended_at = now() where id = %s returning 1", first)
+            died = "update perdure.worker set state = 'dead', ended_at = now() where id = %s returning 1"
+            await stage.rows(died, first)
             await until(lambda: beats.count(None) >= 2)
         await until(lambda: worker.id != first)
         (id,) = await stage.enqueue(work.job())
