@@ -122,6 +122,16 @@ def test_a_refused_vector_writes_nothing(db: Database, enqueue: Enqueue, vector:
     assert found.fetchone() == (0, 0)
 
 
+@pytest.mark.parametrize(("name", "field"), [("run_at", "run_at"), ("expires_at", "expires")])
+@pytest.mark.parametrize("value", ["infinity", "-infinity", "20000-01-01"])
+def test_a_moment_that_only_sql_can_say_is_refused(db: Database, name: str, field: str, value: str) -> None:
+    """A moment that no client could read back is refused by enqueue_v1, which alone can be given it."""
+    with pytest.raises(psycopg.Error) as caught:
+        enqueue_v1(db.connect(), task="t", **{name: value})
+
+    assert (caught.value.sqlstate, caught.value.diag.column_name) == ("PD001", field)
+
+
 def _stand(conn: psycopg.Connection[Any], place: str | None) -> int:
     """A job in that place, put there by hand; an id of none for None."""
     if place is None:

@@ -74,13 +74,16 @@ def delay(option: str, value: object) -> timedelta:
 
 
 def moment(option: str, value: object) -> datetime:
-    """An aware datetime."""
+    """An aware datetime, of a year that every driver and every time zone can hold."""
     if not isinstance(value, datetime):
         raise _refused(option, value, "give an aware datetime")
     if value.utcoffset() is None:
         raise InvalidOption(
             f"{value.isoformat()} has no time zone", field=option, fix="give an aware datetime, as datetime.now(UTC)"
         )
+    if not limits.MOMENT_MIN <= value < limits.MOMENT_MAX:
+        years = f"{limits.MOMENT_MIN.year} to {limits.MOMENT_MAX.year - 1}"
+        raise InvalidOption(f"{value.isoformat()} is too far away", field=option, fix=f"give a year of {years}")
     return value
 
 

@@ -6,7 +6,7 @@ in the value (``items[3].price``):
 - NaN and infinities, which msgspec writes as ``null``; a NaN Decimal likewise.
 - Datetimes and times without a zone, which mean another moment on another machine.
 - NUL characters, which Postgres' ``json`` stores but can't read back as text, and lone surrogates, which aren't UTF-8.
-- Values with no JSON form, and values that contain themselves.
+- Values with no JSON form, values that contain themselves, and values nested deeper than any reader is sure to follow.
 
 What survives: integers of any size, floats to the last bit, Decimals (as text), bytes (base64), UUIDs, dates, enums,
 sets and tuples, dataclasses, attrs classes, msgspec Structs and pydantic 2 models. A place annotated ``Any``, or not at
@@ -34,6 +34,10 @@ from .errors import InvalidArgument, PayloadTooLarge, PerdureError, Unserialisab
 T = TypeVar("T")
 
 _NUL = "\\u0000"
+_DEEP_BYTES_MIN = 2 * limits.PAYLOAD_DEPTH_MAX
+"""No shorter text can be nested too deeply: each level has two brackets."""
+_SQUARED = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ATOMS = frozenset({int, bool, type(None), bytes})
 
 
@@ -59,6 +63,8 @@ def encode(value: object, *, field: str = "", bytes_max: int = limits.PAYLOAD_BY
         raise _diagnose(value, error).error(field) from error
     if len(encoded) > bytes_max:
         raise _oversize(value, len(encoded), field, bytes_max)
+    if len(encoded) > _DEEP_BYTES_MIN and _is_deep(encoded):
+        raise _too_deep(value, field, Unserialisable)
     return text
 
 
@@ -75,6 +81,8 @@ def accept(text: str | bytes, *, bytes_max: int = limits.PAYLOAD_BYTES_MAX) -> s
         raise InvalidArgument(f"not valid JSON: {error}", fix="give one JSON value in UTF-8") from None
     if size > bytes_max:
         raise _oversize(value, size, "", bytes_max)
+    if size > _DEEP_BYTES_MIN and _is_deep(text.encode()):
+        raise _too_deep(value, "", InvalidArgument)
     if _NUL in text:
         inspect(value)
     return text.strip()
@@ -213,3 +221,25 @@ def _oversize(value: object, size: int, field: str, bytes_max: int) -> PayloadTo
         field=field or None,
         fix="keep the data in a table or a file, and pass its id",
     )
+
+
+def _is_deep(encoded: bytes, depth_max: int = limits.PAYLOAD_DEPTH_MAX) -> bool:
+    """Whether JSON is nested deeper than that. All in C, and few texts need more than the two counts."""
+    if encoded.count(b"[") + encoded.count(b"{") <= depth_max:
+        return False
+    outside_texts = b"".join(encoded.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+    brackets = outside_texts.translate(_SQUARED, _NO_BRACKETS)
+    for _ in range(depth_max):
+        brackets = brackets.replace(b"[]", b"")  # the innermost level of every branch
+        if not brackets:
+            return False
+    return True
+
+
+def _too_deep(value: object, field: str, kind: type[PerdureError]) -> PerdureError:
+    """The refusal of a value nested too deeply, naming the argument."""
+    if not field and isinstance(value, dict):
+        deep = (name for name, part in value.items() if _is_deep(_ENCODER.encode(part), limits.PAYLOAD_DEPTH_MAX - 1))
+        field = str(next(deep, ""))
+    problem = f"is nested more than {limits.PAYLOAD_DEPTH_MAX} levels deep"
+    return kind(problem, field=field or None, fix="give a flatter value, or keep it in a table and pass its id")

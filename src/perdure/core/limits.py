@@ -6,6 +6,7 @@ A number that only one file needs and that nobody would look for stays in that f
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final
 
 PAYLOAD_BYTES_MAX: Final = 1_048_576
@@ -13,6 +14,10 @@ PAYLOAD_BYTES_MAX: Final = 1_048_576
 value at 1 GiB - 1: 1,000 payloads of 1 MiB with their commas just fit, so no legal batch can fail to be claimed. Real
 webhooks are far below (the largest of GitHub's published examples has 27 kB). Larger things go to a table or a file,
 with their id in the job."""
+
+PAYLOAD_DEPTH_MAX: Final = 200
+"""Arrays and objects within each other, in arguments and in a result. Decoders recurse, each to a bound of its own
+(CPython's is 1,000 for the whole stack), and what is stored must be read wherever it is read."""
 
 RESULT_BYTES_MAX: Final = 1_048_576
 """A job's encoded result, kept in history for HISTORY_DAYS."""
@@ -38,6 +43,10 @@ TIMEOUT_SECONDS_MAX: Final = 7 * 86_400
 
 DELAY_DAYS_MAX: Final = 3_650
 """How far ahead a job may be due, snoozed or retried: far enough for any plan, near enough for any timestamp."""
+
+MOMENT_MIN: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MOMENT_MAX: Final = datetime(9000, 1, 1, tzinfo=UTC)
+"""What a due time or an expiry may be, when it is said as a moment: what Python and Postgres can hold in every zone."""
 
 RETRY_ATTEMPTS_MAX: Final = 10_000
 RETRY_AFTER_SECONDS_MAX: Final = 3_600.0

@@ -48,6 +48,16 @@ begin
     return 'cancelled';
 end $$;
 
+CREATE FUNCTION perdure.check_moment(field text, value timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'pg_catalog'
+    AS $$
+begin
+    if value < '1970-01-01 00:00:00+00' or value >= '9000-01-01 00:00:00+00' then
+        perform perdure.refuse('PD001', field, 'is too far away', 'give a year of 1970 to 8999');
+    end if;
+end $$;
+
 CREATE FUNCTION perdure.check_name(field text, value text, chars_max integer) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO 'pg_catalog'
@@ -67,6 +77,8 @@ CREATE FUNCTION perdure.check_payload(payload json) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO 'pg_catalog'
     AS $$
+declare
+    brackets text := translate(payload::text, '{}', '[]');
 begin
     if payload is null or json_typeof(payload) <> 'object' then
         perform perdure.refuse('PD002', 'payload', 'is no JSON object', 'give the arguments by name: {…}');
@@ -80,6 +92,16 @@ begin
         exception when untranslatable_character or invalid_text_representation then
             perform perdure.refuse('PD002', 'payload', 'holds a NUL character or half a surrogate pair', 'remove it');
         end;
+    end if;
+    if length(brackets) - length(replace(brackets, '[', '')) > 200 then
+        brackets := regexp_replace(regexp_replace(brackets, '"(?:\\.|[^"\\])*"', '', 'g'), '[^][]', '', 'g');
+        for level in 1 .. 200 loop
+            brackets := replace(brackets, '[]', '');
+        end loop;
+        if brackets <> '' then
+            perform perdure.refuse('PD002', 'payload', 'is nested more than 200 levels deep',
+                                   'give a flatter value, or keep it in a table and pass its id');
+        end if;
     end if;
 end $$;
 
@@ -193,6 +215,8 @@ begin
     if priority not between 0 and 9 then
         perform perdure.refuse('PD001', 'priority', priority || ' is not allowed', 'give 0 (first) to 9 (last)');
     end if;
+    perform perdure.check_moment('run_at', run_at);
+    perform perdure.check_moment('expires', expires_at);
     perform perdure.check_seconds('delay', waits, 0, true, longest);
     if delay is not null and run_at is not null then
         perform perdure.refuse('PD001', 'delay', 'is given together with run_at', 'give one, and null for the other');

@@ -217,6 +217,28 @@ def test_foreign_json_has_a_size() -> None:
         codec.accept("1" + " " * 10, bytes_max=10)
 
 
+def _nested(levels: int) -> dict[str, Any]:
+    """An argument ``a`` that makes a whole of so many levels, with brackets in its texts, beside a wide one."""
+    value: Any = ['"[[', "]\\"]
+    for level in range(levels - 2):
+        value = [value, "]"] if level % 2 else {'[\\"': value}
+    return {"wide": [[]] * 300, "a": value}
+
+
+def test_depth_has_a_bound() -> None:
+    """What is nested to the bound is accepted, one level more is refused with the argument's name, by whichever way it
+    comes; how wide it is doesn't count. Red without ``_is_deep``."""
+    deepest, deeper = _nested(limits.PAYLOAD_DEPTH_MAX), _nested(limits.PAYLOAD_DEPTH_MAX + 1)
+    foreign = msgspec.json.encode(deepest).decode()
+
+    assert msgspec.json.decode(codec.encode(deepest)) == deepest
+    assert codec.accept(foreign) == foreign
+    with pytest.raises(Unserialisable, match="a: is nested more than 200 levels deep"):
+        codec.encode(deeper)
+    with pytest.raises(InvalidArgument, match="a: is nested more than 200 levels deep"):
+        codec.accept(msgspec.json.encode(deeper))
+
+
 def test_depth_is_no_crash() -> None:
     """JSON nested a hundred thousand deep is refused like any other malformed text."""
     with pytest.raises(InvalidArgument):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -46,8 +46,11 @@ def test_options_change_a_copy() -> None:
         ("delay", timedelta(days=36_500)),
         ("run_at", NAIVE),
         ("run_at", "2026-01-01"),
+        ("run_at", datetime.max.replace(tzinfo=UTC)),
+        ("run_at", datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))),
         ("expires", 0),
         ("expires", NAIVE),
+        ("expires", datetime.max.replace(tzinfo=timezone(timedelta(hours=-14)))),
         ("timeout", 0),
         ("timeout", math.inf),
         ("timeout", 10**9),

@@ -66,8 +66,19 @@ begin
     end if;
 end $$;
 
+-- A moment that drivers and time zones can hold.
+create function perdure.check_moment(field text, value timestamptz) returns void
+language plpgsql immutable set search_path = pg_catalog as $$
+begin
+    if value < '1970-01-01 00:00:00+00' or value >= '9000-01-01 00:00:00+00' then
+        perform perdure.refuse('PD001', field, 'is too far away', 'give a year of 1970 to 8999');
+    end if;
+end $$;
+
 create function perdure.check_payload(payload json) returns void
 language plpgsql immutable set search_path = pg_catalog as $$
+declare
+    brackets text := translate(payload::text, '{}', '[]');
 begin
     if payload is null or json_typeof(payload) <> 'object' then
         perform perdure.refuse('PD002', 'payload', 'is no JSON object', 'give the arguments by name: {…}');
@@ -122,6 +133,16 @@ begin
     if coalesce((retry ->> 'cap')::float8, 300) < coalesce((retry ->> 'base')::float8, 1) then
         perform perdure.refuse('PD001', 'retry.cap', 'is less than base', 'give seconds, at least base');
     end if;
+    if length(brackets) - length(replace(brackets, '[', '')) > 200 then
+        brackets := regexp_replace(regexp_replace(brackets, '"(?:\\.|[^"\\])*"', '', 'g'), '[^][]', '', 'g');
+        for level in 1 .. 200 loop
+            brackets := replace(brackets, '[]', '');
+        end loop;
+        if brackets <> '' then
+            perform perdure.refuse('PD002', 'payload', 'is nested more than 200 levels deep',
+                                   'give a flatter value, or keep it in a table and pass its id');
+        end if;
+    end if;
 end $$;
 
 create function perdure.enqueue_v1(
@@ -158,6 +179,8 @@ begin
     if priority not between 0 and 9 then
         perform perdure.refuse('PD001', 'priority', priority || ' is not allowed', 'give 0 (first) to 9 (last)');
     end if;
+    perform perdure.check_moment('run_at', run_at);
+    perform perdure.check_moment('expires', expires_at);
     perform perdure.check_seconds('delay', waits, 0, true, longest);
     if delay is not null and run_at is not null then
         perform perdure.refuse('PD001', 'delay', 'is given together with run_at', 'give one, and null for the other');
