@@ -93,6 +93,16 @@ begin
             perform perdure.refuse('PD002', 'payload', 'holds a NUL character or half a surrogate pair', 'remove it');
         end;
     end if;
+    if length(brackets) - length(replace(brackets, '[', '')) > 200 then
+        brackets := regexp_replace(regexp_replace(brackets, '"(?:\\.|[^"\\])*"', '', 'g'), '[^][]', '', 'g');
+        for level in 1 .. 200 loop
+            brackets := replace(brackets, '[]', '');
+        end loop;
+        if brackets <> '' then
+            perform perdure.refuse('PD002', 'payload', 'is nested more than 200 levels deep',
+                                   'give a flatter value, or keep it in a table and pass its id');
+        end if;
+    end if;
 end $$;
 
 create function perdure.check_retry(retry json) returns void
@@ -132,16 +142,6 @@ begin
     end loop;
     if coalesce((retry ->> 'cap')::float8, 300) < coalesce((retry ->> 'base')::float8, 1) then
         perform perdure.refuse('PD001', 'retry.cap', 'is less than base', 'give seconds, at least base');
-    end if;
-    if length(brackets) - length(replace(brackets, '[', '')) > 200 then
-        brackets := regexp_replace(regexp_replace(brackets, '"(?:\\.|[^"\\])*"', '', 'g'), '[^][]', '', 'g');
-        for level in 1 .. 200 loop
-            brackets := replace(brackets, '[]', '');
-        end loop;
-        if brackets <> '' then
-            perform perdure.refuse('PD002', 'payload', 'is nested more than 200 levels deep',
-                                   'give a flatter value, or keep it in a table and pass its id');
-        end if;
     end if;
 end $$;
 
