@@ -12,11 +12,12 @@ from ..runtime.clock import monotonic
 from .figures import Figure, Target, figure, middle
 from .floor import BATCH, BOTH, Floor
 from .machine import busy, ticks
-from .process import crew
+from .process import Crew, crew
 from .stage import Plan, Stage
 from .tasks import noops
 
 LARGE_SLOTS = 1_000
+WARMING = 500
 BUSY_SHARE = 0.9
 
 
@@ -58,39 +59,45 @@ _SAID = {
 
 
 async def backlog(stage: Stage, specs: Sequence[JobSpec], *, processes: int = 1, slots: int | None = None) -> Drained:
-    """Work off a backlog that is there when the workers begin; timed from the first claimer to the last commit."""
+    """Work off a backlog that was written while the queue was paused; timed from its resuming to the last commit."""
     stage.clear()
-    stage.enqueue(specs)
-    stage.settle_down()
     async with crew(stage) as hired:
-        workers = [await hired.hire(slots=slots, watch=True, begin=False) for _ in range(processes)]
-        before = ticks()
-        for worker in workers:
-            worker.begin()
-        ended = await hired.settle(len(specs))
+        for _ in range(processes):
+            await _warm(stage, hired, slots)
+        stage.pause()
+        stage.enqueue(specs)
+        stage.settle_down()
+        before, began = ticks(), monotonic()
+        stage.resume()
+        jobs = WARMING * processes + len(specs)
+        ended = await hired.settle(jobs)
         after = ticks()
-        await hired.until(lambda: all(worker.started_at is not None for worker in workers), "all workers have begun")
-        began = min(worker.started_at for worker in workers if worker.started_at is not None)
-    await stage.finished(len(specs))
+    await stage.finished(jobs)
     return Drained(len(specs) / (ended - began), busy(before, after))
+
+
+async def _warm(stage: Stage, hired: Crew, slots: int | None) -> None:
+    """A worker that has connected and prepared its statements, which takes longer than some ten thousand jobs."""
+    await hired.hire(slots=slots, watch=True)
+    stage.enqueue(noops(WARMING))
+    await hired.settle(WARMING * len(hired.workers))
 
 
 async def beside(stage: Stage, specs: Sequence[JobSpec]) -> Drained:
     """Enqueue in thousands while a worker drains; timed from the first statement to the last commit."""
     stage.clear()
-    stage.settle_down()
 
     def send() -> None:
         for start in range(0, len(specs), BATCH):
             stage.run(enqueue(specs[start : start + BATCH]))
 
     async with crew(stage) as hired:
-        await hired.hire(watch=True)
+        await _warm(stage, hired, None)
         before, began = ticks(), monotonic()
         await asyncio.to_thread(send)
-        ended = await hired.settle(len(specs))
+        ended = await hired.settle(WARMING + len(specs))
         after = ticks()
-    await stage.finished(len(specs))
+    await stage.finished(WARMING + len(specs))
     return Drained(len(specs) / (ended - began), busy(before, after))
 
 
