@@ -10,6 +10,8 @@ import pytest
 
 from perdure.app.registry import App
 from perdure.app.worker import Worker
+from perdure.core import limits
+from perdure.fleet.loops.heart import Heart
 from tests.rooms.worker.stage import BOUND_SECONDS, Stage, claim_everything, until, working
 
 
@@ -160,14 +162,19 @@ async def test_a_second_stop_means_now(stage: Stage) -> None:
     assert (await stage.job(id)).place == "ready"
 
 
-async def test_a_full_worker_stops_as_promptly_as_an_idle_one(stage: Stage) -> None:
+async def test_a_full_worker_stops_as_promptly_as_an_idle_one(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker whose slots and backlog are full, so that its claimer waits for room, hears a stop at once: what it
-    holds unstarted is ready again before anything it runs has ended [KIT-33]. Red when a stop doesn't stir it."""
+    holds unstarted is ready again before anything it runs has ended [KIT-33]. Red when a stop doesn't stir the claimer:
+    nothing else does here, no beat and no look."""
+    monkeypatch.setattr(limits, "RESCUE_CHECK_SECONDS", 3_600.0)
+    monkeypatch.setattr(limits, "POLL_IDLE_SECONDS", 3_600.0)
+    monkeypatch.setattr(Heart, "start", lambda self, worker, sent: setattr(self, "trusted_until", float("inf")))
     app, started, go = _app()
     ids = await stage.enqueue(*[app.find("work").job(number) for number in range(500)])
     async with working(stage.db, app, queues={"default": 2}) as worker:
         await until(lambda: len(started) == 2)
         await claim_everything(worker, stage)
+        await until(lambda: not worker._intakes[0].floor.open)
         loop = asyncio.get_running_loop()
         began = loop.time()
         worker.stop()
