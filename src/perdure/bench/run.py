@@ -33,7 +33,7 @@ class Benchmark:
 
 
 BENCHMARKS = {
-    "drain": Benchmark(drain, Plan(40_000, 3)),
+    "drain": Benchmark(drain, Plan(60_000, 3)),
     "enqueue": Benchmark(enqueue, Plan(40_000, 5)),
     "latency": Benchmark(latency, Plan(300, 3)),
     "bloat": Benchmark(bloat, Plan(160_000, 2)),
