@@ -170,7 +170,7 @@ begin
     end if;
 end $$;
 
-CREATE FUNCTION perdure.drop_days(days integer) RETURNS integer
+CREATE FUNCTION perdure.drop_days(days integer, parents text[] DEFAULT '{history,attempt}'::text[]) RETURNS integer
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog'
     SET "TimeZone" TO 'UTC'
@@ -178,7 +178,7 @@ CREATE FUNCTION perdure.drop_days(days integer) RETURNS integer
 declare
     parent text; part text; dropped int := 0;
 begin
-    foreach parent in array array['history', 'attempt'] loop
+    foreach parent in array parents loop
         for part in
             select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
             where i.inhparent = to_regclass(format('perdure.%I', parent)) and c.relname ~ ('^' || parent || '_[0-9]{8}$')
@@ -189,8 +189,12 @@ begin
             dropped := dropped + 1;
         end loop;
     end loop;
-    delete from perdure.history_default where finished_at < current_date - days;
-    delete from perdure.attempt_default where ended_at < current_date - days;
+    if 'history' = any(parents) then
+        delete from perdure.history_default where finished_at < current_date - days;
+    end if;
+    if 'attempt' = any(parents) then
+        delete from perdure.attempt_default where ended_at < current_date - days;
+    end if;
     return dropped;
 end $_$;
 
@@ -270,7 +274,7 @@ begin
     return made;
 end $$;
 
-CREATE FUNCTION perdure.make_days(ahead integer) RETURNS integer
+CREATE FUNCTION perdure.make_days(ahead integer, parents text[] DEFAULT '{history,attempt}'::text[]) RETURNS integer
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog'
     SET "TimeZone" TO 'UTC'
@@ -278,7 +282,7 @@ CREATE FUNCTION perdure.make_days(ahead integer) RETURNS integer
 declare
     parent text; day date; part text; stamp text; spoiled boolean; made int := 0;
 begin
-    foreach parent in array array['history', 'attempt'] loop
+    foreach parent in array parents loop
         stamp := case parent when 'history' then 'finished_at' else 'ended_at' end;
         for day in select d::date from generate_series(current_date, current_date + ahead, interval '1 day') d loop
             part := parent || to_char(day, '_YYYYMMDD');

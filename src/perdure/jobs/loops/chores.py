@@ -126,8 +126,9 @@ class Chores:
         if monotonic() < self._days_at:
             return
         self._days_at = monotonic() + jittered(DAY_CHORES_SECONDS)
-        await self._guarded("days", ops.make_days())
-        await self._guarded("days", ops.drop_days(self._history_days))
+        for parent in ops.DAY_TABLES:
+            await self._guarded("days", ops.make_days(parent))
+            await self._guarded("days", ops.drop_days(parent, self._history_days))
         await self._link.run(workers.prune())
 
     async def _guarded(self, chore: str, op: Op[int]) -> None:

@@ -17,6 +17,9 @@ MAKE_DAYS = statement("jobs.make_days", lambda row: int(row["days"]))
 DROP_DAYS = statement("jobs.drop_days", lambda row: int(row["days"]))
 FORGET_CANCELS = statement("jobs.forget_cancels", lambda row: row)
 
+DAY_TABLES = ("history", "attempt")
+"""The tables that are partitioned by day. One in a transaction: readers lock both, in an order of their own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -55,11 +58,11 @@ def sweep_cancels(limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
     return len(wanted)
 
 
-def make_days(ahead: int = 3) -> Op[int]:
-    """Make the day partitions of the next days."""
-    return (yield from one(MAKE_DAYS, ahead=ahead))
+def make_days(parent: str, ahead: int = 3) -> Op[int]:
+    """Make the day partitions of the next days, of one of DAY_TABLES."""
+    return (yield from one(MAKE_DAYS, parent=parent, ahead=ahead))
 
 
-def drop_days(days: int) -> Op[int]:
-    """Drop the day partitions that are past their keeping."""
-    return (yield from one(DROP_DAYS, days=days))
+def drop_days(parent: str, days: int) -> Op[int]:
+    """Drop the day partitions that are past their keeping, of one of DAY_TABLES."""
+    return (yield from one(DROP_DAYS, parent=parent, days=days))

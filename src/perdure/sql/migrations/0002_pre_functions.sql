@@ -27,6 +27,60 @@ select f.id, f.task, q.name, f.key, 'history', null, f.outcome, f.lane % 4096 % 
 from perdure.history f
 join perdure.queue q on q.id = f.lane / 4096;
 
+-- The days again, now with the tables named: making or dropping a day locks a table against readers, and a transaction that
+-- does so for both tables deadlocks with a reader of the view, who takes them in an order of his own. One transaction each.
+drop function perdure.make_days(int);
+drop function perdure.drop_days(int);
+
+-- Makes the day partitions from today to `ahead` days on, in UTC, for history and the attempt log. A day that already has
+-- rows in the default partition is left there: it goes with them when it is old.
+create function perdure.make_days(ahead int, parents text[] default '{history,attempt}') returns int
+language plpgsql volatile set search_path = pg_catalog set timezone = 'UTC' as $$
+declare
+    parent text; day date; part text; stamp text; spoiled boolean; made int := 0;
+begin
+    foreach parent in array parents loop
+        stamp := case parent when 'history' then 'finished_at' else 'ended_at' end;
+        for day in select d::date from generate_series(current_date, current_date + ahead, interval '1 day') d loop
+            part := parent || to_char(day, '_YYYYMMDD');
+            continue when to_regclass(format('perdure.%I', part)) is not null;
+            execute format('select exists (select from perdure.%I where %I >= %L and %I < %L)',
+                           parent || '_default', stamp, day, stamp, day + 1) into spoiled;
+            continue when spoiled;
+            execute format('create table perdure.%I partition of perdure.%I for values from (%L) to (%L)',
+                           part, parent, day, day + 1);
+            made := made + 1;
+        end loop;
+    end loop;
+    return made;
+end $$;
+
+-- Drops the day partitions that end more than `days` days ago, and empties the default partitions of what is as old.
+create function perdure.drop_days(days int, parents text[] default '{history,attempt}') returns int
+language plpgsql volatile set search_path = pg_catalog set timezone = 'UTC' as $$
+declare
+    parent text; part text; dropped int := 0;
+begin
+    foreach parent in array parents loop
+        for part in
+            select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
+            where i.inhparent = to_regclass(format('perdure.%I', parent)) and c.relname ~ ('^' || parent || '_[0-9]{8}$')
+              and to_date(right(c.relname, 8), 'YYYYMMDD') + 1 <= current_date - days
+        loop
+            execute format('alter table perdure.%I detach partition perdure.%I', parent, part);
+            execute format('drop table perdure.%I', part);
+            dropped := dropped + 1;
+        end loop;
+    end loop;
+    if 'history' = any(parents) then
+        delete from perdure.history_default where finished_at < current_date - days;
+    end if;
+    if 'attempt' = any(parents) then
+        delete from perdure.attempt_default where ended_at < current_date - days;
+    end if;
+    return dropped;
+end $$;
+
 create function perdure.refuse(state text, field text, problem text, fix text) returns void
 language plpgsql immutable set search_path = pg_catalog as $$
 begin

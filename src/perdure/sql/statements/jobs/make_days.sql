@@ -1,5 +1,5 @@
--- Does: makes the day partitions of history and the attempt log ahead of time.
--- Locks: access exclusive on the default partitions, for a moment; run under a short lock_timeout.
+-- Does: makes the day partitions of history, or of the attempt log, ahead of time.
+-- Locks: access exclusive on the table and its default partition, for a moment; one table in a transaction, because readers lock both; run under a short lock_timeout.
 -- Index: none; the catalogue.
 -- Bound: `ahead` days.
-select perdure.make_days(%(ahead)s::int) as days
+select perdure.make_days(%(ahead)s::int, array[%(parent)s::text]) as days
