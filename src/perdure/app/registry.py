@@ -156,7 +156,8 @@ class App:
         jobs that wait there, so give one before the function is renamed.
         ``queue``: where its jobs go. ``priority``: 0 (first) to 9 (last), 5 when not said. ``tags``: for finding them.
         ``retry``: when failed attempts are repeated. ``at_most_once``: never; a job that may have started is not
-        started again, and goes to the dead with ``needs_review``.
+        started again, whatever stopped it, and goes to the dead with ``needs_review``; so does one whose worker was
+        lost before it could start it, because nobody else knows that.
         ``timeout``: how long one attempt may run, in seconds or as a timedelta; None for no bound.
         ``expires``: how long after its enqueue a job that hasn't started is still wanted.
         ``run_in``: "loop" (async functions), "thread" (plain ones) or "process" (either, for work that needs a core).

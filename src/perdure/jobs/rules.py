@@ -97,7 +97,10 @@ def _parts(text: str) -> Iterator[str]:
 
 
 def unstartable(job: Claimed, *, known: bool, at_most_once: bool) -> End | None:
-    """The end of a job that must not be started here, or None. No attempt is charged."""
+    """The end of a job that must not be started here, or None. No attempt is charged.
+
+    An ``at_most_once`` job that was rescued may never have started: only the worker that was lost knew.
+    """
     if job.cancelled:
         return End(job, "cancelled", 0, text="cancelled before it started")
     if job.expired:
@@ -152,6 +155,12 @@ def timeout_for(job: Claimed, declared: float | None) -> float | None:
     """Seconds one attempt may run: what the job's enqueuer said, else what its task declares; None for no bound."""
     stored = job.extras.options.get("timeout") if job.extras and job.extras.options else None
     return float(stored) if isinstance(stored, int | float) else declared
+
+
+def at_most_once_for(job: Claimed, declared: bool) -> bool:
+    """Whether a job must not be started twice: what its enqueuer said, else what its task declares."""
+    said = job.extras.options.get("at_most_once") if job.extras and job.extras.options else None
+    return said if isinstance(said, bool) else declared
 
 
 def describe(error: BaseException) -> str:

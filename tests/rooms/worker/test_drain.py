@@ -145,6 +145,38 @@ async def test_a_handler_that_ignores_its_end_holds_nothing_up(stage: Stage) -> 
     assert await stage.value("select count(*) from perdure.history") == 0
 
 
+@pytest.mark.parametrize("kind", ["declared", "said", "abandoned"])
+async def test_work_that_must_not_run_twice_is_not_given_back_once_begun(stage: Stage, kind: str) -> None:
+    """A started ``at_most_once`` job that the drain stops, or leaves behind, is dead with ``needs_review`` and not run
+    by the next worker; its unstarted mate is [KIT-25]. Red when a stopped job is given back whatever it is."""
+    app, started, go = App("a"), [], threading.Event()
+
+    @app.task(at_most_once=kind != "said")
+    async def charge(number: int) -> None:
+        started.append(number)
+        await asyncio.Event().wait()
+
+    @app.task(name="charge_in_a_thread", at_most_once=True)
+    def charge_in_a_thread(number: int) -> None:
+        started.append(number)
+        go.wait(BOUND_SECONDS)
+
+    task = charge_in_a_thread if kind == "abandoned" else charge
+    jobs = [task.job(number).options(at_most_once=True) for number in range(2)]
+    begun, mate = await stage.enqueue(*jobs)
+    worker = Worker(app, stage.db.url, queues={"default": 1}, drain_seconds=0.1)
+    running = asyncio.create_task(worker.run())
+    await until(lambda: started == [0])
+    worker.stop()
+    await asyncio.wait_for(running, BOUND_SECONDS)
+    go.set()
+    found = [(job.place, job.reason) for job in (await stage.job(begun), await stage.job(mate))]
+
+    assert found == [("dead", "needs_review"), ("ready", None)]
+    assert "stopped while it ran" in str((await stage.job(begun)).error)
+    assert started == [0]
+
+
 async def test_a_second_stop_means_now(stage: Stage) -> None:
     """A second stop doesn't wait for the deadline: what runs is stopped and goes back [KIT-41]. Red when a second call
     does nothing: the deadline here is an hour."""

@@ -174,6 +174,24 @@ async def test_work_that_must_not_run_twice_goes_to_review_when_it_fails(stage: 
     assert (job.reason, runs) == ("needs_review", [1])
 
 
+async def test_a_job_may_say_of_itself_that_it_must_not_run_twice(stage: Stage) -> None:
+    """A job enqueued with ``at_most_once`` isn't tried again when it fails, although its task would be [KIT-25]. Red
+    when the runner asks the task only."""
+    app, runs = App("a"), []
+
+    @app.task(retry=AT_ONCE)
+    async def charge(order_id: int) -> None:
+        runs.append(order_id)
+        raise ConnectionError("the answer was lost")
+
+    once, often = await stage.enqueue(charge.job(1).options(at_most_once=True), charge.job(2))
+    async with working(stage.db, app):
+        kept, exhausted = await stage.until_in("dead", once, often)
+
+    assert (kept.reason, exhausted.reason) == ("needs_review", "exhausted")
+    assert sorted(runs) == [1, 2, 2, 2]
+
+
 async def test_one_call_is_one_attempt_whatever_the_job_asks_for(stage: Stage) -> None:
     """The policy given with a job replaces its task's, and nothing below repeats a call of its own: the handler is
     called as often as the policy says [KIT-24, KIT-26]."""

@@ -32,9 +32,10 @@ class Stopped(Exception):
 
 
 class Slot:
-    """One place to run a job. ``stop`` is set with the reason when its job is told to end."""
+    """One place to run a job. ``stop`` is set with the reason when its job is told to end. ``queued``: its job, when
+    it waits for a child process and its handler has not been called."""
 
-    __slots__ = ("busy", "context", "deadline", "handler", "job", "lock", "stop", "task", "waiter")
+    __slots__ = ("busy", "context", "deadline", "handler", "job", "lock", "queued", "stop", "task", "waiter")
 
     def __init__(self) -> None:
         # A thread begins and ends its jobs while the loop looks for those to stop: one of the two ends each job.
@@ -46,6 +47,7 @@ class Slot:
         self.context: Context | None = None
         self.deadline: float | None = None
         self.stop: str | None = None
+        self.queued: Claimed | None = None
         self.busy = False
 
 
@@ -145,14 +147,14 @@ class Runner:
         return [job for slot in self.slots if (job := slot.job) is not None] + list(self.backlog)
 
     def abandon(self, reason: str) -> list[Claimed]:
-        """End, as returned, jobs whose handlers didn't stop. Their slots are lost; the process is about to leave."""
+        """End jobs whose handlers didn't stop as if they had. Their slots are lost; the process is about to leave."""
         left = []
         for slot in self.slots:
             with slot.lock:
                 job, slot.job = slot.job, None
-            if job is not None:
-                left.append(job)
-                self._settle(End(job, "returned", 0, monotonic() - job.started, reason=reason))
+                if job is not None:
+                    left.append(job)
+                    self._settle(self._stopped(slot, job, slot.stop or reason))
         return left
 
     async def close(self) -> None:
@@ -243,15 +245,16 @@ class Runner:
     def _unstartable(self, job: Claimed, handler: Handler | None) -> End | None:
         if handler is not None and job.extras is None and not job.cancelled and not job.expired:
             return None
-        return rules.unstartable(
-            job, known=handler is not None, at_most_once=handler is not None and handler.at_most_once
-        )
+        once = rules.at_most_once_for(job, handler is not None and handler.at_most_once)
+        return rules.unstartable(job, known=handler is not None, at_most_once=once)
 
     async def _call(self, slot: Slot, job: Claimed, handler: Handler) -> Any:
         timeout = handler.timeout if job.extras is None else rules.timeout_for(job, handler.timeout)
         if handler.run_in == "process":
             # There are fewer children than slots: the time runs from when the job has one.
+            slot.queued = job
             async with child_turn():
+                slot.queued = None
                 job.started = monotonic()
                 slot.deadline = None if timeout is None else job.started + timeout
                 return await call_in_child(handler.address, bytes(job.payload))
@@ -282,7 +285,7 @@ class Runner:
             elapsed=monotonic() - job.started,
             dice=roll(),
             now=utc_now(),
-            at_most_once=handler.at_most_once,
+            at_most_once=rules.at_most_once_for(job, handler.at_most_once),
         )
 
     def _interrupted(self, slot: Slot, job: Claimed, handler: Handler, error: BaseException) -> End | None:
@@ -301,6 +304,9 @@ class Runner:
             return self._failed(job, slot.handler, TimeoutError(f"still running after {elapsed:.3f} s, its timeout"))
         if reason == "cancelled":
             return End(job, "cancelled", 1, elapsed, text="cancelled while it ran")
+        declared = slot.handler is not None and slot.handler.at_most_once
+        if slot.queued is not job and rules.at_most_once_for(job, declared):
+            return End(job, "dead", 1, elapsed, text=f"stopped while it ran ({reason})", reason="needs_review")
         return End(job, "returned", 0, elapsed, reason=reason)
 
     async def _run_threads(self, slot: Slot, job: Claimed) -> None:
