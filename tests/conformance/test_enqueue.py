@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,8 +12,26 @@ import pytest
 
 from perdure import App, Client, JobSpec, Retry
 from perdure.core import limits
-from tests.conformance.ways import WAYS, Way
+from tests.conformance import awaited, ways
+from tests.conformance.ways import Way
 from tests.conftest import Database
+
+WAYS: dict[str, Callable[[str], ways.Way]] = {
+    "psycopg": ways.Psycopg,
+    "psycopg async": awaited.AsyncPsycopg,
+    "asyncpg": awaited.Asyncpg,
+    "asyncpg pool": awaited.AsyncpgPool,
+    "sqlalchemy session": ways.SqlalchemySession,
+    "sqlalchemy connection": ways.SqlalchemyConnection,
+    "sqlalchemy async session, psycopg": awaited.AsyncSqlalchemy,
+    "sqlalchemy async session, asyncpg": awaited.AsyncSqlalchemyOnAsyncpg,
+    "sqlalchemy async connection, psycopg": awaited.AsyncSqlalchemyConnection,
+    "sqlalchemy async connection, asyncpg": awaited.AsyncSqlalchemyConnectionOnAsyncpg,
+    "django": ways.Django,
+    "client.transaction": ways.OwnTransaction,
+    "async client.transaction": awaited.OwnAsyncTransaction,
+    "enqueue_v1": ways.Sql,
+}
 
 app = App("shop")
 
