@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from math import inf
 from weakref import WeakValueDictionary
 
 from ...core import limits
@@ -30,6 +31,10 @@ log = logging.getLogger("perdure.claim")
 
 WATCH_SECONDS = 2.0
 """How long writers that were under way when the claimer fell asleep are polled for closely."""
+
+LAPSE_MARGIN_SECONDS = 0.005
+"""A look for a worker whose beat runs out comes this much after that moment. A healthy worker beats again long before
+the next regular look, so this costs an idle worker nothing."""
 
 
 class Identity:
@@ -69,6 +74,7 @@ class Claimer:
         self._watch: Holders = frozenset()
         self._slept_at = self._tended_at = self._looked_at = self._next_tend = 0.0
         self._look_next = False
+        self._lapse_at = inf
         self.leases: WeakValueDictionary[int, Lease] = WeakValueDictionary()
         """Every lease of which a job is still in this process's hands, by its id."""
         self.claims = 0
@@ -185,13 +191,24 @@ class Claimer:
 
     def _next_poll(self) -> float:
         """When something is due although nothing stirs (monotonic seconds)."""
-        due = [self._looked_at + self._look_seconds()]
+        due = [self._look_at()]
         if self._watch or any(intake.floor.open for intake in self._intakes):
             due.append(max(self._tended_at + self._tend_seconds(), self._next_tend))
         return min(due)
 
-    def _look_seconds(self) -> float:
-        return limits.POLL_IDLE_SECONDS if self.asleep else limits.RESCUE_CHECK_SECONDS
+    def _look_at(self) -> float:
+        """When the next look is due (monotonic seconds): sooner than usual only if a worker is about to be dead."""
+        return min(
+            self._looked_at + (limits.POLL_IDLE_SECONDS if self.asleep else limits.RESCUE_CHECK_SECONDS), self._lapse_at
+        )
+
+    def _looked(self, look: ops.Look, sent: float) -> None:
+        """Take the answer of a look that was sent then (monotonic seconds)."""
+        self._looked_at = sent
+        self._lapse_at = inf if look.lapses_in is None else sent + look.lapses_in + LAPSE_MARGIN_SECONDS
+        for intake in self._intakes:
+            intake.wet = intake.wet or intake.id in look.queues
+        self._on_look(look)
 
     def _tend_seconds(self) -> float:
         lag = lag_seconds(self._me.living, limits.FLOOR_LAG_SECONDS_MIN, limits.FLOOR_LAG_SECONDS_PER_WORKER)
@@ -207,12 +224,9 @@ class Claimer:
             self._tended_at + self._tend_seconds(), self._next_tend
         ):
             await self._tend()
-        if self._look_next or now - self._looked_at >= self._look_seconds():
-            self._look_next, self._looked_at = False, now
-            look = await self._link.run(ops.look([intake.floor for intake in self._intakes]))
-            for intake in self._intakes:
-                intake.wet = intake.wet or intake.id in look.queues
-            self._on_look(look)
+        if self._look_next or now >= self._look_at():
+            self._look_next, self._looked_at, self._lapse_at = False, now, inf
+            self._looked(await self._link.run(ops.look([intake.floor for intake in self._intakes])), now)
 
     async def _tend(self) -> None:
         """List the writers; raise floors, sweep what lost a guard, and poll for those seen when falling asleep."""

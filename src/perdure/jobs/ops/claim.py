@@ -24,12 +24,16 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What there is to do: queues with something above a floor, seconds to the next due job, and chores."""
+    """What there is to do: queues with something above a floor, seconds to the next due job, and chores.
+
+    ``lapses_in``: seconds until the next living worker's beat runs out, unless it beats before.
+    """
 
     queues: frozenset[int]
     due_in: float | None
     lost: bool
     expired: tuple[int, ...]
+    lapses_in: float | None
     requests: bool
 
 
@@ -38,7 +42,14 @@ def _batch(row: Row) -> Batch:
 
 
 def _look(row: Row) -> Look:
-    return Look(frozenset(row["queues"]), row["due_in"], row["lost"], tuple(row["expired"]), row["requests"])
+    return Look(
+        frozenset(row["queues"]),
+        row["due_in"],
+        row["lost"],
+        tuple(row["expired"]),
+        row["lapses_in"],
+        row["requests"],
+    )
 
 
 CLAIM = statement("jobs.claim", _batch)

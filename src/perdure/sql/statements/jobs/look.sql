@@ -1,4 +1,4 @@
--- Does: what there is to do, in one look: queues with something above a floor, when the next scheduled job is due (seconds), and whether leases are lost, workers' beats run out, or cancel requests wait.
+-- Does: what there is to do, in one look: queues with something above a floor, when the next scheduled job is due (seconds), whether leases are lost, which workers' beats have run out and when the next one will (seconds), and whether cancel requests wait.
 -- Locks: none; no transaction id.
 -- Index: ready (lane, pos); scheduled (run_at, id); lease by worker; worker_living.
 -- Bound: one row per lane; the leases; the living workers.
@@ -11,5 +11,8 @@ select coalesce((select array_agg(distinct l.lane / 4096)
        exists (select from perdure.lease l where not exists (
            select from perdure.worker w where w.id = l.worker and w.state in ('alive', 'draining'))) as lost,
        coalesce((select array_agg(w.id order by w.id) from perdure.worker w
-        where w.state in ('alive', 'draining') and w.expires_at < clock_timestamp()), '{}') as expired,
+        where w.state in ('alive', 'draining') and w.expires_at < statement_timestamp()), '{}') as expired,
+       (select extract(epoch from w.expires_at - clock_timestamp())::float8 from perdure.worker w
+        where w.state in ('alive', 'draining') and w.expires_at >= statement_timestamp()
+        order by w.expires_at limit 1) as lapses_in,
        exists (select from perdure.cancel_request) as requests

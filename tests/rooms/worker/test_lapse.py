@@ -1,0 +1,73 @@
+"""A worker that vanishes is noticed when its last beat runs out, not at the next regular look after that."""
+
+from __future__ import annotations
+
+import pytest
+
+from perdure.app.registry import App
+from perdure.core import limits
+from perdure.fleet.ops import workers
+from perdure.jobs.floors import Floor
+from perdure.jobs.ops import claim as claiming
+from perdure.jobs.ops import queues
+from tests.rooms.worker.stage import Stage, until, working
+
+HOUR = 3_600.0
+
+
+async def _vanished(stage: Stage, lasting: str) -> tuple[int, int]:
+    """A worker that claimed one job and was killed: its row, whose last beat holds so much longer, and the job."""
+    worker, incarnation = await stage.ask(workers.register(name="w", host="h", pid=1, slots=1, queues=["default"]))
+    queue = (await stage.ask(queues.ensure(["default"])))["default"]
+    lanes = tuple(queue * 4096 + priority for priority in range(10))
+    batch = await stage.ask(claiming.claim(worker, incarnation, queue, Floor(lanes), 1))
+    assert batch is not None
+    await stage.value(
+        "update perdure.worker set expires_at = clock_timestamp() + %s::interval where id = %s returning id",
+        lasting,
+        worker,
+    )
+    return worker, batch.jobs[0].id
+
+
+async def test_a_look_says_when_the_next_beat_runs_out(stage: Stage) -> None:
+    """A look brings the seconds to the soonest expiry among the living, and nothing of those whose beat has run out
+    already: they are named as expired."""
+    nobody = await stage.ask(claiming.look([]))
+    for _ in range(3):
+        await stage.ask(workers.register(name="w", host="h", pid=1, slots=1, queues=["default"]))
+    await stage.value(
+        "with u as (update perdure.worker set expires_at = clock_timestamp() + (id - 2) * interval '1 h' returning 1) "
+        "select count(*) from u"
+    )
+    first = await stage.value("select min(id) from perdure.worker where expires_at < clock_timestamp()")
+    look = await stage.ask(claiming.look([]))
+
+    assert (nobody.lapses_in, nobody.expired) == (None, ())
+    assert first in look.expired
+    assert look.lapses_in is not None
+    assert HOUR / 2 < look.lapses_in <= HOUR
+
+
+async def test_a_vanished_worker_is_buried_when_its_beat_runs_out(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With polls and beats an hour apart, a worker that vanished is declared dead and its job taken over as soon as its
+    last beat runs out [DW-47]. Red when the claimer waits for its regular look."""
+    for name in ("POLL_IDLE_SECONDS", "RESCUE_CHECK_SECONDS", "BEAT_SECONDS"):
+        monkeypatch.setattr(limits, name, HOUR)
+    for name in ("TRUST_SECONDS", "DEAD_SECONDS"):
+        monkeypatch.setattr(limits, name, 2 * HOUR)
+    app = App("a")
+
+    @app.task
+    async def work() -> str:
+        return "done"
+
+    await stage.enqueue(work.job())
+    gone, id = await _vanished(stage, "2 seconds")
+    async with working(stage.db, app) as worker:
+        await until(lambda: worker._claimer.asleep)
+        await stage.until_in("history", id)
+
+    assert await stage.value("select state from perdure.worker where id = %s", gone) == "dead"
