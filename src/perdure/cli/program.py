@@ -90,7 +90,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except psycopg.Error as error:
         return complain(str(translate(error)), 1)
     except typer.TyperException as error:
-        return complain(_usage(error), error.exit_code)
+        return complain(_usage(error), error.exit_code) if error.message else error.exit_code  # the help was shown
     except typer.Abort:
         return complain("interrupted", 1)
     except BrokenPipeError:

@@ -34,7 +34,7 @@ class Witness:
     ``promised``: orders the story paid. ``rolled_back``: rows that the rolled-back transaction left. ``lost``: jobs in
     the hands of the killed worker; ``recovered``: those that completed under somebody else's lease. ``frozen`` and
     ``replaced``: the same for the frozen worker. ``refused``: its late settlements that were refused; ``overwritten``:
-    ends that were another after it woke. ``unclean``: workers that didn't end with 0 when asked to.
+    ends that it recorded all the same. ``unclean``: workers that didn't end with 0 when asked to.
     """
 
     promised: int
@@ -69,7 +69,7 @@ def audit(counts: Counts, seen: Witness) -> list[str]:
         (seen.frozen > 0, "the frozen worker held no job"),
         (seen.replaced == seen.frozen, f"of {seen.frozen} jobs of the frozen worker {seen.replaced} were taken over"),
         (seen.refused > 0, "no late settlement of the frozen worker was refused"),
-        (seen.overwritten == 0, f"the frozen worker changed {seen.overwritten} ends when it woke"),
+        (seen.overwritten == 0, f"the frozen worker recorded {seen.overwritten} ends when it woke"),
         (seen.unclean == 0, f"{seen.unclean} workers didn't end with exit code 0 when they were asked to"),
     ]
     return [problem for holds, problem in checks if not holds]

@@ -13,12 +13,13 @@ from .ledger import Counts
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A job in a worker's hands. ``started``: whether its handler has begun there."""
+    """A job in a worker's hands. ``started``: whether its handler has begun there. ``sent``: whether a receipt is."""
 
     id: int
     lease: int
     key: str
     started: bool
+    sent: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,12 @@ def shop() -> Link:
 
 
 @app.task
-async def send_receipt(order_id: int, seconds: float, ctx: Context) -> str:
-    """Send the receipt of an order, which takes ``seconds``."""
+async def send_receipt(order_id: int, writing: float, confirming: float, ctx: Context) -> str:
+    """Write the receipt of an order, send it, and wait until it is confirmed; both take so many seconds."""
     await shop().run(ops.start(order_id, ctx.job.id, ctx.fence.generation, os.getpid()))
-    await asyncio.sleep(seconds)
+    await asyncio.sleep(writing)
     await shop().run(ops.send(order_id, ctx.job.id))
+    await asyncio.sleep(confirming)
     return f"receipt for order {order_id}"
 
 

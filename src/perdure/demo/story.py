@@ -18,9 +18,13 @@ ORDER = 9182
 ORDERS = 300
 FROZEN_ORDERS = 8
 SLOTS = 8
-SEND_SECONDS = 0.1
-ORDER_SEND_SECONDS = 1.0
+WRITE_SECONDS = 0.1
+ORDER_WRITE_SECONDS = 1.0
 """The receipt of order:9182 takes longer, so that its worker can be found and killed before it is sent."""
+CONFIRM_SECONDS = 1.0
+"""Those of the last scene take long to be confirmed, so that a worker can be frozen after it has sent them."""
+RECORD_SECONDS = 10.0
+"""How long a worker that woke up may take to have an end refused, before it counts as having had none refused."""
 
 
 class _Declined(Exception):
@@ -30,7 +34,7 @@ class _Declined(Exception):
 @dataclass
 class Report:
     """What the story measured. Times are in seconds: ``take_over`` from the kill to the last of its jobs completed
-    elsewhere, ``order`` to the receipt of order:9182; ``replace`` from the freeze likewise."""
+    elsewhere, ``order`` to that of order:9182, ``replace`` from the freeze to the start of its jobs elsewhere."""
 
     postgres: str
     commit_seconds: float = 0.0
@@ -67,7 +71,7 @@ class Report:
             ("late settlements refused", self.refused),
             ("left by the rolled-back transaction", self.rolled_back),
             ("from the kill to the last of its receipts", self.take_over_seconds),
-            ("from the freeze to the last of its receipts", self.replace_seconds),
+            ("from the freeze to the start of its receipts elsewhere", self.replace_seconds),
         ]
 
 
@@ -160,13 +164,15 @@ def _kill(ground: Ground, stage: Stage, report: Report, crew: Crew) -> Hand:
 
 
 def _freeze(ground: Ground, stage: Stage, report: Report, crew: Crew, frozen: Hand) -> None:
-    """A worker is frozen in the middle, replaced, and comes back too late."""
-    stage.scene("A worker freezes, is replaced, and wakes up")
-    _order(ground, range(ORDER + ORDERS, ORDER + ORDERS + FROZEN_ORDERS), seconds=ORDER_SEND_SECONDS)
-    until(
-        f"worker {frozen.name} to begin",
-        lambda: any(job.started for job in ground.ask(ops.in_hand(frozen.id))),
-    )
+    """A worker is frozen between the effect and its record, and wakes up while its heir is at the same jobs."""
+    stage.scene("A worker freezes after it has sent receipts, is replaced, and wakes up")
+    _order(ground, range(ORDER + ORDERS, ORDER + ORDERS + FROZEN_ORDERS), writing=0.0, confirming=CONFIRM_SECONDS)
+
+    def sent() -> bool:
+        held = ground.ask(ops.in_hand(frozen.id))
+        return bool(held) and all(job.sent for job in held)
+
+    until(f"worker {frozen.name} to send them", sent)
     began = monotonic()
     frozen.freeze()
     held = steady(lambda: ground.ask(ops.in_hand(frozen.id)))
@@ -176,36 +182,48 @@ def _freeze(ground: Ground, stage: Stage, report: Report, crew: Crew, frozen: Ha
     (heir,) = crew.start("C")
     ids, leases = [job.id for job in held], {job.lease for job in held}
 
-    def settled() -> list[ops.Ended] | None:
-        ends = ground.ask(ops.ends_of(ids))
-        stage.bar(f"receipts; {heir.name} waits out the silence", len(ends), len(ids))
-        return ends if len(ends) == len(ids) else None
+    def taken() -> bool:
+        """Whether the heir has begun with each of them. The ends would be refused later, too, but not for the fence."""
+        begun = {job.id for job in ground.ask(ops.in_hand(heir.id)) if job.started}
+        stage.bar(f"receipts; {heir.name} waits out the silence", len(begun), len(ids))
+        return len(begun | {end.id for end in ground.ask(ops.ends_of(ids))}) == len(ids)
 
-    ends = until(f"worker {heir.name} to take over", settled)
+    until(f"worker {heir.name} to take over", taken)
     report.replace_seconds = monotonic() - began
-    report.replaced = sum(end.outcome == "completed" and end.lease not in leases for end in ends)
     stage.tell(
-        f"worker {heir.name} took over {report.replaced} of {report.frozen} receipts and sent them",
+        f"worker {heir.name} has taken them over; sent they are already, and once is enough",
         seconds=report.replace_seconds,
     )
     frozen.thaw()
     stage.tell(f"kill -CONT {frozen.pid}: worker {frozen.name} goes on as if nothing had happened")
     stage.busy(f"worker {frozen.name} tries to record its ends")
-    report.refused = until("the late settlements to be refused", lambda: _refused(crew, frozen))
-    after = ground.ask(ops.ends_of(ids))
-    report.overwritten = sum(then != now for then, now in zip(ends, after, strict=True))
-    for line in frozen.said("stale")[:1]:
+    thawed = monotonic()
+    report.refused = until(
+        f"worker {frozen.name} to have nothing more to record",
+        lambda: _refused(crew, frozen, patient=monotonic() < thawed + RECORD_SECONDS),
+    )
+    for line in sorted(frozen.said("stale"), key=lambda line: "completed" not in line)[:1]:
         stage.tell(f"its log: {line}")
-    stage.tell(f"{report.refused} late settlements refused as stale; {report.overwritten} ends changed by them")
+
+    def settled() -> list[ops.Ended] | None:
+        ends = ground.ask(ops.ends_of(ids))
+        return ends if len(ends) == len(ids) else None
+
+    ends = until(f"worker {heir.name} to record them", settled)
+    report.overwritten = sum(end.lease in leases for end in ends)
+    report.replaced = sum(end.outcome == "completed" and end.lease not in leases for end in ends)
+    stage.tell(f"{report.refused} late settlements of worker {frozen.name} refused as stale")
+    stage.tell(f"{report.replaced} of {report.frozen} receipts are completed by worker {heir.name} alone")
 
 
-def _refused(crew: Crew, hand: Hand) -> int | None:
-    """How many settlements of this worker were refused, once it has no more to send."""
+def _refused(crew: Crew, hand: Hand, *, patient: bool) -> int | None:
+    """How many settlements of this worker were refused, once it has no more to send; none only after a while."""
     row = crew.row(hand)
     if row is None or row.gauges is None or row.id == hand.id:
         return None  # it doesn't know yet that it was declared dead
     busy = sum(queue["busy"] for queue in row.gauges["queues"].values())
-    return int(row.gauges["settled"].get("stale", 0)) or None if not busy + row.gauges["unsettled"] else None
+    refused = int(row.gauges["settled"].get("stale", 0))
+    return None if busy + row.gauges["unsettled"] or (patient and not refused) else refused
 
 
 def _leave(stage: Stage, report: Report, crew: Crew) -> None:
@@ -234,17 +252,17 @@ def _balance(ground: Ground, stage: Stage, report: Report) -> Report:
     return report
 
 
-def _order(ground: Ground, numbers: range, seconds: float = SEND_SECONDS) -> None:
+def _order(ground: Ground, numbers: range, *, writing: float = WRITE_SECONDS, confirming: float = 0.0) -> None:
     """Pay for orders and promise their receipts, in one transaction."""
     with ground.conn.transaction():
-        _write(ground, numbers, seconds)
+        _write(ground, numbers, writing, confirming)
 
 
-def _write(ground: Ground, numbers: range, seconds: float = SEND_SECONDS) -> None:
+def _write(ground: Ground, numbers: range, writing: float = WRITE_SECONDS, confirming: float = 0.0) -> None:
     ground.ask(ops.pay({number: 1_000 + number % 97 * 25 for number in numbers}))
     jobs = [
         send_receipt.job(  # type: ignore[call-arg]  # the worker fills in ctx
-            order_id=number, seconds=ORDER_SEND_SECONDS if number == ORDER else seconds
+            order_id=number, writing=ORDER_WRITE_SECONDS if number == ORDER else writing, confirming=confirming
         ).options(key=f"order:{number}")
         for number in numbers
     ]
