@@ -151,8 +151,8 @@ CALLERS = [
 ]  # fmt: skip
 """What callers send, over connections that are theirs."""
 
-BUFFERS_MAX = 4_000
-"""Pages that a statement about a hundred jobs may touch, 40 for each. Probing an index for every row of the smallest of
+BUFFERS_MAX = 6_000
+"""Pages that a statement about a hundred jobs may touch, 60 for each. Probing an index for every row of the smallest of
 the large tables touches ten times as many."""
 
 
