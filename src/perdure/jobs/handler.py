@@ -50,6 +50,10 @@ class Running(NamedTuple):
     created_at: datetime
 
 
+class Stopped(Exception):
+    """Raised in a handler that was told to stop. It says nothing of its own: the job ends as it was told to."""
+
+
 class Context:
     """What a handler may know of the job it runs; injected for a parameter annotated ``perdure.Context``."""
 
@@ -80,8 +84,16 @@ class Context:
     @property
     def cancelled(self) -> bool:
         """Whether the job should stop: cancelled, timed out, or its worker drains. A thread can't be interrupted; it
-        can ask."""
+        can ask.
+
+        Stopping means raising, whatever it be: a handler that returns has completed, also when it was half way.
+        """
         return self._cancelled
+
+    def raise_if_cancelled(self) -> None:
+        """Leave the handler if the job should stop: then this raises Stopped, which isn't meant to be caught."""
+        if self._cancelled:
+            raise Stopped("the job was told to stop")
 
     def cancel(self) -> None:
         """Say to the handler that it should stop. Called by the worker."""

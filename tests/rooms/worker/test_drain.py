@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
+import time
 
 import pytest
 
 from perdure.app.registry import App
 from perdure.app.worker import Worker
 from perdure.core import limits
+from perdure.core.backoff import Retry
 from perdure.fleet.loops.heart import Heart
+from perdure.jobs.handler import Context
 from tests.rooms.worker.stage import BOUND_SECONDS, Stage, claim_everything, until, working
 
 
@@ -143,6 +146,39 @@ async def test_a_handler_that_ignores_its_end_holds_nothing_up(stage: Stage) -> 
     assert places == ["ready", "ready"]
     assert [(await stage.job(id)).place for id in ids] == ["ready", "ready"]
     assert await stage.value("select count(*) from perdure.history") == 0
+
+
+@pytest.mark.parametrize("kind", ["loop", "thread"])
+async def test_what_a_stopped_handler_raises_is_not_held_against_it(stage: Stage, kind: str) -> None:
+    """A handler that answers the drain's stop with an error of its own, as a pool or an HTTP client does, goes back
+    without an attempt, although its policy allows none more [KIT-42]. Red when its error is judged as a failure."""
+    app, started = App("a"), threading.Event()
+
+    @app.task(retry=Retry(max_attempts=1))
+    async def loop() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ConnectionError("the pool was closed") from None
+
+    @app.task(retry=Retry(max_attempts=1))
+    def thread(ctx: Context) -> None:
+        started.set()
+        while True:
+            ctx.raise_if_cancelled()
+            time.sleep(0.001)
+
+    (id,) = await stage.enqueue(app.find(kind).spec("{}"))
+    worker = Worker(app, stage.db.url, drain_seconds=0.1)
+    running = asyncio.create_task(worker.run())
+    await until(started.is_set)
+    worker.stop()
+    await asyncio.wait_for(running, BOUND_SECONDS)
+    job, (attempt,) = await stage.job(id), await stage.attempts(id)
+
+    assert (job.place, job.attempt) == ("ready", 0)
+    assert (attempt.ending, attempt.error) == ("returned", "drained")
 
 
 @pytest.mark.parametrize("kind", ["declared", "said", "abandoned"])

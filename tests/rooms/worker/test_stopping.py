@@ -66,6 +66,28 @@ async def test_a_running_job_is_stopped_by_a_cancel(stage: Stage) -> None:
     assert (job.outcome, job.attempt) == ("cancelled", 1)
 
 
+async def test_what_a_cancelled_handler_raises_is_no_failure(stage: Stage) -> None:
+    """A cancelled handler that turns its cancellation into another error ends as cancelled, and isn't tried again. Red
+    when its error is judged as a failure."""
+    app, running = App("a"), asyncio.Event()
+
+    @app.task
+    async def work() -> None:
+        running.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ConnectionError("the pool was closed") from None
+
+    (id,) = await stage.enqueue(work.job())
+    async with working(stage.db, app):
+        await asyncio.wait_for(running.wait(), BOUND_SECONDS)
+        await stage.cancel(id)
+        (job,) = await stage.until_in("history", id)
+
+    assert (job.outcome, job.error) == ("cancelled", "cancelled while it ran")
+
+
 async def test_a_thread_is_told_of_a_cancel_and_its_late_result_is_dropped(stage: Stage) -> None:
     """A cancelled sync job ends as cancelled at once, its handler sees ``ctx.cancelled``, and what it returns
     afterwards changes nothing: one end, settled once."""

@@ -27,10 +27,6 @@ from .child import call_in_child, child_turn
 log = logging.getLogger("perdure.run")
 
 
-class Stopped(Exception):
-    """Why a running handler was stopped: "timeout", "cancelled", "drained" or "lost"."""
-
-
 class Slot:
     """One place to run a job. ``stop`` is set with the reason when its job is told to end. ``queued``: its job, when
     it waits for a child process and its handler has not been called."""
@@ -235,7 +231,7 @@ class Runner:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            end = self._stopped(slot, job, slot.stop) if slot.stop == "timeout" else self._failed(job, handler, error)
+            end = self._raised(slot, job, handler, error)
         finally:
             abandoned, slot.job, slot.busy = slot.job is None, None, False
             slot.deadline = slot.context = None
@@ -262,7 +258,7 @@ class Runner:
             slot.deadline = job.started + timeout
         arguments = handler.decode(job.payload)
         if handler.context is not None:
-            slot.context = arguments[handler.context] = Context(job)
+            arguments[handler.context] = _context(slot, job)
         return await handler.function(**arguments)
 
     def _ended(self, job: Claimed, handler: Handler, value: object) -> End:
@@ -287,6 +283,11 @@ class Runner:
             now=utc_now(),
             at_most_once=rules.at_most_once_for(job, handler.at_most_once),
         )
+
+    def _raised(self, slot: Slot, job: Claimed, handler: Handler, error: BaseException) -> End:
+        """The end of a handler that raised. Once it was told to stop, whatever it raises is how it stopped: pools and
+        HTTP clients turn a cancellation into errors of their own, and the job mustn't be charged for that."""
+        return self._failed(job, handler, error) if slot.stop is None else self._stopped(slot, job, slot.stop)
 
     def _interrupted(self, slot: Slot, job: Claimed, handler: Handler, error: BaseException) -> End | None:
         """The end of a handler that a cancellation has left; None when it is the slot itself that is to end."""
@@ -351,10 +352,10 @@ class Runner:
         try:
             arguments = handler.decode(job.payload)
             if handler.context is not None:
-                slot.context = arguments[handler.context] = Context(job)
+                arguments[handler.context] = _context(slot, job)
             end = self._ended(job, handler, handler.function(**arguments))
         except BaseException as error:
-            end = self._failed(job, handler, error)
+            end = self._raised(slot, job, handler, error)
         with slot.lock:
             ended_here, slot.job, slot.deadline = slot.job is not None, None, None
         return end if ended_here else None
@@ -367,6 +368,13 @@ class Runner:
             self.ended += 1
         if len(self.backlog) <= self.low:
             self._on_room()
+
+
+def _context(slot: Slot, job: Claimed) -> Context:
+    slot.context = context = Context(job)
+    if slot.stop is not None:  # a thread's job, told to stop before there was a context to tell
+        context.cancel()
+    return context
 
 
 def _forget_cancels(slot: Slot) -> None:
