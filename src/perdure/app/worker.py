@@ -190,6 +190,7 @@ class Worker:
             self._links["claim"],
             self._me,
             self._intakes,
+            list(self._handlers),
             tell=self._listener.tell,
             may_claim=lambda: monotonic() < self._heart.trusted_until and self._settler.waiting < Settler.PENDING_MAX,
             on_look=self._chores.look,

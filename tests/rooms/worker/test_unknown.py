@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from perdure.app.registry import App
 from perdure.jobs.model import JobSpec
-from tests.rooms.worker.stage import Stage, working
+from tests.rooms.worker.stage import Stage, until, working
 
 
 async def test_an_unknown_task_waits_for_a_worker_that_knows_it(stage: Stage) -> None:
@@ -47,3 +49,41 @@ async def test_a_parked_job_does_not_keep_its_mates_from_running(stage: Stage) -
     counted = await stage.rows("select reason, key, count(*) from perdure.held group by 1, 2 order by 2")
 
     assert counted == [("unknown_task", f"new_{number}", 100) for number in range(3)]
+
+
+async def test_a_job_parked_after_its_worker_has_started_is_released(stage: Stage) -> None:
+    """In a rolling deploy the old worker may park a job long after a worker that knows it has started; once the old one
+    is gone the job is ready again [DW-27]. Red when jobs are released at a worker's start only."""
+    old, new = App("shop"), App("shop")
+
+    @new.task
+    async def ship() -> None:
+        pass
+
+    async with working(stage.db, new, queues={"default": 1}) as worker:
+        await until(lambda: worker._claimer.asleep)
+        (id,) = await stage.enqueue(JobSpec(task="ship", payload="{}", queue="other"))
+        async with working(stage.db, old, queues={"other": 1}):
+            await stage.until_true("select exists (select from perdure.attempt where job = %s and ending = 'held')", id)
+        await stage.until_in("ready", id)
+
+
+async def test_a_release_that_failed_is_done_again(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """A worker whose release of parked jobs runs into a lock releases them when the lock is gone. Red when the
+    release is tried once in a worker's life."""
+    old, new = App("shop"), App("shop")
+
+    @new.task
+    async def ship() -> None:
+        pass
+
+    (id,) = await stage.enqueue(JobSpec(task="ship", payload="{}"))
+    async with working(stage.db, old):
+        await stage.until_in("held", id)
+    other = stage.db.connect()
+    other.execute("begin")
+    other.execute("lock table perdure.ready in share mode")
+    async with working(stage.db, new):
+        await until(lambda: "a chore will be done again" in caplog.text)
+        other.execute("commit")
+        await stage.until_in("history", id)

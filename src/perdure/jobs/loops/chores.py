@@ -28,6 +28,9 @@ log = logging.getLogger("perdure.chores")
 DAY_CHORES_SECONDS = 3_600.0
 """Partitions are looked after this often."""
 
+RELEASE_SECONDS = 3.0
+"""Between two releases of parked jobs: while workers of an older version run, they may park the same ones again."""
+
 
 class Chores:
     """Does what looks and beats have found. ``tasks``: the names this worker knows, for jobs parked as unknown."""
@@ -36,8 +39,8 @@ class Chores:
         self._link, self._tasks, self._history_days, self._on_moved = link, list(tasks), history_days, on_moved
         self._stir = asyncio.Event()
         self._due_at: float | None = None
-        self._lost = self._requests = False
-        self._release = True
+        self._lost = self._requests = self._parked = False
+        self._release_at = 0.0
         self._expired: set[int] = set()
         self._days_at = 0.0
         self.counts: Counter[str] = Counter()
@@ -47,6 +50,7 @@ class Chores:
         self._due_at = None if look.due_in is None else monotonic() + look.due_in
         self._lost |= look.lost
         self._requests |= look.requests
+        self._parked |= look.parked
         self.expired(look.expired)
         self._stir.set()
 
@@ -115,12 +119,13 @@ class Chores:
         if self._requests:
             self._requests = False
             await self._guarded("cancels", ops.sweep_cancels())
-        if self._release:
-            self._release = False
+        if self._parked and monotonic() >= self._release_at:
+            self._release_at = monotonic() + jittered(RELEASE_SECONDS)
             released = limits.CHORE_BATCH_MAX
             while released == limits.CHORE_BATCH_MAX:
                 released = await self._link.run(ops.release(self._tasks))
                 self.counts["released"] += released
+            self._parked = False  # only now: a release that failed is done again
 
     async def _days(self) -> None:
         if monotonic() < self._days_at:

@@ -49,9 +49,9 @@ class Identity:
 class Claimer:
     """Claims for all queues of one worker, on one connection, one statement at a time.
 
-    ``tell``: drives an op on the listening session. ``may_claim``: false while the settler is behind or trust has
-    lapsed. ``on_look`` gets every look, for the chores. ``on_unknown``: a claim's outcome is unknown; it returns when
-    the worker knows again what it holds.
+    ``tasks``: the names it can run. ``tell``: drives an op on the listening session. ``may_claim``: false while the
+    settler is behind or trust has lapsed. ``on_look`` gets every look, for the chores. ``on_unknown``: a claim's outcome
+    is unknown; it returns when the worker knows again what it holds.
     """
 
     def __init__(
@@ -59,13 +59,14 @@ class Claimer:
         link: Link,
         identity: Identity,
         intakes: Sequence[Intake],
+        tasks: Sequence[str],
         *,
         tell: Callable[[Op[int]], object],
         may_claim: Callable[[], bool],
         on_look: Callable[[ops.Look], None],
         on_unknown: Callable[[], object],
     ) -> None:
-        self._link, self._me, self._intakes = link, identity, intakes
+        self._link, self._me, self._intakes, self._tasks = link, identity, intakes, tasks
         self._tell, self._may_claim, self._on_look, self._on_unknown = tell, may_claim, on_look, on_unknown
         self._stir = asyncio.Event()
         self._stopping = False
@@ -226,7 +227,8 @@ class Claimer:
             await self._tend()
         if self._look_next or now >= self._look_at():
             self._look_next, self._looked_at, self._lapse_at = False, now, inf
-            self._looked(await self._link.run(ops.look([intake.floor for intake in self._intakes])), now)
+            floors = [intake.floor for intake in self._intakes]
+            self._looked(await self._link.run(ops.look(floors, self._tasks)), now)
 
     async def _tend(self) -> None:
         """List the writers; raise floors, sweep what lost a guard, and poll for those seen when falling asleep."""

@@ -35,6 +35,7 @@ class Look:
     expired: tuple[int, ...]
     lapses_in: float | None
     requests: bool
+    parked: bool
 
 
 def _batch(row: Row) -> Batch:
@@ -49,6 +50,7 @@ def _look(row: Row) -> Look:
         tuple(row["expired"]),
         row["lapses_in"],
         row["requests"],
+        row["parked"],
     )
 
 
@@ -79,11 +81,11 @@ def claim(
     )
 
 
-def look(floors: Sequence[Floor]) -> Op[Look]:
-    """One cheap question that covers everything an idle worker must notice."""
+def look(floors: Sequence[Floor], tasks: Sequence[str] = ()) -> Op[Look]:
+    """One cheap question that covers everything an idle worker must notice. ``tasks``: the names it can run."""
     lanes = [lane for floor in floors for lane in floor.lanes]
     starts = [floor.start(lane) for floor in floors for lane in floor.lanes]
-    return (yield from one(LOOK, lanes=lanes, floors=starts))
+    return (yield from one(LOOK, lanes=lanes, floors=starts, tasks=list(tasks)))
 
 
 def probe(ranges: Sequence[Range]) -> Op[dict[int, int]]:

@@ -1,6 +1,6 @@
--- Does: what there is to do, in one look: queues with something above a floor, when the next scheduled job is due (seconds), whether leases are lost, which workers' beats have run out and when the next one will (seconds), and whether cancel requests wait.
+-- Does: what there is to do, in one look: queues with something above a floor, when the next scheduled job is due (seconds), whether leases are lost, which workers' beats have run out and when the next one will (seconds), whether cancel requests wait, and whether jobs are parked as unknown whose task is known here.
 -- Locks: none; no transaction id.
--- Index: ready (lane, pos); scheduled (run_at, id); lease by worker; worker_living.
+-- Index: ready (lane, pos); scheduled (run_at, id); lease by worker; worker_living; held by reason and key, when anything is parked.
 -- Bound: one row per lane; the leases; the living workers.
 select coalesce((select array_agg(distinct l.lane / 4096)
         from unnest(%(lanes)s::int[], %(floors)s::bigint[]) as l(lane, floor)
@@ -15,4 +15,7 @@ select coalesce((select array_agg(distinct l.lane / 4096)
        (select extract(epoch from w.expires_at - clock_timestamp())::float8 from perdure.worker w
         where w.state in ('alive', 'draining') and w.expires_at >= statement_timestamp()
         order by w.expires_at limit 1) as lapses_in,
-       exists (select from perdure.cancel_request) as requests
+       exists (select from perdure.cancel_request) as requests,
+       case when exists (select from perdure.held where reason = 'unknown_task')
+            then exists (select from perdure.held where reason = 'unknown_task' and key = any(%(tasks)s::text[]))
+            else false end as parked
