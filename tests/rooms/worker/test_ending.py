@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -244,6 +245,71 @@ async def test_a_retry_becomes_due_without_anybody_touching_it(stage: Stage) -> 
 
     assert job.run_at is not None
     assert (runs[1] - runs[0]).total_seconds() >= 1.0
+
+
+class Busy(RetryAfter):
+    """An ending whose author forgot ``super().__init__``: it has no delay."""
+
+    def __init__(self, who: str) -> None:
+        self.who = who
+
+
+@pytest.mark.parametrize("kind", ["loop", "thread"])
+async def test_an_ending_that_is_broken_is_a_failed_attempt(stage: Stage, kind: str) -> None:
+    """An ending of the application's own that can't be read is an error like any other: retried, then dead, told with
+    its cause, while the worker goes on [KIT-36]. Red when ``_failed`` lets the second error out: the worker ends."""
+    app = App("a")
+
+    @app.task(retry=AT_ONCE)
+    async def loop() -> None:
+        raise Busy("the printer")
+
+    @app.task(retry=AT_ONCE)
+    def thread() -> None:
+        raise Busy("the printer")
+
+    @app.task
+    async def fine() -> None: ...
+
+    broken, mate = await stage.enqueue(app.find(kind).job(), fine.job())
+    async with working(stage.db, app):
+        (dead,) = await stage.until_in("dead", broken)
+        await stage.until_in("history", mate)
+
+    first = str((await stage.attempts(broken))[0].error)
+
+    assert (dead.reason, dead.attempt) == ("exhausted", 3)
+    assert "AttributeError: 'Busy' object has no attribute 'delay'" in first
+    assert "Busy: the printer" in first
+
+
+@pytest.mark.parametrize("kind", ["loop", "thread"])
+async def test_a_cancellation_from_inside_is_an_error_to_be_retried(stage: Stage, kind: str) -> None:
+    """When something that the handler waits for is cancelled, and not the handler, the attempt has failed and is tried
+    again like any other [KIT-26]. Red when the policy is asked about the CancelledError itself: it retries none."""
+    app, runs = App("a"), []
+
+    def fail_once() -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            raise asyncio.CancelledError("the pool was closed")
+
+    @app.task(retry=AT_ONCE)
+    async def loop() -> None:
+        fail_once()
+
+    @app.task(retry=AT_ONCE)
+    def thread() -> None:
+        fail_once()
+
+    (id,) = await stage.enqueue(app.find(kind).job())
+    async with working(stage.db, app):
+        (job,) = await stage.until_in("history", id)
+    (attempt,) = await stage.attempts(id)
+
+    assert (job.outcome, job.attempt) == ("completed", 2)
+    assert "CancelledError: the pool was closed" in str(attempt.error)
+    assert "RuntimeError: something that the handler waited for was cancelled" in str(attempt.error)
 
 
 async def test_a_result_that_can_not_be_kept_is_not_worked_for_twice(stage: Stage) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,31 +19,12 @@ from ...core.errors import PerdureError
 from ...runtime.clock import monotonic, utc_now
 from ...runtime.dice import roll
 from .. import rules
-from ..handler import Context, Handler
+from ..handler import Handler
 from ..work import Claimed, End
 from .child import call_in_child, child_turn
+from .slot import Slot
 
 log = logging.getLogger("perdure.run")
-
-
-class Slot:
-    """One place to run a job. ``stop`` is set with the reason when its job is told to end. ``queued``: its job, when
-    it waits for a child process and its handler has not been called."""
-
-    __slots__ = ("busy", "context", "deadline", "handler", "job", "lock", "queued", "stop", "task", "waiter")
-
-    def __init__(self) -> None:
-        # A thread begins and ends its jobs while the loop looks for those to stop: one of the two ends each job.
-        self.lock = threading.Lock()
-        self.task: asyncio.Task[None] | None = None
-        self.waiter: asyncio.Future[None] | None = None
-        self.job: Claimed | None = None
-        self.handler: Handler | None = None
-        self.context: Context | None = None
-        self.deadline: float | None = None
-        self.stop: str | None = None
-        self.queued: Claimed | None = None
-        self.busy = False
 
 
 class Runner:
@@ -203,7 +183,7 @@ class Runner:
             await self._run(slot, job)
             self.ended += 1
             if slot.stop is not None and not self._closing:
-                _forget_cancels(slot)
+                slot.forget_cancels()
             if len(self.backlog) <= self.low:
                 self._on_room()
             if now - self._slice > self.SLICE_SECONDS:
@@ -258,7 +238,7 @@ class Runner:
             slot.deadline = job.started + timeout
         arguments = handler.decode(job.payload)
         if handler.context is not None:
-            arguments[handler.context] = _context(slot, job)
+            arguments[handler.context] = slot.context_for(job)
         return await handler.function(**arguments)
 
     def _ended(self, job: Claimed, handler: Handler, value: object) -> End:
@@ -274,6 +254,17 @@ class Runner:
             return End(job, "dead", 1, monotonic() - job.started, text=str(error), reason="bad_result")
 
     def _failed(self, job: Claimed, handler: Handler, error: BaseException) -> End:
+        """The end of a failed attempt, whatever the error is made of: to raise here would end the worker."""
+        if isinstance(error, asyncio.CancelledError):
+            # Born inside the handler, so an error like any other; but policies are written for Exceptions.
+            error = _caused(RuntimeError("something that the handler waited for was cancelled"), error)
+        try:
+            return self._judged(job, handler, error)
+        except Exception as broken:
+            # An ending of the application's own, say, that lacks what its base class keeps.
+            return self._judged(job, handler, _caused(broken, error))
+
+    def _judged(self, job: Claimed, handler: Handler, error: BaseException) -> End:
         return rules.failed(
             job,
             error,
@@ -352,7 +343,7 @@ class Runner:
         try:
             arguments = handler.decode(job.payload)
             if handler.context is not None:
-                arguments[handler.context] = _context(slot, job)
+                arguments[handler.context] = slot.context_for(job)
             end = self._ended(job, handler, handler.function(**arguments))
         except BaseException as error:
             end = self._raised(slot, job, handler, error)
@@ -370,17 +361,6 @@ class Runner:
             self._on_room()
 
 
-def _context(slot: Slot, job: Claimed) -> Context:
-    slot.context = context = Context(job)
-    if slot.stop is not None:  # a thread's job, told to stop before there was a context to tell
-        context.cancel()
-    return context
-
-
-def _forget_cancels(slot: Slot) -> None:
-    """The slot's task has been cancelled for its job's sake, and that job has ended; the next one knows nothing of it.
-
-    A handler may have swallowed the cancellation, and what it runs under (a TaskGroup, a timeout) counts them.
-    """
-    while slot.task is not None and slot.task.cancelling():
-        slot.task.uncancel()
+def _caused(error: Exception, cause: BaseException) -> Exception:
+    error.__cause__ = cause
+    return error

@@ -1,0 +1,43 @@
+"""One of a runner's places to run a job."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from ..handler import Context, Handler
+from ..work import Claimed
+
+
+class Slot:
+    """One place to run a job. ``stop`` is set with the reason when its job is told to end. ``queued``: its job, when
+    it waits for a child process and its handler has not been called."""
+
+    __slots__ = ("busy", "context", "deadline", "handler", "job", "lock", "queued", "stop", "task", "waiter")
+
+    def __init__(self) -> None:
+        # A thread begins and ends its jobs while the loop looks for those to stop: one of the two ends each job.
+        self.lock = threading.Lock()
+        self.task: asyncio.Task[None] | None = None
+        self.waiter: asyncio.Future[None] | None = None
+        self.job: Claimed | None = None
+        self.handler: Handler | None = None
+        self.context: Context | None = None
+        self.deadline: float | None = None
+        self.stop: str | None = None
+        self.queued: Claimed | None = None
+        self.busy = False
+
+    def context_for(self, job: Claimed) -> Context:
+        """What the job's handler is given, which hears of a stop, also of one that came before it."""
+        self.context = context = Context(job)
+        if self.stop is not None:
+            context.cancel()
+        return context
+
+    def forget_cancels(self) -> None:
+        """The slot's task has been cancelled for its job's sake, and that job has ended; the next one knows nothing of
+        it. A handler may have swallowed the cancellation, and what it runs under (a TaskGroup, a timeout) counts them.
+        """
+        while self.task is not None and self.task.cancelling():
+            self.task.uncancel()
