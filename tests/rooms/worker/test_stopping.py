@@ -162,6 +162,34 @@ async def test_an_async_handler_that_overruns_is_a_failed_attempt(stage: Stage) 
     assert "TimeoutError: still running after" in str(job.error)
 
 
+async def test_a_swallowed_timeout_is_told_again(stage: Stage) -> None:
+    """A handler that swallows its first cancellations, as a loop around ``except BaseException`` does, is stopped all
+    the same: it is told again until it ends [KIT-45]. Red when a slot is told once only: then the job runs for ever."""
+    app = App("a")
+    swallowed: list[int] = []
+
+    @app.task(retry=ONCE, timeout=0.1)
+    async def stubborn() -> None:
+        while len(swallowed) < 2:
+            with contextlib.suppress(asyncio.CancelledError):
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    swallowed.append(1)
+        await asyncio.Event().wait()
+
+    @app.task
+    async def next_one() -> None: ...
+
+    id, after = await stage.enqueue(stubborn.job(), next_one.job())
+    async with working(stage.db, app, queues={"default": 1}):
+        (job,) = await stage.until_in("dead", id)
+        await stage.until_in("history", after)
+
+    assert len(swallowed) == 2
+    assert "TimeoutError: still running after" in str(job.error)
+
+
 async def test_a_thread_that_overruns_fails_and_its_late_result_is_dropped(stage: Stage) -> None:
     """A sync handler that runs past its timeout has failed, although its thread can't be stopped; when it returns, the
     slot is free again and its result is dropped."""

@@ -37,6 +37,9 @@ class Runner:
     SLICE_SECONDS = 0.002
     """How long handlers that never wait may keep the loop before everybody else gets a turn."""
 
+    STOP_AGAIN_SECONDS = 1.0
+    """How long a handler on the loop has to end once it was told to; then it is told again."""
+
     def __init__(
         self,
         handlers: Mapping[str, Handler],
@@ -102,7 +105,8 @@ class Runner:
         return told
 
     def sweep_deadlines(self) -> None:
-        """Stop what has run past its deadline; measure how long no slot has been free. Called a few times a second."""
+        """Stop what has run past its deadline, and again what has swallowed being stopped; measure how long no slot has
+        been free. Called a few times a second."""
         now = monotonic()
         if not self._idle:
             self.saturated_seconds += now - self._swept
@@ -112,6 +116,15 @@ class Runner:
                 with slot.lock:
                     if slot.deadline is not None and now > slot.deadline and slot.job is not None and slot.stop is None:
                         self._stop(slot, "timeout")
+            if slot.stop is not None and slot.job is not None and now - slot.told > self.STOP_AGAIN_SECONDS:
+                self._tell(slot, now)
+
+    def wait_seconds(self) -> float:
+        """How long ago the job that would start next was enqueued; 0 when none waits here."""
+        try:
+            return max((utc_now() - self.backlog[0].created_at).total_seconds(), 0.0)
+        except IndexError:
+            return 0.0
 
     def longest_run_seconds(self) -> float:
         """How long the job has run that has run longest; 0 when none runs."""
@@ -161,7 +174,13 @@ class Runner:
                 # slot stays taken until it does.
                 slot.job = None
                 self._settle(self._stopped(slot, job, reason))
-        elif slot.task is not None:
+        else:
+            self._tell(slot, monotonic())
+
+    def _tell(self, slot: Slot, now: float) -> None:
+        """Cancel what runs on the loop; a thread asks its context by itself."""
+        slot.told = now
+        if slot.task is not None and slot.handler is not None and slot.handler.run_in != "thread":
             slot.task.cancel()
 
     async def _serve(self, slot: Slot) -> None:

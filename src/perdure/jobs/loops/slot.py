@@ -10,10 +10,10 @@ from ..work import Claimed
 
 
 class Slot:
-    """One place to run a job. ``stop`` is set with the reason when its job is told to end. ``queued``: its job, when
-    it waits for a child process and its handler has not been called."""
+    """One place to run a job. ``stop`` is set with the reason when its job is told to end, ``told`` with the monotonic
+    seconds then. ``queued``: its job, when it waits for a child process and its handler has not been called."""
 
-    __slots__ = ("busy", "context", "deadline", "handler", "job", "lock", "queued", "stop", "task", "waiter")
+    __slots__ = ("busy", "context", "deadline", "handler", "job", "lock", "queued", "stop", "task", "told", "waiter")
 
     def __init__(self) -> None:
         # A thread begins and ends its jobs while the loop looks for those to stop: one of the two ends each job.
@@ -25,6 +25,7 @@ class Slot:
         self.context: Context | None = None
         self.deadline: float | None = None
         self.stop: str | None = None
+        self.told = 0.0
         self.queued: Claimed | None = None
         self.busy = False
 
