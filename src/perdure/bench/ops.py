@@ -50,7 +50,7 @@ RING = statement("bench.ring", _as_it_is)
 COUNT = statement("bench.count", lambda row: Counts(**row))
 LEASES = statement("bench.leases", lambda row: (int(row["id"]), int(row["lease"])))
 LAST_LEASE = statement("bench.last_lease", lambda row: int(row["lease"]))
-COMMITS = statement("bench.commits", lambda row: int(row["commits"]))
+SESSIONS = statement("bench.sessions", lambda row: (int(row["pid"]), float(row["asked_at"])))
 SERVER = statement("bench.server", lambda row: Server(**row))
 
 
@@ -120,9 +120,9 @@ def last_lease() -> Op[int]:
     return (yield from one(LAST_LEASE))
 
 
-def commits() -> Op[int]:
-    """Transactions of this database so far."""
-    return (yield from one(COMMITS))
+def sessions() -> Op[dict[int, float]]:
+    """When each other session in the schema began its last statement (seconds since 1970), by its process."""
+    return dict((yield from rows(SESSIONS)))
 
 
 def server() -> Op[Server]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perdure.bench.figures import Figure, PlainRates, Report, Target, figure, middle, percentile
+from perdure.bench.latency import pace
 from perdure.bench.ops import Server
 from perdure.cli.bench import about, cells, goal, number
 
@@ -60,6 +61,11 @@ def test_percentiles_are_samples() -> None:
     assert [percentile(hundred, percent) for percent in (50, 99, 100)] == [50.0, 99.0, 100.0]
     assert percentile([7.0], 1) == 7.0
     assert middle([4.0, 1.0, 3.0, 2.0]) == 2.5
+
+
+def test_a_pace_is_between_the_first_time_and_the_last() -> None:
+    """Three statements within two seconds are one a second; one statement has no pace."""
+    assert (pace([10.0, 11.1, 12.0]), pace([10.0]), pace([])) == (1.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
