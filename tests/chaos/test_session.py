@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 
 import pytest
 
@@ -10,6 +12,7 @@ from perdure.app.registry import App
 from perdure.core.errors import ConnectionLost
 from perdure.core.op import Statement, rows
 from perdure.jobs.ops import queues
+from perdure.pg import connect
 from perdure.pg.link import Link
 from tests.conftest import Database
 from tests.rooms.worker.stage import Stage, until, working
@@ -36,6 +39,23 @@ async def test_a_session_that_ends_while_its_answer_waits_to_be_read_is_a_lost_c
 
         assert list(await link.run(queues.ensure(["default"]))) == ["default"]
     finally:
+        await link.close()
+
+
+async def test_a_session_that_says_nothing_is_given_up(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A statement whose server is frozen ends by the client's own bound, and the link connects anew. Red without that
+    bound: a wire that was cut in silence would hold a worker for as long as the system retransmits."""
+    monkeypatch.setattr(connect, "SILENT_SECONDS", 0.5 - connect.BOUNDS["claim"].statement_ms / 1_000)
+    link = Link(db.url, db.schema, "claim")
+    pid = (await link.connection()).get_server_pid()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(ConnectionLost):
+            await link.run(rows(SLOW))
+
+        assert list(await link.run(queues.ensure(["default"]))) == ["default"]
+    finally:
+        os.kill(pid, signal.SIGCONT)
         await link.close()
 
 

@@ -119,8 +119,9 @@ class Worker:
                 raise self._failure
 
     def gauges(self) -> dict[str, Any]:
-        """Per queue: slots busy and free, jobs claimed ahead, how long all slots have been busy since the start, the
-        longest run of now; then what was settled by verdict, and what waits to be."""
+        """Per queue: slots busy and free, jobs claimed ahead and how long the first of them has waited since its
+        enqueue, how long all slots have been busy since the start, the longest run of now; then what was settled by
+        verdict, and what waits to be."""
         return {
             "queues": {
                 intake.name: {
@@ -128,6 +129,7 @@ class Worker:
                     "busy": intake.runner.running,
                     "free": len(intake.runner.slots) - intake.runner.running,
                     "prefetched": len(intake.runner.backlog),
+                    "wait_seconds": round(intake.runner.wait_seconds(), 3),
                     "saturated_seconds": round(intake.runner.saturated_seconds, 3),
                     "longest_run_seconds": round(intake.runner.longest_run_seconds(), 3),
                 }

@@ -41,6 +41,9 @@ PAUSE_SECONDS = 0.2
 PAUSE_SECONDS_MAX = 5.0
 REMIND_SECONDS = 15.0
 
+SILENT_SECONDS = 5.0
+"""How much later than the server itself a client gives up a statement."""
+
 KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3, "tcp_user_timeout": 15_000}
 """A peer that vanished without a word is noticed within about twenty seconds, not after the system's two hours."""
 
@@ -94,10 +97,16 @@ def for_psycopg(url: str, purpose: Purpose) -> dict[str, Any]:
 
 
 def for_pg(url: str, purpose: Purpose, **more: str) -> dict[str, Any]:
-    """The keyword arguments of ``asyncpg.connect``; ``more`` are further settings of the server."""
+    """The keyword arguments of ``asyncpg.connect``; ``more`` are further settings of the server.
+
+    A server that answers ends a statement by itself; the client's own bound, a little later, is for one that has
+    vanished behind a wire that nobody closed.
+    """
+    bounds = BOUNDS[purpose]
     return {
         "dsn": for_asyncpg(url),
-        "timeout": float(BOUNDS[purpose].connect_seconds),
+        "timeout": float(bounds.connect_seconds),
+        "command_timeout": bounds.statement_ms / 1_000 + SILENT_SECONDS if bounds.statement_ms else None,
         "server_settings": {"application_name": f"perdure-{purpose}", **settings(purpose), **more},
     }
 

@@ -206,7 +206,7 @@ async def test_the_gauges_say_how_full_a_worker_is(stage: Stage) -> None:
     assert (stored["slots"], stored["busy"], stored["free"], stored["prefetched"]) == (3, 3, 0, 0)
     assert stored["saturated_seconds"] > 0.5
     assert stored["longest_run_seconds"] > 0.4
-    assert (idle["busy"], idle["free"], idle["longest_run_seconds"]) == (0, 3, 0.0)
+    assert (idle["busy"], idle["free"], idle["longest_run_seconds"], idle["wait_seconds"]) == (0, 3, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(

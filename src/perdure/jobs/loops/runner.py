@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ...core.endings import Ending
+from ...core.endings import Ending, storable
 from ...core.errors import PerdureError
 from ...runtime.clock import monotonic, utc_now
 from ...runtime.dice import roll
@@ -270,7 +270,7 @@ class Runner:
             return End(job, "completed", 1, monotonic() - job.started, handler.encode(value))
         except PerdureError as error:
             # The work is done; running it again for a better result would do it twice.
-            return End(job, "dead", 1, monotonic() - job.started, text=str(error), reason="bad_result")
+            return End(job, "dead", 1, monotonic() - job.started, text=storable(str(error)), reason="bad_result")
 
     def _failed(self, job: Claimed, handler: Handler, error: BaseException) -> End:
         """The end of a failed attempt, whatever the error is made of: to raise here would end the worker."""
