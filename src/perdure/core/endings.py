@@ -118,7 +118,12 @@ def _seconds_until(moment: float | datetime, now: datetime) -> float:
 def _bounded(reason: str) -> str:
     if not isinstance(reason, str):
         raise InvalidOption(f"got {_kind(reason)}", field="reason", fix="give a short text")
-    return reason[: limits.REASON_CHARS_MAX]
+    return storable(reason[: limits.REASON_CHARS_MAX])[: limits.REASON_CHARS_MAX]
+
+
+def storable(text: str) -> str:
+    """The text with what Postgres can't keep shown instead: NUL, and half a surrogate pair, which is no UTF-8."""
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
 def _kind(value: object) -> str:

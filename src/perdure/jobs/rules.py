@@ -13,7 +13,7 @@ import msgspec
 
 from ..core import limits
 from ..core.backoff import Again, Retry, decide
-from ..core.endings import Cancel, Permanent, RetryAfter, Snooze
+from ..core.endings import Cancel, Ending, Permanent, RetryAfter, Snooze, storable
 from ..core.errors import InvalidOption
 from .work import Claimed, End, Extras, Lease
 
@@ -124,9 +124,9 @@ def failed(
 ) -> End:
     """The end of an attempt that raised (or returned an ending): retried, dead, snoozed or cancelled."""
     if isinstance(error, Snooze):
-        return End(job, "snooze", 0, elapsed, text=error.reason or None, delay=error.seconds(now))
+        return End(job, "snooze", 0, elapsed, text=_reason(error), delay=error.seconds(now))
     if isinstance(error, Cancel):
-        return End(job, "cancelled", 1, elapsed, text=error.reason or None)
+        return End(job, "cancelled", 1, elapsed, text=_reason(error))
     text = describe(error)
     if at_most_once and not isinstance(error, Permanent):
         return End(job, "dead", 1, elapsed, text=text, reason="needs_review")
@@ -135,8 +135,8 @@ def failed(
     remaining = None if expires_at is None else expires_at - now.timestamp()
     verdict = decide(policy, job.attempt, error, dice=dice, now=now, elapsed=since, remaining=remaining)
     if isinstance(verdict, Again):
-        return End(job, "retry", 1, elapsed, text=f"{text}\n{verdict.why}", delay=verdict.after)
-    return End(job, "dead", 1, elapsed, text=f"{text}\n{verdict.why}", reason=verdict.reason)
+        return End(job, "retry", 1, elapsed, text=storable(f"{text}\n{verdict.why}"), delay=verdict.after)
+    return End(job, "dead", 1, elapsed, text=storable(f"{text}\n{verdict.why}"), reason=verdict.reason)
 
 
 def policy_for(job: Claimed, declared: Retry) -> Retry:
@@ -166,13 +166,18 @@ def at_most_once_for(job: Claimed, declared: bool) -> bool:
 def describe(error: BaseException) -> str:
     """What is kept of an error: its end, where the line that failed and the message stand."""
     if isinstance(error, RetryAfter | Permanent):
-        return f"{type(error).__name__}: {error.reason}" if error.reason else type(error).__name__
+        reason = _reason(error)
+        return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OWN_LOOPS):
         frames = frames.tb_next
-    text = "".join(traceback.format_exception(type(error), error, frames)).strip().replace("\x00", "\\0")
-    # Postgres text must be UTF-8: an unpaired surrogate in a message is shown, not sent.
-    return text.encode("utf-8", "backslashreplace").decode()[-limits.ERROR_TEXT_CHARS_MAX :]
+    text = "".join(traceback.format_exception(type(error), error, frames)).strip()
+    return storable(text)[-limits.ERROR_TEXT_CHARS_MAX :]
+
+
+def _reason(ending: Ending) -> str | None:
+    """An ending's reason; a class of the application's own may have set it to anything."""
+    return storable(str(ending.reason)) if ending.reason else None
 
 
 def grouped(ends: Iterable[End]) -> dict[tuple[str, int, int], list[End]]:

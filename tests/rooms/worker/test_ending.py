@@ -312,6 +312,33 @@ async def test_a_cancellation_from_inside_is_an_error_to_be_retried(stage: Stage
     assert "RuntimeError: something that the handler waited for was cancelled" in str(attempt.error)
 
 
+async def test_a_reason_that_can_not_be_stored_is_shown(stage: Stage) -> None:
+    """NUL and half a surrogate pair in a reason cost no job its ending: each goes where it was sent. Red when a reason
+    is stored as it is: then the job is dead as ``unsettleable``."""
+    app, odd = App("a"), "a\0b\udc80"
+
+    class Weary(Snooze):
+        def __init__(self) -> None:
+            super().__init__(for_=600)
+            self.reason = odd
+
+    endings = {"retry": RetryAfter(600, odd), "snooze": Weary(), "cancel": Cancel(odd), "permanent": Permanent(odd)}
+
+    @app.task(retry=LATER)
+    async def end(how: str) -> Any:
+        return endings[how]
+
+    ids = dict(zip(endings, await stage.enqueue(*[end.job(how=how) for how in endings]), strict=True))
+    async with working(stage.db, app):
+        await stage.until_in("scheduled", ids["retry"], ids["snooze"])
+        (cancelled,) = await stage.until_in("history", ids["cancel"])
+        (permanent,) = await stage.until_in("dead", ids["permanent"])
+    told = [str((await stage.attempts(ids[name]))[0].error) for name in ("retry", "snooze", "permanent")]
+
+    assert (cancelled.outcome, permanent.reason) == ("cancelled", "permanent")
+    assert all("a\\0b\\udc80" in text for text in [*told, str(cancelled.error)])
+
+
 async def test_a_result_that_can_not_be_kept_is_not_worked_for_twice(stage: Stage) -> None:
     """A handler that returns something without a JSON form has done its work: the job is dead with ``bad_result`` and
     isn't run again."""

@@ -74,3 +74,9 @@ def test_an_ending_survives_the_way_between_processes(ending: Ending) -> None:
 def test_a_long_reason_is_cut() -> None:
     """A reason is kept to its bound, because it is stored with the job."""
     assert len(Cancel("x" * 10_000).reason) == limits.REASON_CHARS_MAX
+
+
+def test_a_reason_can_be_stored_whatever_is_in_it() -> None:
+    """What Postgres can't keep in a text is shown in the reason, which stays within its bound."""
+    assert Cancel("a\0b\udc80").reason == "a\\0b\\udc80"
+    assert len(Permanent("\0" * limits.REASON_CHARS_MAX).reason) == limits.REASON_CHARS_MAX
