@@ -121,8 +121,8 @@ def test_a_savepoint_rolled_back_inside_a_guard_hides_nothing(stage: Stage) -> N
 
 @pytest.mark.parametrize("moment", ["before the first listing", "between the listings", "after the floor rose"])
 def test_a_prepared_transaction_is_a_guard(stage: Stage, moment: str) -> None:
-    """A two-phase transaction changes its name in pg_locks when it is prepared, and its job is found all the same,
-    whenever that happens. Red when prepared holders aren't always guards."""
+    """A two-phase transaction guards its job before and after it is prepared, whenever that happens and under whatever
+    name pg_locks lists it. Red without the guards of a step."""
     worker = stage.worker()
     late, [straggler] = _late(stage, wake=False)
     stage.enqueue(5)
