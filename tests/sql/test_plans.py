@@ -111,6 +111,7 @@ def _a_day(stage: Stage, say: Callable[[Op[Any]], Any]) -> None:
         say(control.cancel(id))
     say(control.retry(5))
     say(control.redrive(14))
+    say(control.discard(14))
     say(chores.sweep_cancels(BATCH))
     say(control.get(9))
     say(control.get(JOBS + 9))
@@ -146,7 +147,7 @@ HOT = [
 
 CALLERS = [
     "jobs.enqueue", "jobs.enqueue_one", "jobs.enqueue_alike", "jobs.unseat", "jobs.cancel", "jobs.request_cancel",
-    "jobs.redrive", "jobs.hurry", "jobs.get", "jobs.attempts", "jobs.list",
+    "jobs.redrive", "jobs.hurry", "jobs.discard", "jobs.get", "jobs.attempts", "jobs.list",
     "jobs.list, filtered",
 ]  # fmt: skip
 """What callers send, over connections that are theirs."""

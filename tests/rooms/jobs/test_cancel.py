@@ -204,7 +204,7 @@ def test_only_a_dead_job_is_discarded_or_redriven(stage: Stage) -> None:
     given_up, again = _put(stage, "dead"), _put(stage, "dead")
     waiting = _put(stage, "ready")
 
-    assert stage.main.run(discard(waiting)) == "requested"
+    assert stage.main.run(discard(waiting)) == "alive"
     assert stage.main.run(redrive(waiting)) is False
     assert stage.main.run(discard(given_up)) == "discarded"
     assert stage.main.run(discard(given_up)) == "finished"
@@ -229,3 +229,88 @@ def test_run_now_takes_what_waits_for_a_time_and_what_is_dead(
 
     assert stage.main.run(retry(id)) is moved
     assert stage.places() == {id: "ready" if moved else place}
+
+
+def test_run_now_of_a_job_that_is_being_promoted_is_true(stage: Stage) -> None:
+    """Run-now that meets a promotion of its job says so at once, and the job is ready when both have committed; nobody
+    waits for a lock in a circle. Red when run-now takes a locked row for no row."""
+    [id] = stage.enqueue(delay=100)
+    for table in ("scheduled", "job"):
+        stage.main.sql(f"update perdure.{table} set run_at = run_at - interval '1 h'")
+    hurrying, promoting = stage.session(), stage.session()
+
+    hurrying.begin()
+    hurrying.sql("select from perdure.job where id = %s for update", [id])
+    moving = promoting.start(promote())
+    stage.blocked(promoting, by=hurrying)
+    assert hurrying.run(retry(id)) is True
+    hurrying.commit()
+
+    assert moving.result() == 1
+    assert stage.places() == {id: "ready"}
+
+
+def test_a_redriven_job_is_not_cancelled_by_an_older_request(stage: Stage) -> None:
+    """A cancel asked of the attempt that then failed for good doesn't end the job once it is redriven: neither the
+    sweep nor the next claim honours it. Red when redrive.sql leaves the request."""
+    worker = stage.worker()
+    [id] = stage.enqueue()
+    [job] = stage.claim(worker)
+    assert stage.main.run(cancel(id)) == "requested"
+    stage.settle([end(job, "dead")], worker)
+
+    assert stage.main.run(redrive(id)) is True
+    stage.main.run(sweep_cancels())
+    [again] = stage.claim(worker)
+
+    assert (again.id, again.cancelled) == (id, False)
+    assert stage.counts("cancel_request") == 0
+
+
+def test_a_sweep_under_way_leaves_a_job_that_was_redriven_meanwhile(stage: Stage) -> None:
+    """A sweep that read the request before the redrive committed finds it gone under the job's lock, and leaves the job
+    in ready. Red when cancel.sql doesn't look for the request again."""
+    worker, sweeping = stage.worker(), stage.session()
+    [id] = stage.enqueue()
+    [job] = stage.claim(worker)
+    stage.main.run(cancel(id))
+    stage.settle([end(job, "dead")], worker)
+
+    stage.main.begin()
+    stage.main.run(redrive(id))
+    swept = sweeping.start(sweep_cancels())
+    stage.blocked(sweeping, by=stage.main)
+    stage.main.commit()
+
+    swept.result()
+    assert stage.places() == {id: "ready"}
+
+
+@pytest.mark.parametrize("ending", ["commit", "rollback"])
+def test_a_discard_that_meets_a_redrive_leaves_the_job_alone(stage: Stage, ending: str) -> None:
+    """A discard waits for a redrive in flight, and ends the job only if it is still dead then. Red when discard.sql
+    takes the job from anywhere but the dead."""
+    id, discarding = _put(stage, "dead"), stage.session()
+
+    stage.main.begin()
+    stage.main.run(redrive(id))
+    discarding.begin()
+    discarded = discarding.start(discard(id))
+    stage.blocked(discarding, by=stage.main)
+    stage.main.sql(ending)
+
+    assert discarded.result() == ("alive" if ending == "commit" else "discarded")
+    discarding.commit()
+    assert stage.places() == {id: "ready" if ending == "commit" else "history"}
+
+
+@pytest.mark.parametrize("place", ["ready", "scheduled", "held"])
+def test_a_discard_of_a_waiting_job_asks_nothing_of_anybody(
+    stage: Stage, place: Literal["ready", "scheduled", "held"]
+) -> None:
+    """A discard of a job that isn't dead says it is alive, and leaves no request behind."""
+    id = _put(stage, place)
+
+    assert stage.main.run(discard(id)) == "alive"
+    assert stage.places() == {id: place}
+    assert stage.counts("cancel_request") == 0

@@ -50,8 +50,8 @@ class Claimer:
     """Claims for all queues of one worker, on one connection, one statement at a time.
 
     ``tasks``: the names it can run. ``tell``: drives an op on the listening session. ``may_claim``: false while the
-    settler is behind or trust has lapsed. ``on_look`` gets every look, for the chores. ``on_unknown``: a claim's outcome
-    is unknown; it returns when the worker knows again what it holds.
+    settler is behind or trust has lapsed. ``on_look`` gets every look, for the chores. ``on_unknown``: a claim's
+    outcome is unknown; it returns when the worker knows again what it holds.
     """
 
     def __init__(

@@ -53,7 +53,7 @@ def sweep_cancels(limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
     wanted = yield from rows(CANCELS, limit=limit)
     for each in wanted:
         if not each.ended and (yield from maybe(UNSEAT, id=each.id)) is not None:
-            yield from maybe(CANCEL, id=each.id, reason=each.reason, dead=False)
+            yield from maybe(CANCEL, id=each.id, reason=each.reason, asked=True)
     yield from rows(FORGET_CANCELS, ids=[each.id for each in wanted])
     return len(wanted)
 

@@ -12,12 +12,14 @@ GET = statement("jobs.get", Job.read)
 LIST = statement("jobs.list", Job.read)
 ATTEMPTS = statement("jobs.attempts", lambda row: Attempt(**row))
 UNSEAT = statement("jobs.unseat", lambda row: int(row["id"]))
-CANCEL = statement("jobs.cancel", lambda row: str(row["outcome"]))
+CANCEL = statement("jobs.cancel", lambda row: int(row["id"]))
+DISCARD = statement("jobs.discard", lambda row: int(row["id"]))
 REQUEST_CANCEL = statement("jobs.request_cancel", lambda row: int(row["asked"]))
 REDRIVE = statement("jobs.redrive", lambda row: int(row["id"]))
 HURRY = statement("jobs.hurry", lambda row: int(row["id"]))
 
-CancelAnswer = Literal["cancelled", "requested", "discarded", "finished", "dead", "missing"]
+CancelAnswer = Literal["cancelled", "requested", "finished", "dead", "missing"]
+DiscardAnswer = Literal["discarded", "alive", "finished", "missing"]
 
 
 def get(id: int) -> Op[Job | None]:
@@ -49,31 +51,22 @@ def cancel(id: int, reason: str | None = None) -> Op[CancelAnswer]:
     Both happen in the caller's transaction. "requested": the job is leased, or was a moment ago; whoever handles it
     next honours the request. "finished" and "dead": too late, nothing was done.
     """
-    return (yield from _end(id, reason, dead=False))
-
-
-def discard(id: int, reason: str | None = None) -> Op[CancelAnswer]:
-    """Move a dead job to history as discarded. Anything else is left alone."""
-    job = yield from get(id)
-    if job is None:
-        return "missing"
-    if job.place != "dead":
-        return "finished" if job.place == "history" else "requested"
-    return (yield from _end(id, reason, dead=True))
-
-
-def _end(id: int, reason: str | None, *, dead: bool) -> Op[CancelAnswer]:
-    body = yield from maybe(UNSEAT, id=id)
-    if body is None:
+    if (yield from maybe(UNSEAT, id=id)) is None:
         return "finished" if (yield from get(id)) is not None else "missing"
-    outcome = yield from maybe(CANCEL, id=id, reason=reason, dead=dead)
-    if outcome is not None:
-        return "discarded" if outcome == "discarded" else "cancelled"
+    if (yield from maybe(CANCEL, id=id, reason=reason, asked=False)) is not None:
+        return "cancelled"
     job = yield from get(id)
     if job is not None and job.place == "dead":
         return "dead"
     yield from one(REQUEST_CANCEL, id=id, reason=reason)
     return "requested"
+
+
+def discard(id: int, reason: str | None = None) -> Op[DiscardAnswer]:
+    """Move a dead job to history as discarded. Anything else is left alone: "alive", "finished", "missing"."""
+    if (yield from maybe(UNSEAT, id=id)) is None:
+        return "finished" if (yield from get(id)) is not None else "missing"
+    return "alive" if (yield from maybe(DISCARD, id=id, reason=reason)) is None else "discarded"
 
 
 def retry(id: int) -> Op[bool]:
@@ -82,7 +75,11 @@ def retry(id: int) -> Op[bool]:
         return False
     if (yield from maybe(REDRIVE, id=id)) is not None:
         return True
-    return (yield from maybe(HURRY, id=id)) is not None
+    if (yield from maybe(HURRY, id=id)) is not None:
+        return True
+    # Still scheduled, yet not to be had: a promotion has locked the row, and moves it once our lock on the job is gone.
+    job = yield from get(id)
+    return job is not None and job.place == "scheduled"
 
 
 def redrive(id: int) -> Op[bool]:

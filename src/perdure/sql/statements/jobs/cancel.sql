@@ -1,9 +1,10 @@
--- Does: ends a job that stands in ready, scheduled, held or dead as cancelled (a dead one as discarded), and leaves it alone anywhere else.
+-- Does: ends a job that stands in ready, scheduled or held as cancelled, and leaves it alone anywhere else; with `asked`, only while a request for it still stands.
 -- Locks: the row of its place, skipping a locked one; its job row is locked by jobs.unseat before.
--- Index: ready (lane, pos); scheduled (run_at, id); held, dead and job by id.
+-- Index: ready (lane, pos); scheduled (run_at, id); held, job and cancel_request by id.
 -- Bound: one job.
 with body as materialized (
-    select * from perdure.job where id = %(id)s::bigint
+    select * from perdure.job j where id = %(id)s::bigint
+      and (not %(asked)s::boolean or exists (select from perdure.cancel_request c where c.id = j.id))
 ), r as (
     delete from perdure.ready x using body b, (
         select y.lane, y.pos from perdure.ready y join body c on y.lane = c.lane and y.pos = c.pos for update of y skip locked) l
@@ -14,24 +15,19 @@ with body as materialized (
     where x.run_at = l.run_at and x.id = l.id returning x.id
 ), h as (
     delete from perdure.held x using (
-        select y.id from perdure.held y where y.id = %(id)s::bigint for update skip locked) l
+        select y.id from perdure.held y join body c on y.id = c.id for update of y skip locked) l
     where x.id = l.id returning x.id
-), d as (
-    delete from perdure.dead x using (
-        select y.id from perdure.dead y where y.id = %(id)s::bigint and %(dead)s::boolean for update skip locked) l
-    where x.id = l.id returning x.id, x.error
 ), left_place as materialized (
-    select id, 'cancelled' as outcome, null::text as error from r union all select id, 'cancelled', null from s
-    union all select id, 'cancelled', null from h union all select id, 'discarded', error from d
+    select id from r union all select id from s union all select id from h
 ), ended as (
-    delete from perdure.job j using left_place p where j.id = p.id returning j.*, p.outcome, p.error
+    delete from perdure.job j using left_place p where j.id = p.id returning j.*
 ), filed as (
     insert into perdure.history (id, created_at, finished_at, lane, generation, attempt, rescues, outcome, task, key, tags,
                                  options, error, payload)
-    select id, created_at, statement_timestamp(), lane, generation, attempt, rescues, outcome, task, key, tags, options,
-           coalesce(%(reason)s::text, error), payload
+    select id, created_at, statement_timestamp(), lane, generation, attempt, rescues, 'cancelled', task, key, tags, options,
+           %(reason)s::text, payload
     from ended
 ), forgotten as (
     delete from perdure.cancel_request where id in (select id from ended)
 )
-select id, outcome from ended
+select id from ended
