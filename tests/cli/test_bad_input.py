@@ -102,6 +102,14 @@ def test_a_server_that_never_answers_is_given_up() -> None:
     assert caught.value.exit_code == 1
 
 
+def test_an_embedded_server_that_cannot_be_made() -> None:
+    """Without a URL, where no embedded Postgres can be made either, the directory is named and what to set instead."""
+    line = refusal(perdure("status"))
+
+    assert line.startswith("error: /dev/null/perdure: can't be made")
+    assert "give a DATABASE_URL" in line
+
+
 def _message(kind: bytes, body: bytes) -> bytes:
     return kind + (len(body) + 4).to_bytes(4, "big") + body
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from perdure.cli.program import run
 from perdure.demo import ops, story
 from perdure.demo.ground import SCHEMA
 from perdure.pg.drive import drive
-from tests.cli.terminal import perdure, postgres_home
+from tests.cli.terminal import alive, children, perdure, postgres_home, running, until
 from tests.conftest import Database
 from tests.tidy.source import ROOT
 
@@ -100,6 +103,18 @@ def test_one_demonstration_at_a_time(empty_db: Database) -> None:
     assert "another demonstration is running there" in told.stderr
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda each: each.name)
+def test_a_story_that_is_broken_off_leaves_no_process(number: signal.Signals, empty_db: Database) -> None:
+    """Ctrl-C ends it with 1; and after kill -9, too, none of its workers is left, not even a frozen one."""
+    with running("demo", "--json", "--url", empty_db.url) as demo:
+        until("two workers", lambda: _living(empty_db) == 2)
+        workers = children(demo.pid)
+        os.kill(workers[0], signal.SIGSTOP)
+        demo.process.send_signal(number)
+        assert demo.ended() == (1 if number == signal.SIGINT else -number)
+        until("the workers to end", lambda: not any(map(alive, workers)))
+
+
 def test_every_value_of_a_file_comes_back_and_bad_lines_are_told(empty_db: Database, tmp_path: Path) -> None:
     """Values of every kind go through workers of which one is killed, and come back equal, none lost; lines that are
     no JSON are told by number, and make the exit code 2 [DW-3]. Red when a value is changed on its way.
@@ -129,6 +144,14 @@ def test_webhooks_come_back_as_they_went_in(file: Path, empty_db: Database) -> N
     ledger = json.loads(told.stdout)["ledger"]
     lines = sum(1 for line in file.open("rb") if line.strip())
     assert (ledger["lines"], ledger["completed"], ledger["different"], ledger["unfinished"]) == (lines, lines, 0, 0)
+
+
+def _living(db: Database) -> int:
+    """The workers that have registered."""
+    with suppress(psycopg.errors.UndefinedTable):
+        row = db.connect().execute("select count(*) from perdure_demo.worker").fetchone()
+        return 0 if row is None else int(row[0])
+    return 0
 
 
 def _rows(db: Database) -> list[tuple[Any, ...]]:

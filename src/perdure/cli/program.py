@@ -28,6 +28,10 @@ COMMANDS = (
 """In the order of the help. Each is the module of its name, whose ``command`` is a Typer."""
 
 
+_INTERRUPTED = 130
+"""What typer makes of Ctrl-C: 128 and the number of SIGINT."""
+
+
 def _module(name: str) -> str | None:
     """The command's module, if this installation has it."""
     found = find_spec(f"{__package__}.{name}")
@@ -97,6 +101,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # Whoever read us has heard enough. The interpreter would complain once more when it flushes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    if ended == _INTERRUPTED:
+        return complain("interrupted", 1)
     return ended if isinstance(ended, int) else 0
 
 

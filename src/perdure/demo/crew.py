@@ -108,7 +108,7 @@ class Crew:
         self._environment = {**os.environ, "DATABASE_URL": url, "PERDURE_SCHEMA": schema}
         self._slots, self._living = slots, living
         self._home = Path(tempfile.mkdtemp(prefix="perdure-demo-"))
-        self._tether = Tether()
+        self._tether = Tether(signal.SIGKILL)  # one may be frozen when the story is killed
         self.hands: list[Hand] = []
 
     def __enter__(self) -> Crew:

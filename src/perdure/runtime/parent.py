@@ -19,15 +19,19 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Tether:
-    """The parent's side: what a child must be given. One serves any number of children."""
+    """The parent's side: what a child must be given. One serves any number of children.
 
-    def __init__(self) -> None:
+    ``number``: the signal that the kernel sends them when the parent dies. A child that is stopped hears only SIGKILL.
+    """
+
+    def __init__(self, number: signal.Signals = signal.SIGTERM) -> None:
         self.reading, self._writing = os.pipe()
+        self._number = number
 
     @property
     def environment(self) -> dict[str, str]:
         """The variables to add to the child's environment; the descriptor ``reading`` has to be passed, too."""
-        return {_VARIABLE: f"{os.getpid()}:{self.reading}"}
+        return {_VARIABLE: f"{os.getpid()}:{self.reading}:{self._number.value}"}
 
     def close(self) -> None:
         """Let go: children that still run take this process for gone."""
@@ -35,31 +39,41 @@ class Tether:
         os.close(self.reading)
 
 
-def follow(number: signal.Signals = signal.SIGTERM) -> None:
+def follow() -> None:
     """The child's side: ask for the signal when the parent dies, and end if it has died already."""
-    if _VARIABLE not in os.environ:
+    named = _named()
+    if named is None:
         return
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number.value)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, named[2])
     if gone():
         sys.exit(0)
 
 
 def gone() -> bool:
     """Whether this process had a parent to follow that isn't there any more."""
-    named = os.environ.get(_VARIABLE)
-    return named is not None and os.getppid() != int(named.partition(":")[0])
+    named = _named()
+    return named is not None and os.getppid() != named[0]
 
 
 def watch(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
     """Call ``act`` once, on the loop, when the parent is gone; nothing when there is none to follow."""
-    named = os.environ.get(_VARIABLE)
+    named = _named()
     if named is None:
         return
-    reading = int(named.partition(":")[2])
+    reading = named[1]
 
     def ended() -> None:
         loop.remove_reader(reading)
         act()
 
     loop.add_reader(reading, ended)
+
+
+def _named() -> tuple[int, int, int] | None:
+    """The parent's pid, the descriptor that ends with it, and the number of the signal; None without a parent."""
+    said = os.environ.get(_VARIABLE)
+    if said is None:
+        return None
+    pid, reading, number = said.split(":")
+    return int(pid), int(reading), int(number)
