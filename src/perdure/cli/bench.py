@@ -87,8 +87,9 @@ def _bench(name: str, url: str | None, jobs: int | None, rounds: int | None, as_
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let a SIGTERM end the benchmark as Ctrl-C does: tidily."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Let a SIGTERM end the benchmark as Ctrl-C does, which is for the event loop to do while it runs: an exception
+    out of nowhere could lose a worker process that is just being started."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     try:
         yield
     finally:
