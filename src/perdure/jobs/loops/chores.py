@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from ...core import limits
-from ...core.errors import DatabaseError
+from ...core.errors import DatabaseError, LockTimeout
 from ...core.op import Op
 from ...fleet.ops import workers
 from ...runtime.clock import monotonic
@@ -27,6 +27,9 @@ log = logging.getLogger("perdure.chores")
 
 DAY_CHORES_SECONDS = 3_600.0
 """Partitions are looked after this often."""
+
+DAY_RETRY_SECONDS = 60.0
+"""The same when it failed, or somebody was reading: days are made long before they are needed."""
 
 RELEASE_SECONDS = 3.0
 """Between two releases of parked jobs: while workers of an older version run, they may park the same ones again."""
@@ -130,18 +133,24 @@ class Chores:
     async def _days(self) -> None:
         if monotonic() < self._days_at:
             return
-        self._days_at = monotonic() + jittered(DAY_CHORES_SECONDS)
+        self._days_at, read = monotonic() + jittered(DAY_RETRY_SECONDS), False
         for parent in ops.DAY_TABLES:
-            await self._guarded("days", ops.make_days(parent))
-            await self._guarded("days", ops.drop_days(parent, self._history_days))
+            for op in (ops.make_days(parent), ops.drop_days(parent, self._history_days)):
+                try:
+                    await self._guarded("days", op, ops.DAYS_LOCK_MS)
+                except LockTimeout:
+                    log.info("the days of %s will be seen to later: a transaction that reads it is open", parent)
+                    read = True
         await self._link.run(workers.prune())
+        if not read:
+            self._days_at = monotonic() + jittered(DAY_CHORES_SECONDS)
 
-    async def _guarded(self, chore: str, op: Op[int]) -> None:
-        self.counts[chore] += await self._link.transaction(_if_mine(chore, op))
+    async def _guarded(self, chore: str, op: Op[int], lock_ms: int | None = None) -> None:
+        self.counts[chore] += await self._link.transaction(_if_mine(chore, op, lock_ms))
 
 
-def _if_mine(chore: str, op: Op[int]) -> Op[int]:
-    if not (yield from ops.mine(chore)):
+def _if_mine(chore: str, op: Op[int], lock_ms: int | None) -> Op[int]:
+    if not (yield from ops.mine(chore, lock_ms)):
         op.close()
         return 0
     return (yield from op)

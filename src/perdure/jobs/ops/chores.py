@@ -20,6 +20,9 @@ FORGET_CANCELS = statement("jobs.forget_cancels", lambda row: row)
 DAY_TABLES = ("history", "attempt")
 """The tables that are partitioned by day. One in a transaction: readers lock both, in an order of their own."""
 
+DAYS_LOCK_MS = 100
+"""How long the making of days waits for whoever reads the table. Every settlement waits behind it for as long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -33,9 +36,12 @@ class Wanted:
 CANCELS = statement("jobs.cancels", lambda row: Wanted(row["id"], row["reason"], row["ended"]))
 
 
-def mine(chore: str) -> Op[bool]:
-    """Whether this transaction may do the chore: one worker at a time does."""
-    return (yield from one(GUARD, chore=chore))
+def mine(chore: str, lock_ms: int | None = None) -> Op[bool]:
+    """Whether this transaction may do the chore: one worker at a time does.
+
+    ``lock_ms``: how long it may wait for a lock, because others will wait behind it; None for what the session allows.
+    """
+    return (yield from one(GUARD, chore=chore, lock_timeout=None if lock_ms is None else f"{lock_ms}ms"))
 
 
 def promote(limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
