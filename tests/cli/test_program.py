@@ -26,6 +26,14 @@ def test_the_help_names_every_command() -> None:
     assert {name for name in COMMANDS if f" {name} " not in shown} == set()
 
 
+def test_saying_nothing_is_asking_for_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """``perdure`` alone shows the commands, complains of nothing, and has done nothing: 2."""
+    assert run([]) == 2
+    said = capsys.readouterr()
+    assert "Usage: perdure" in said.out + said.err
+    assert "error:" not in said.err
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """``perdure COMMAND --help`` ends with 0."""

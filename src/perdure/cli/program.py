@@ -94,7 +94,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except psycopg.Error as error:
         return complain(str(translate(error)), 1)
     except typer.TyperException as error:
-        return complain(_usage(error), error.exit_code) if error.message else error.exit_code  # the help was shown
+        # Without a message the help was asked for by saying nothing, and has been shown.
+        return complain(_usage(error), error.exit_code) if error.format_message() else error.exit_code
     except typer.Abort:
         return complain("interrupted", 1)
     except BrokenPipeError:
