@@ -102,14 +102,14 @@ def test_a_pipe_gets_lines_and_a_terminal_a_table(empty_db: Database) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_an_interrupted_benchmark_leaves_nothing(number: signal.Signals, empty_db: Database) -> None:
     """After Ctrl-C, or a SIGTERM, in the middle of a drain there is no worker process and no schema; the exit code
-    is a shell's for an interrupted program."""
+    is that of something that may work later."""
     with running("bench", "drain", "--jobs", "5000", "--url", empty_db.url) as program:
         program.hear("one worker")
         until("a worker process", lambda: bool(children(program.pid)))
         workers = children(program.pid)
         program.process.send_signal(number)
 
-        assert program.ended() == 130
+        assert program.ended() == 1
 
     assert [pid for pid in workers if alive(pid)] == []
     assert _schemas(empty_db) == []
