@@ -77,6 +77,6 @@ class Listener:
         conn = await self._link.connection()
         conn.add_termination_listener(lambda *_: self._lost.set())
         await conn.add_listener(self._schema, lambda _conn, _pid, _channel, payload: self._on_notify(str(payload)))
+        self._conn = conn  # before what follows, so that what is told meanwhile is said after it and not left out
         await self._link.run(self._on_connect())
-        self._conn = conn
         self._on_notify("")

@@ -311,8 +311,8 @@ CREATE FUNCTION perdure.wake(queue integer) RETURNS boolean
     SET search_path TO 'pg_catalog'
     AS $$
 begin
-    if pg_try_advisory_lock(hashtext('perdure.sleepers'), queue) then
-        perform pg_advisory_unlock(hashtext('perdure.sleepers'), queue);
+    if (case when pg_try_advisory_lock(hashtext('perdure.sleepers'), queue)
+             then pg_advisory_unlock(hashtext('perdure.sleepers'), queue) else false end) then
         return false;
     end if;
     perform pg_notify('perdure', queue::text);

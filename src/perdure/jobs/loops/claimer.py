@@ -183,7 +183,7 @@ class Claimer:
 
     async def _rise(self) -> None:
         self.asleep, self._watch = False, frozenset()
-        await self._as_told(rise([intake.id for intake in self._intakes]))
+        await self._as_told(rise())
 
     async def _as_told(self, op: Op[int]) -> None:
         answer = self._tell(op)

@@ -131,12 +131,13 @@ create index attempt_job on perdure.attempt (job);
 create table perdure.attempt_default partition of perdure.attempt default;
 
 -- The sign of sleepers: a worker asleep on a queue holds this advisory lock shared, on its listener's session. Whoever
--- writes ready tries it exclusively and lets go at once; failing means somebody sleeps, and only then is a notify sent.
+-- writes ready tries it exclusively and lets go at once; failing means somebody sleeps, and only then is a notify sent. Both
+-- stand in one expression, which no cancelled statement ends in the middle: the lock would stay with the session.
 create function perdure.wake(queue int) returns boolean
 language plpgsql volatile set search_path = pg_catalog as $$
 begin
-    if pg_try_advisory_lock(hashtext('perdure.sleepers'), queue) then
-        perform pg_advisory_unlock(hashtext('perdure.sleepers'), queue);
+    if (case when pg_try_advisory_lock(hashtext('perdure.sleepers'), queue)
+             then pg_advisory_unlock(hashtext('perdure.sleepers'), queue) else false end) then
         return false;
     end if;
     perform pg_notify('perdure', queue::text);

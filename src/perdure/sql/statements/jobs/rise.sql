@@ -1,5 +1,5 @@
--- Does: declares this session awake on queues again.
--- Locks: releases its shared advisory locks.
+-- Does: declares this session awake again, on every queue, however often it said it was asleep.
+-- Locks: releases the advisory locks of the session, which has no others.
 -- Index: none.
--- Bound: the queues given.
-select count(pg_advisory_unlock_shared(hashtext('perdure.sleepers'), q)) as queues from unnest(%(queues)s::int[]) as q
+-- Bound: the session.
+select 0 as left_up from pg_advisory_unlock_all()
