@@ -7,13 +7,16 @@ import signal
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from perdure.bench.figures import Figure, PlainRates, Report, Target, figure
 from perdure.bench.ops import Server
+from perdure.bench.run import BENCHMARKS
 from perdure.cli import bench
 from perdure.cli.program import run
 from tests.cli.terminal import alive, answer, children, drawn, perdure, refusal, running, until
 from tests.conftest import Database
+from tests.tidy.source import ROOT
 
 TARGETS: dict[str, tuple[str, list[tuple[str, float, str]]]] = {
     "drain": (
@@ -161,3 +164,14 @@ def _report(figures: list[Figure], problems: list[str]) -> Report:
         benchmark="drain", jobs=1, rounds=1, server=Server("18.6", "on", "on"), cores=2, python="3.11.7",
         floor=PlainRates(3.0, 6.0, 2.0, 1_000, 101), figures=figures, problems=problems, seconds=1.0,
     )  # fmt: skip
+
+
+def test_the_guide_names_every_benchmark_and_every_option() -> None:
+    """Each benchmark has a chapter in docs/guides/bench.md, and each of its options a line."""
+    guide = (ROOT / "docs" / "guides" / "bench.md").read_text()
+    commands: dict[str, Any] = get_command(bench.command).commands  # type: ignore[attr-defined]
+    options = {name for command in commands.values() for each in command.params for name in each.opts}
+
+    assert set(commands) == set(BENCHMARKS) == set(TARGETS)
+    assert {name for name in commands if f"\n## {name}\n" not in guide} == set()
+    assert {option for option in options if option.startswith("--") and f"`{option}" not in guide} == set()
