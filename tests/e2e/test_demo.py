@@ -106,8 +106,9 @@ def test_one_demonstration_at_a_time(empty_db: Database) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda each: each.name)
 def test_a_story_that_is_broken_off_leaves_no_process(number: signal.Signals, empty_db: Database) -> None:
     """Ctrl-C ends it with 1; and after kill -9, too, none of its workers is left, not even a frozen one."""
+    conn = empty_db.connect()
     with running("demo", "--json", "--url", empty_db.url) as demo:
-        until("two workers", lambda: _living(empty_db) == 2)
+        until("two workers", lambda: _living(conn) == 2)
         workers = children(demo.pid)
         os.kill(workers[0], signal.SIGSTOP)
         demo.process.send_signal(number)
@@ -146,10 +147,10 @@ def test_webhooks_come_back_as_they_went_in(file: Path, empty_db: Database) -> N
     assert (ledger["lines"], ledger["completed"], ledger["different"], ledger["unfinished"]) == (lines, lines, 0, 0)
 
 
-def _living(db: Database) -> int:
+def _living(conn: psycopg.Connection[Any]) -> int:
     """The workers that have registered."""
     with suppress(psycopg.errors.UndefinedTable):
-        row = db.connect().execute("select count(*) from perdure_demo.worker").fetchone()
+        row = conn.execute("select count(*) from perdure_demo.worker").fetchone()
         return 0 if row is None else int(row[0])
     return 0
 
