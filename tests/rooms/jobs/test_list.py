@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from perdure.jobs.ops.control import get, list_jobs
-from perdure.jobs.ops.queues import ensure
+from perdure.jobs.ops.queues import ensure, list_queues
 from tests.rooms.jobs.stage import Stage, end
 
 
@@ -71,3 +71,19 @@ def test_pages_join_without_gap_or_overlap(stage: Stage) -> None:
         found += [job.id for job in page]
 
     assert found == jobs[::-1]
+
+
+def test_a_queue_counts_each_job_in_the_place_it_stands_in(stage: Stage, one_everywhere: dict[str, int]) -> None:
+    """A queue's depths count a job once: one that was retried or given up while the lease it came from still lives
+    isn't leased too. Red when leases are counted without their generations."""
+    worker = stage.worker()
+    stage.enqueue(2, priority=0)
+    retried, _ = stage.claim(worker)
+    stage.settle([end(retried, "retry")], worker)
+    depths = {
+        queue.name: (queue.ready, queue.scheduled, queue.leased, queue.held, queue.dead)
+        for queue in stage.main.run(list_queues())
+    }
+
+    assert depths == {"default": (0, 2, 2, 1, 1), "mail": (1, 0, 0, 0, 0)}
+    assert sum(map(sum, depths.values())) == stage.counts("job") == len(one_everywhere) + 1
