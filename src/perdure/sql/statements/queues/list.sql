@@ -6,10 +6,10 @@ with standing as (
     select lane / 4096 as queue, count(*) as ready, min(id) as oldest from perdure.ready group by 1
 ), away as (
     select j.lane / 4096 as queue, p.place, count(*) as n
-    from (select id, 'scheduled' as place from perdure.scheduled union all select id, 'held' from perdure.held
-          union all select id, 'dead' from perdure.dead union all
-          select unnest(jobs), 'leased' from perdure.lease) p
-    join perdure.job j on j.id = p.id group by 1, 2
+    from (select id, 'scheduled' as place, null::int as generation from perdure.scheduled
+          union all select id, 'held', null from perdure.held union all select id, 'dead', null from perdure.dead
+          union all select unnest(jobs), 'leased', unnest(generations) from perdure.lease) p
+    join perdure.job j on j.id = p.id and j.generation = coalesce(p.generation, j.generation) group by 1, 2
 )
 select q.name, q.paused_at, coalesce(s.ready, 0) as ready,
        coalesce((select n from away where queue = q.id and place = 'scheduled'), 0) as scheduled,
