@@ -17,7 +17,7 @@ from perdure.core.errors import (
     SchemaBehind,
     StatementRefused,
 )
-from perdure.pg.migrate import check, load, migrate, plan
+from perdure.pg.migrate import RESERVED, check, checked_schema, load, migrate, plan
 from tests.conftest import Database
 
 FIRST = "create table perdure.shop (id int primary key);"
@@ -262,3 +262,14 @@ def test_a_connection_in_a_transaction_is_refused(empty_db: Database) -> None:
     conn.autocommit = False
     with pytest.raises(InvalidOption, match="autocommit"):
         migrate(conn)
+
+
+def test_no_word_of_sql_becomes_a_schema(empty_db: Database) -> None:
+    """Every word that this server reserves is refused as a schema's name before anything is sent, and a word it doesn't
+    reserve is taken. Red when the list of words lacks one."""
+    words = dict(empty_db.connect().execute("select word, catcode in ('R', 'T') from pg_get_keywords()").fetchall())
+
+    assert {word for word, reserved in words.items() if reserved} <= RESERVED
+    with pytest.raises(InvalidOption, match="schema: 'order' is a word of SQL"):
+        migrate(empty_db.connect(), schema="order")
+    assert [checked_schema(word) for word in ("jobs", "data", "public")] == ["jobs", "data", "public"]

@@ -50,6 +50,18 @@ TURN_SECONDS_MAX = 120.0
 
 _FILE = re.compile(r"(\d{4})_(pre|post)_([a-z0-9_]+)\.sql")
 _SCHEMA = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
+_WORDS = """
+all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation column
+concurrently constraint create cross current_catalog current_date current_role current_schema current_time
+current_timestamp current_user default deferrable desc distinct do else end except false fetch for foreign freeze from
+full grant group having ilike in initially inner intersect into is isnull join lateral leading left like limit
+localtime localtimestamp natural not notnull null offset on only or order outer overlaps placing primary references
+returning right select session_user similar some symmetric system_user table tablesample then to trailing true union
+unique user using variadic verbose when where window with
+"""
+RESERVED = frozenset(_WORDS.split())
+"""What no supported version of Postgres takes as a schema's name without quotes."""
+
 _BUSY = ("55P03", "40P01")  # the lock wasn't granted in time, or the wait for it was a deadlock
 _PAUSE_SECONDS = 0.1
 _PAUSE_SECONDS_MAX = 2.0
@@ -185,6 +197,8 @@ def checked_schema(schema: str) -> str:
             field="schema",
             fix="give lower-case letters, digits and _, at most 63, the first one no digit, without pg_ in front",
         )
+    if schema in RESERVED:
+        raise InvalidOption(f"{schema!r} is a word of SQL", field="schema", fix="add a _ or another word to it")
     return schema
 
 
