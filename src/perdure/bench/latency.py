@@ -48,7 +48,14 @@ async def latency(stage: Stage, floor: Floor, plan: Plan) -> list[Figure]:
     return [
         *spread("idle worker, commit to handler start", singles, bell, ((50, 3.0), (99, 15.0), (100, None))),
         *spread("under load, late commit to handler start", late, beside, ((50, None), (100, 250.0))),
-        figure("idle worker, statements", round(asked, 2), "1/s", floor=0.0, floor_is="nothing", target=Target("at most", 2.0)),
+        figure(
+            "idle worker, statements",
+            round(asked, 2),
+            "1/s",
+            floor=0.0,
+            floor_is="nothing",
+            target=Target("at most", 2.0),
+        ),
     ]
 
 

@@ -120,16 +120,23 @@ def _show(report: Report) -> None:
 
 
 def _drawn(rows: list[tuple[str, ...]]) -> Table:
+    """What the floor is stands under its figure: a line holds no more."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in COLUMNS:
-        table.add_column(name, justify="right" if name in ("value", "floor", "ratio") else "left", overflow="fold")
+    table.add_column("figure")
+    for name in ("value", "floor", "ratio"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("target", max_width=26)
     styles = dict(MET.values())
-    for row in rows:
-        figure, value, unit, floor, ratio, target, met, floor_is = row
+    for figure, value, unit, floor, ratio, target, met, floor_is in rows:
         table.add_row(
-            figure, Text(value, style="bold"), unit, floor, Text(ratio, style="cyan"), target,
-            Text(met, style=styles[met]), Text(floor_is, style="dim"),
-        )  # fmt: skip
+            Text.assemble(figure, "\n", (f"  floor: {floor_is}", "dim")),
+            Text.assemble((value, "bold"), f" {unit}"),
+            floor,
+            Text(ratio, style="cyan"),
+            Text(met, style=styles[met]),
+            target,
+        )
     return table
 
 
