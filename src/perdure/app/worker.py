@@ -31,7 +31,7 @@ from ..jobs.loops.recoverer import Recoverer
 from ..jobs.loops.runner import Runner
 from ..jobs.loops.settler import Settler
 from ..jobs.ops import queues as queue_ops
-from ..jobs.work import End
+from ..jobs.work import End, Lease
 from ..pg.connect import connect
 from ..pg.link import Link
 from ..pg.listen import Listener
@@ -148,7 +148,10 @@ class Worker:
             "settle": Link(self._url, self._schema, "settle"),
             "chores": Link(self._url, self._schema, "maintenance"),
         }
-        self._settler = Settler(self._links["settle"], lambda: self._me.worker, lambda: self._claimer.stir())
+        self._leases: dict[int, Lease] = {}
+        self._settler = Settler(
+            self._links["settle"], lambda: self._me.worker, self._leases, lambda: self._claimer.stir()
+        )
         self._heart = Heart(
             self._url,
             self._schema,
@@ -193,6 +196,7 @@ class Worker:
             self._me,
             self._intakes,
             list(self._handlers),
+            self._leases,
             tell=self._listener.tell,
             may_claim=lambda: monotonic() < self._heart.trusted_until and self._settler.waiting < Settler.PENDING_MAX,
             on_look=self._chores.look,
@@ -201,7 +205,7 @@ class Worker:
         for link in self._links.values():
             # Before the first handler starts: those may take every connection the server has left.
             await patiently(link.connection)
-        recoverer = Recoverer(self._links["claim"], self._me, self._settler, self._runners, self._claimer.leases)
+        recoverer = Recoverer(self._links["claim"], self._me, self._settler, self._runners, self._leases)
         await self._register()
         await self._count_connections()
 
@@ -297,6 +301,7 @@ class Worker:
             intake.runner.stop_jobs("lost")
             intake.floor.reset()
             intake.wet = True
+        self._leases.clear()
         await self._register()
         self._begins_anew = False
         self._claimer.stir()

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 
-class Lease(msgspec.Struct, eq=False, weakref=True):
+class Lease(msgspec.Struct, gc=False, eq=False):
     """One claimed batch. ``left`` counts its jobs that have not ended; at nought the lease row can go.
 
     ``lost``: the database no longer has it as ours, so nothing in it may be settled.

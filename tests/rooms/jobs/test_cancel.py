@@ -163,9 +163,28 @@ def test_a_claim_passes_over_a_job_that_is_being_cancelled(stage: Stage, ending:
     assert ids(stage.claim(second)) == ([] if ending == "commit" else [jobs[0]])
 
 
-def test_a_cancel_that_meets_a_promotion_is_not_lost(stage: Stage) -> None:
-    """A job that is being promoted when it is cancelled ends as cancelled: at once when the cancel comes after the
-    promotion, by the sweep when it came during it."""
+def test_a_cancel_of_a_leased_job_holds_up_nobody(stage: Stage) -> None:
+    """While a transaction that has asked for a cancel stays open, the job's worker can settle it: the first one to
+    commit wins, and the request that came too late is swept. Red when a cancel locks the row of a leased job."""
+    worker = stage.worker()
+    [id] = stage.enqueue()
+    [job] = stage.claim(worker)
+    cancelling = stage.session()
+
+    cancelling.begin()
+    assert cancelling.run(cancel(id)) == "requested"
+    stage.main.sql("set lock_timeout = '2s'")
+    assert stage.settle([end(job)], worker) == []
+    cancelling.commit()
+
+    assert stage.places() == {id: "history"}
+    stage.main.run(sweep_cancels())
+    assert stage.counts("cancel_request") == 0
+
+
+def test_a_cancel_that_meets_a_promotion_in_flight_is_not_lost(stage: Stage) -> None:
+    """A cancel doesn't wait for a promotion of its job: it becomes a request, and the sweep ends the job where it
+    went. Red when the sweep doesn't look at ready."""
     [id] = stage.enqueue(delay=100)
     for table in ("scheduled", "job"):
         stage.main.sql(f"update perdure.{table} set run_at = run_at - interval '1 h'")
@@ -173,10 +192,9 @@ def test_a_cancel_that_meets_a_promotion_is_not_lost(stage: Stage) -> None:
 
     promoting.begin()
     assert promoting.run(promote()) == 1
-    answer = cancelling.start(cancel(id))
+    assert cancelling.run(cancel(id)) == "requested"
     promoting.commit()
 
-    assert answer.result() in ("cancelled", "requested")
     stage.main.run(sweep_cancels())
     assert stage.places() == {id: "history"}
 

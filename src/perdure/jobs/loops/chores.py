@@ -13,11 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from ...core import limits
-from ...core.errors import DatabaseError, LockTimeout
+from ...core.errors import ConnectionLost, DatabaseError, LockTimeout
 from ...core.op import Op
 from ...fleet.ops import workers
 from ...runtime.clock import monotonic
 from ...runtime.dice import jittered
+from ..due import LAG_SECONDS, Due
 from ..ops import chores as ops
 from ..ops.claim import Look
 from ..ops.rescue import close_leases, rescue
@@ -42,6 +43,9 @@ class Chores:
         self._link, self._tasks, self._history_days, self._on_moved = link, list(tasks), history_days, on_moved
         self._stir = asyncio.Event()
         self._due_at: float | None = None
+        self._tend_next = False
+        self.due = Due()
+        """Where looks and promotions begin."""
         self._lost = self._requests = self._parked = False
         self._release_at = 0.0
         self._expired: set[int] = set()
@@ -51,6 +55,8 @@ class Chores:
     def look(self, look: Look) -> None:
         """Take what a look has found."""
         self._due_at = None if look.due_in is None else monotonic() + look.due_in
+        self.due.looked(look.clock, look.due_at, monotonic())
+        self._tend_next = True
         self._lost |= look.lost
         self._requests |= look.requests
         self._parked |= look.parked
@@ -70,10 +76,13 @@ class Chores:
             try:
                 await self._bury_workers()
                 await self._rescue()
+                await self._tend()
                 await self._promote()
                 await self._sweep()
                 await self._days()
             except DatabaseError as error:
+                if isinstance(error, ConnectionLost):
+                    self.due.reset()
                 log.warning("a chore will be done again: %s", error)
                 await asyncio.sleep(jittered(0.5))
 
@@ -107,13 +116,23 @@ class Chores:
                 self._on_moved()
         await self._link.run(close_leases())
 
+    async def _tend(self) -> None:
+        """Once a look, while the floor of what is scheduled moves or has guards: raise it, or sweep what lost one."""
+        if not self._tend_next or not self.due.open:
+            return
+        self._tend_next = False
+        holders = await self._link.run(ops.due_writers())
+        ranges = self.due.floor.listed(holders, monotonic(), LAG_SECONDS)
+        if ranges and self.due.floor.probed(await self._link.run(ops.due_probe(ranges))):
+            self._due_at = monotonic()
+
     async def _promote(self) -> None:
         if self._due_at is None or monotonic() < self._due_at:
             return
         self._due_at = None
         moved = limits.CHORE_BATCH_MAX
         while moved == limits.CHORE_BATCH_MAX:
-            moved = await self._link.run(ops.promote())
+            moved = await self._link.run(ops.promote(floor=self.due.start))
             self.counts["promoted"] += moved
             if moved:
                 self._on_moved()

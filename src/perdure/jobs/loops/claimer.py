@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from math import inf
-from weakref import WeakValueDictionary
 
 from ...core import limits
 from ...core.errors import ConnectionLost, DatabaseError
@@ -49,9 +48,10 @@ class Identity:
 class Claimer:
     """Claims for all queues of one worker, on one connection, one statement at a time.
 
-    ``tasks``: the names it can run. ``tell``: drives an op on the listening session. ``may_claim``: false while the
-    settler is behind or trust has lapsed. ``on_look`` gets every look, for the chores. ``on_unknown``: a claim's
-    outcome is unknown; it returns when the worker knows again what it holds.
+    ``tasks``: the names it can run. ``leases`` gets every lease it claims, by id. ``tell``: drives an op on the
+    listening session. ``may_claim``: false while the settler is behind or trust has lapsed. ``on_look`` gets every
+    look, for the chores. ``on_unknown``: a claim's outcome is unknown; it returns when the worker knows again what it
+    holds.
     """
 
     def __init__(
@@ -60,13 +60,14 @@ class Claimer:
         identity: Identity,
         intakes: Sequence[Intake],
         tasks: Sequence[str],
+        leases: MutableMapping[int, Lease],
         *,
         tell: Callable[[Op[int]], object],
         may_claim: Callable[[], bool],
         on_look: Callable[[ops.Look], None],
         on_unknown: Callable[[], object],
     ) -> None:
-        self._link, self._me, self._intakes, self._tasks = link, identity, intakes, tasks
+        self._link, self._me, self._intakes, self._tasks, self._leases = link, identity, intakes, tasks, leases
         self._tell, self._may_claim, self._on_look, self._on_unknown = tell, may_claim, on_look, on_unknown
         self._stir = asyncio.Event()
         self._stopping = False
@@ -76,8 +77,6 @@ class Claimer:
         self._slept_at = self._tended_at = self._looked_at = self._next_tend = 0.0
         self._look_next = False
         self._lapse_at = inf
-        self.leases: WeakValueDictionary[int, Lease] = WeakValueDictionary()
-        """Every lease of which a job is still in this process's hands, by its id."""
         self.claims = 0
         self.claimed = 0
 
@@ -150,7 +149,7 @@ class Claimer:
                 return False  # declared dead meanwhile: this lease is open to rescue, and no longer ours
             took = True
             lease = batch.jobs[0].lease
-            self.leases[lease.id] = lease
+            self._leases[lease.id] = lease
             self.claimed += len(batch.jobs)
             short = len(batch.jobs) < demand
             intake.wet = not intake.floor.claimed(batch.highest, short=short) or intake.wet

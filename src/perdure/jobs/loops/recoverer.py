@@ -7,7 +7,7 @@ was restarted, or to one that took over and lacks the last commits.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -26,7 +26,7 @@ log = logging.getLogger("perdure.claim")
 class Recoverer:
     """Makes a worker hold exactly what the database says it holds.
 
-    ``known``: the leases of every job that is in this process's hands in any way, by their id.
+    ``leases``: those with a job in this process's hands in any way, by id.
     """
 
     def __init__(
@@ -35,9 +35,9 @@ class Recoverer:
         identity: Identity,
         settler: Settler,
         runners: Sequence[Runner],
-        known: Mapping[int, Lease],
+        leases: MutableMapping[int, Lease],
     ) -> None:
-        self._link, self._me, self._settler, self._runners, self._known = link, identity, settler, runners, known
+        self._link, self._me, self._settler, self._runners, self._leases = link, identity, settler, runners, leases
 
     async def recover(self) -> None:
         """Take a new incarnation, which no claim that is still under way can name, then read the leases in a later
@@ -59,15 +59,15 @@ class Recoverer:
     def _reconcile(self, held: Mapping[int, Held]) -> None:
         """A lease is written whole by one claim. So one that is held and isn't known is a lost claim's, and goes back;
         one that is known and isn't held was lost by the server, and everything in it is somebody else's."""
-        known = dict(self._known)
-        for id, lease in known.items():
-            lease.lost = id not in held
+        known = set(self._leases)
+        for id in known - held.keys():
+            self._leases.pop(id).lost = True
         self._settler.drop_lost()
         for runner in self._runners:
             in_hand = runner.in_hand()
             runner.offer([job for job in runner.take_back() if not job.lease.lost])
             runner.stop_jobs("lost", frozenset(job.id for job in in_hand if job.lease.lost))
-        for id in sorted(held.keys() - known.keys()):
+        for id in sorted(held.keys() - known):
             self._give_back(held[id])
 
     def _give_back(self, held: Held) -> None:

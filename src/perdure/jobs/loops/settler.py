@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar
 
@@ -41,7 +41,10 @@ class Link(Protocol):
 
 
 class Settler:
-    """Settles the ends of one worker. ``counts`` has what was settled, by verdict, and ``stale``."""
+    """Settles the ends of one worker. ``counts`` has what was settled, by verdict, and ``stale``.
+
+    ``leases``: those with a job in this process's hands, by id; one leaves it when its last end is committed.
+    """
 
     FLUSH_MAX = 2_000
     """Ends in one flush: two full claims. More waits for the next one."""
@@ -49,8 +52,14 @@ class Settler:
     PENDING_MAX = 4_000
     """Ends that wait; past this the claimer claims nothing."""
 
-    def __init__(self, link: Link, worker: Callable[[], int], on_flushed: Callable[[], None]) -> None:
-        self._link, self._worker, self._on_flushed = link, worker, on_flushed
+    def __init__(
+        self,
+        link: Link,
+        worker: Callable[[], int],
+        leases: MutableMapping[int, Lease],
+        on_flushed: Callable[[], None],
+    ) -> None:
+        self._link, self._worker, self._leases, self._on_flushed = link, worker, leases, on_flushed
         self._pending: list[End] = []
         self._flushing: list[End] = []
         self._blocked: list[End] = []
@@ -158,6 +167,9 @@ class Settler:
             self.counts[end.verdict] += 1
         if blocked:
             self._put_aside(blocked)
+        for lease in emptied:
+            if lease.left == 0:
+                self._leases.pop(lease.id, None)
         if stale:
             await self._report(stale)
 

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from ...core import limits
 from ...core.op import Op, maybe, one, rows
 from ...sql import statement
+from ..floors import Holders, Range
 from .control import CANCEL, UNSEAT
 
 GUARD = statement("jobs.guard_chore", lambda row: bool(row["mine"]))
 PROMOTE = statement("jobs.promote", lambda row: int(row["taken"]))
+DUE_WRITERS = statement("jobs.due_writers", lambda row: str(row["holder"]))
+DUE_PROBE = statement("jobs.due_probe", lambda row: (int(row["range"]) - 1, int(row["pos"])))
 RELEASE = statement("jobs.release", lambda row: int(row["released"]))
 MAKE_DAYS = statement("jobs.make_days", lambda row: int(row["days"]))
 DROP_DAYS = statement("jobs.drop_days", lambda row: int(row["days"]))
@@ -44,9 +47,23 @@ def mine(chore: str, lock_ms: int | None = None) -> Op[bool]:
     return (yield from one(GUARD, chore=chore, lock_timeout=None if lock_ms is None else f"{lock_ms}ms"))
 
 
-def promote(limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
-    """Move due jobs from scheduled to ready. Returns how many; fewer than the limit means none is left due."""
-    return (yield from one(PROMOTE, limit=limit))
+def promote(limit: int = limits.CHORE_BATCH_MAX, *, floor: int = 0) -> Op[int]:
+    """Move due jobs from scheduled to ready. Returns how many; fewer than the limit means none is left due.
+
+    ``floor``: where what is scheduled begins (microseconds since 1970).
+    """
+    return (yield from one(PROMOTE, limit=limit, floor=floor))
+
+
+def due_writers() -> Op[Holders]:
+    """The transactions that may still write to, or have promoted from, ``scheduled``."""
+    return frozenset((yield from rows(DUE_WRITERS)))
+
+
+def due_probe(ranges: Sequence[Range]) -> Op[dict[int, int]]:
+    """The first visible due time in each range that has one, by the range's number."""
+    found = yield from rows(DUE_PROBE, lows=[r.low for r in ranges], highs=[r.high for r in ranges])
+    return dict(found)
 
 
 def release(tasks: Sequence[str], limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:

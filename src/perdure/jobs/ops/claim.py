@@ -26,11 +26,13 @@ class Batch:
 class Look:
     """What there is to do: queues with something above a floor, seconds to the next due job, and chores.
 
-    ``lapses_in``: seconds until the next living worker's beat runs out, unless it beats before.
+    ``due_at`` and ``clock``: that job's moment and the server's (microseconds since 1970). ``lapses_in``: seconds until the next living worker's beat runs out, unless it beats before.
     """
 
     queues: frozenset[int]
     due_in: float | None
+    due_at: int | None
+    clock: int
     lost: bool
     expired: tuple[int, ...]
     lapses_in: float | None
@@ -46,6 +48,8 @@ def _look(row: Row) -> Look:
     return Look(
         frozenset(row["queues"]),
         row["due_in"],
+        row["due_at"],
+        row["clock"],
         row["lost"],
         tuple(row["expired"]),
         row["lapses_in"],
@@ -81,11 +85,14 @@ def claim(
     )
 
 
-def look(floors: Sequence[Floor], tasks: Sequence[str] = ()) -> Op[Look]:
-    """One cheap question that covers everything an idle worker must notice. ``tasks``: the names it can run."""
+def look(floors: Sequence[Floor], tasks: Sequence[str] = (), due_floor: int = 0) -> Op[Look]:
+    """One cheap question that covers everything an idle worker must notice.
+
+    ``tasks``: the names it can run. ``due_floor``: where what is scheduled begins (microseconds since 1970).
+    """
     lanes = [lane for floor in floors for lane in floor.lanes]
     starts = [floor.start(lane) for floor in floors for lane in floor.lanes]
-    return (yield from one(LOOK, lanes=lanes, floors=starts, tasks=list(tasks)))
+    return (yield from one(LOOK, lanes=lanes, floors=starts, tasks=list(tasks), due_floor=due_floor))
 
 
 def probe(ranges: Sequence[Range]) -> Op[dict[int, int]]:

@@ -49,15 +49,16 @@ def cancel(id: int, reason: str | None = None) -> Op[CancelAnswer]:
     """End a job that waits; ask the worker to stop one that runs. First committed wins.
 
     Both happen in the caller's transaction. "requested": the job is leased, or was a moment ago; whoever handles it
-    next honours the request. "finished" and "dead": too late, nothing was done.
+    next honours the request. "finished" and "dead": too late, nothing was done. A leased job's row isn't locked: the
+    caller's transaction may stay open for long, and what else its worker settles would wait for it.
     """
-    if (yield from maybe(UNSEAT, id=id)) is None:
-        return "finished" if (yield from get(id)) is not None else "missing"
     if (yield from maybe(CANCEL, id=id, reason=reason, asked=False)) is not None:
         return "cancelled"
     job = yield from get(id)
-    if job is not None and job.place == "dead":
-        return "dead"
+    if job is None:
+        return "missing"
+    if job.finished:
+        return "dead" if job.place == "dead" else "finished"
     yield from one(REQUEST_CANCEL, id=id, reason=reason)
     return "requested"
 

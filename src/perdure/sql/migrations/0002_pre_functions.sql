@@ -299,7 +299,7 @@ begin
     if reason is not null then
         perform perdure.check_text('reason', reason, 500);
     end if;
-    select * into body from perdure.job j where j.id = cancel_v1.id for update;
+    select * into body from perdure.job j where j.id = cancel_v1.id;
     if not found then
         return case when exists (select from perdure.history h where h.id = cancel_v1.id) then 'finished' else 'missing' end;
     end if;
@@ -324,7 +324,7 @@ begin
         perform pg_notify('perdure', 'cancel');
         return 'requested';
     end if;
-    delete from perdure.job j where j.id = body.id;
+    delete from perdure.job j where j.id = body.id returning * into body;
     insert into perdure.history (id, created_at, finished_at, lane, generation, attempt, rescues, outcome, task, key, tags,
                                  options, error, payload)
     values (body.id, body.created_at, statement_timestamp(), body.lane, body.generation, body.attempt, body.rescues,

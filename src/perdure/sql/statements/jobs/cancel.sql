@@ -1,5 +1,5 @@
 -- Does: ends a job that stands in ready, scheduled or held as cancelled, and leaves it alone anywhere else; with `asked`, only while a request for it still stands.
--- Locks: the row of its place, skipping a locked one; its job row is locked by jobs.unseat before.
+-- Locks: the row of its place, skipping a locked one; then the job row, which nobody can have moved while that one stood.
 -- Index: ready (lane, pos); scheduled (run_at, id); held, job and cancel_request by id.
 -- Bound: one job.
 with body as materialized (

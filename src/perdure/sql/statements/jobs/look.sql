@@ -1,13 +1,14 @@
 -- Does: what there is to do, in one look: queues with something above a floor, when the next scheduled job is due (seconds), whether leases are lost, which workers' beats have run out and when the next one will (seconds), whether cancel requests wait, and whether jobs are parked as unknown whose task is known here.
 -- Locks: none; no transaction id.
--- Index: ready (lane, pos); scheduled (run_at, id); lease by worker; worker_living; held by reason and key, when anything is parked.
+-- Index: ready (lane, pos); scheduled (run_at, id), from its floor on; lease by worker; worker_living; held by reason and key, when anything is parked.
 -- Bound: one row per lane; the leases; the living workers.
 select coalesce((select array_agg(distinct l.lane / 4096)
         from unnest(%(lanes)s::int[], %(floors)s::bigint[]) as l(lane, floor)
         join perdure.queue q on q.id = l.lane / 4096 and q.paused_at is null
         cross join lateral (select r.pos from perdure.ready r where r.lane = l.lane and r.pos > l.floor limit 1) p),
        '{}') as queues,
-       (select extract(epoch from run_at - clock_timestamp())::float8 from perdure.scheduled order by run_at limit 1) as due_in,
+       extract(epoch from s.due_at - s.clock)::float8 as due_in,
+       (extract(epoch from s.due_at) * 1000000)::bigint as due_at, (extract(epoch from s.clock) * 1000000)::bigint as clock,
        exists (select from perdure.lease l where not exists (
            select from perdure.worker w where w.id = l.worker and w.state in ('alive', 'draining'))) as lost,
        coalesce((select array_agg(w.id order by w.id) from perdure.worker w
@@ -19,3 +20,6 @@ select coalesce((select array_agg(distinct l.lane / 4096)
        case when exists (select from perdure.held where reason = 'unknown_task')
             then exists (select from perdure.held where reason = 'unknown_task' and key = any(%(tasks)s::text[]))
             else false end as parked
+from (select (select run_at from perdure.scheduled
+              where run_at > timestamptz 'epoch' + %(due_floor)s::bigint * interval '1 microsecond' order by run_at limit 1) as due_at,
+             clock_timestamp() as clock) s

@@ -1,9 +1,10 @@
 -- Does: moves due jobs from scheduled to ready, at new positions, in order of their due time.
 -- Locks: the scheduled rows, skipping locked ones; then the job rows, in ascending id.
--- Index: scheduled (run_at, id); job by id.
+-- Index: scheduled (run_at, id), from its floor to now; job by id.
 -- Bound: `limit` rows.
 with due as materialized (
-    select run_at, id from perdure.scheduled where run_at <= clock_timestamp()
+    select run_at, id from perdure.scheduled
+    where run_at > timestamptz 'epoch' + %(floor)s::bigint * interval '1 microsecond' and run_at <= statement_timestamp()
     order by run_at, id limit %(limit)s::int for update skip locked
 ), gone as (
     delete from perdure.scheduled s using due d where s.run_at = d.run_at and s.id = d.id returning s.run_at, s.id
