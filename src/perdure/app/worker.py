@@ -197,6 +197,7 @@ class Worker:
             self._intakes,
             list(self._handlers),
             self._leases,
+            self._chores.due,
             tell=self._listener.tell,
             may_claim=lambda: monotonic() < self._heart.trusted_until and self._settler.waiting < Settler.PENDING_MAX,
             on_look=self._chores.look,

@@ -272,6 +272,8 @@ async def test_an_idle_worker_sends_two_statements_a_second(logged: tuple[Databa
         await stage.until_in("history", id)
         await asleep(worker)
         await until(lambda: not any(intake.floor.open for intake in worker._intakes))
+        due = worker._chores.due
+        await until(lambda: not due.open and due._consumed_at is not None and due.start >= due._consumed_at)
         loop = asyncio.get_running_loop()
         beats = re.compile(r"^perdure-beat\|postgres\|.*(?:execute|statement)", re.MULTILINE)
         told = log.stat().st_size

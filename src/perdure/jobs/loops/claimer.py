@@ -19,6 +19,7 @@ from ...core.op import Op
 from ...runtime import faults
 from ...runtime.clock import monotonic
 from ...runtime.dice import jittered
+from ..due import Due
 from ..floors import Holders, lag_seconds
 from ..ops import claim as ops
 from ..ops.sleep import rise, sleep
@@ -48,10 +49,10 @@ class Identity:
 class Claimer:
     """Claims for all queues of one worker, on one connection, one statement at a time.
 
-    ``tasks``: the names it can run. ``leases`` gets every lease it claims, by id. ``tell``: drives an op on the
-    listening session. ``may_claim``: false while the settler is behind or trust has lapsed. ``on_look`` gets every
-    look, for the chores. ``on_unknown``: a claim's outcome is unknown; it returns when the worker knows again what it
-    holds.
+    ``tasks``: the names it can run. ``leases`` gets every lease it claims, by id. ``due``: where looks at what is
+    scheduled begin. ``tell``: drives an op on the listening session. ``may_claim``: false while the settler is behind
+    or trust has lapsed. ``on_look`` gets every look, for the chores. ``on_unknown``: a claim's outcome is unknown; it
+    returns when the worker knows again what it holds.
     """
 
     def __init__(
@@ -61,13 +62,15 @@ class Claimer:
         intakes: Sequence[Intake],
         tasks: Sequence[str],
         leases: MutableMapping[int, Lease],
+        due: Due,
         *,
         tell: Callable[[Op[int]], object],
         may_claim: Callable[[], bool],
         on_look: Callable[[ops.Look], None],
         on_unknown: Callable[[], object],
     ) -> None:
-        self._link, self._me, self._intakes, self._tasks, self._leases = link, identity, intakes, tasks, leases
+        self._link, self._me, self._intakes, self._tasks = link, identity, intakes, tasks
+        self._leases, self._due = leases, due
         self._tell, self._may_claim, self._on_look, self._on_unknown = tell, may_claim, on_look, on_unknown
         self._stir = asyncio.Event()
         self._stopping = False
@@ -227,7 +230,7 @@ class Claimer:
         if self._look_next or now >= self._look_at():
             self._look_next, self._looked_at, self._lapse_at = False, now, inf
             floors = [intake.floor for intake in self._intakes]
-            self._looked(await self._link.run(ops.look(floors, self._tasks)), now)
+            self._looked(await self._link.run(ops.look(floors, self._tasks, self._due.start)), now)
 
     async def _tend(self) -> None:
         """List the writers; raise floors, sweep what lost a guard, and poll for those seen when falling asleep."""
@@ -251,6 +254,7 @@ class Claimer:
         for intake in self._intakes:
             intake.floor.reset()
             intake.wet = True
+        self._due.reset()
         self.recovering = True
         answer = self._on_unknown()
         if asyncio.iscoroutine(answer):

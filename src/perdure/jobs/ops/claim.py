@@ -26,7 +26,8 @@ class Batch:
 class Look:
     """What there is to do: queues with something above a floor, seconds to the next due job, and chores.
 
-    ``due_at`` and ``clock``: that job's moment and the server's (microseconds since 1970). ``lapses_in``: seconds until the next living worker's beat runs out, unless it beats before.
+    ``due_at`` and ``clock``: that job's moment and the server's (microseconds since 1970). ``lapses_in``: seconds
+    until the next living worker's beat runs out, unless it beats before.
     """
 
     queues: frozenset[int]
