@@ -25,16 +25,21 @@ CLOCK_STEP_SECONDS = 1.0
 LAG_SECONDS = 1.0
 """How long a candidate waits, so that short transactions don't become its guards."""
 
+QUIET_MICROS = 60_000_000
+"""The floor rises this often although nothing seems to be consumed: what was scheduled and promoted between two looks
+of this worker leaves no trace in them."""
+
 
 @dataclass(slots=True)
 class Due:
-    """The floor as one worker knows it. It rises only while something is consumed, so that an idle worker asks nothing
-    for it; it begins at nought, which is slow and true."""
+    """The floor as one worker knows it. It rises while something is consumed, and once a minute, so that an idle worker
+    asks next to nothing for it; it begins at nought, which is slow and true."""
 
     floor: Floor = field(default_factory=lambda: Floor((LANE,)))
     _head: int | None = None
     _consumed_at: int | None = None
     _ahead: float = -inf
+    _promoted: bool = False
 
     @property
     def start(self) -> int:
@@ -52,6 +57,10 @@ class Due:
         self._head = self._consumed_at = None
         self._ahead = -inf
 
+    def promoted(self) -> None:
+        """Note that this worker has promoted something, which looks may not have seen."""
+        self._promoted = True
+
     def looked(self, clock: int, head: int | None, now: float) -> None:
         """A look that began at ``start`` came back: the server's time and the first row's (microseconds since 1970).
 
@@ -61,9 +70,10 @@ class Due:
         if self._ahead - ahead > CLOCK_STEP_SECONDS:
             self.reset()
         self._ahead = max(self._ahead, ahead)
-        if self._consumed_at is None or (self._head is not None and (head is None or head > self._head)):
+        gone = self._promoted or (self._head is not None and (head is None or head > self._head))
+        if gone or self._consumed_at is None or clock - self._consumed_at > QUIET_MICROS:
             self._consumed_at = clock
-        self._head = head
+        self._head, self._promoted = head, False
         if self.floor.stragglers or self.floor.reached[LANE] < self._consumed_at:
             passed = clock - SLACK_MICROS
             # One before the first row: others may be due at the same microsecond.

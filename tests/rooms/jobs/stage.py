@@ -6,7 +6,7 @@ waits, and for whom. Nothing here sleeps for a second and hopes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ from perdure.sql import in_schema
 from tests.conftest import Database
 
 R = TypeVar("R")
+T = TypeVar("T")
 PATIENCE_SECONDS = 30.0
 """Bounds a failure; nothing waits this long when all is well."""
 
@@ -53,6 +54,10 @@ class Session:
     def start(self, op: Op[R]) -> Future[R]:
         """Drive the op in a thread, because it is going to wait for somebody."""
         return self._thread.submit(self.run, op)
+
+    def background(self, act: Callable[[], T]) -> Future[T]:
+        """Do something else with this session in its thread, because it is going to wait for somebody."""
+        return self._thread.submit(act)
 
     def sql(self, text: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Run a statement of the test's own; its rows."""

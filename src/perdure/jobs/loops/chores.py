@@ -135,6 +135,7 @@ class Chores:
             moved = await self._link.run(ops.promote(floor=self.due.start))
             self.counts["promoted"] += moved
             if moved:
+                self.due.promoted()
                 self._on_moved()
 
     async def _sweep(self) -> None:

@@ -1,6 +1,7 @@
 -- The functions that any language may call. They take named arguments, check them as the Python client does, and refuse with
 -- an SQLSTATE of their own, the field in COLUMN and the fix in HINT: PD001 an option, PD002 the arguments, PD003 their size.
--- A function of several statements begins by locking ready: the claim floor relies on a position being drawn under that lock.
+-- A function of several statements begins by locking ready (and scheduled): the floors rely on a position, or a due time, being
+-- drawn under that lock.
 
 -- The view's priority: a lane is queue * 4096 + slot * 10 + priority, so its last digit alone says nothing.
 create or replace view perdure.jobs as
@@ -223,7 +224,7 @@ declare
     lasts float8 := extract(epoch from expires_in);
     tag text; said json; lane_queue int; due timestamptz; made bigint;
 begin
-    lock table perdure.ready in row exclusive mode;
+    lock table perdure.ready, perdure.scheduled in row exclusive mode;
     perform perdure.check_name('task', task, 200);
     perform perdure.check_payload(payload);
     perform perdure.check_name('queue', queue, 100);
