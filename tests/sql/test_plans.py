@@ -104,6 +104,8 @@ def _a_day(stage: Stage, say: Callable[[Op[Any]], Any]) -> None:
     say(traced([end(job) for job in jobs]))
     say(generations([job.id for job in jobs]))
     say(chores.promote(BATCH))
+    say(chores.due_writers())
+    say(chores.due_probe([Range(0, 1, 2**51)]))
     say(chores.release(["work", "other"], BATCH))
     say(rescuing.rescue())
     say(rescuing.close_leases())
@@ -141,7 +143,7 @@ def large(new_database: Callable[[str, str], Database], template: str) -> Iterat
 HOT = [
     "jobs.claim", "jobs.look", "jobs.probe", "jobs.finish", "jobs.reschedule", "jobs.bury", "jobs.park",
     "jobs.give_back", "jobs.lock", "jobs.traces", "jobs.generations", "jobs.leases", "jobs.rescue", "jobs.close_lease",
-    "jobs.promote", "jobs.release", "jobs.cancels", "jobs.forget_cancels", "fleet.beat",
+    "jobs.promote", "jobs.due_probe", "jobs.release", "jobs.cancels", "jobs.forget_cancels", "fleet.beat",
 ]  # fmt: skip
 """What a worker sends, over connections whose plans are pinned (``PLANS``)."""
 
@@ -175,6 +177,27 @@ def test_a_hot_statement_finds_its_rows_by_index(large: Large, name: str, full: 
     assert list(_walks(plan["Plan"])) == []
     touched = plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
     assert touched <= BUFFERS_MAX
+
+
+def test_a_promotion_reads_nothing_that_is_not_due(large: Large) -> None:
+    """With 50,000 jobs due later a promotion's scan ends at the moment it began, and meets none of them. Red when the
+    bound is a clock that goes on ticking: that can't end a scan of an index."""
+    conn = large.stage.main.conn
+    conn.rollback()
+    with conn.transaction(force_rollback=True):
+        for setting, value in PLANS.items():
+            conn.execute(f"set local {setting} = {value}".encode())
+        plan = _explained(conn, large.calls["jobs.promote"])
+    scans = [node for node in _nodes(plan["Plan"]) if node.get("Index Name") == "scheduled_pkey"]
+
+    assert scans
+    assert [node for node in scans if node.get("Rows Removed by Filter", 0) > BATCH] == []
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for inner in node.get("Plans", ()):
+        yield from _nodes(inner)
 
 
 def _explained(conn: psycopg.Connection[Any], call: Call) -> dict[str, Any]:
