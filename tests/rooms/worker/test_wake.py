@@ -78,7 +78,10 @@ async def test_only_sleepers_are_notified(stage: Stage, app: App) -> None:
     await stage.enqueue(wait.job())
     async with working(stage.db, app, queues={"default": 1}) as worker:
         await running.wait()
-        await until(lambda: not worker._claimer.asleep)
+        await stage.until_true(  # its sign is down
+            "select not exists (select from pg_locks where locktype = 'advisory' and mode = 'ShareLock' "
+            "and database = (select oid from pg_database where datname = current_database()))"
+        )
         ids = await stage.enqueue(*[app.find("work").job() for _ in range(3)])
         while_busy = await asyncio.to_thread(lambda: list(listener.notifies(timeout=0.2)))
         go.set()
