@@ -47,8 +47,9 @@ def app() -> App:
 
 async def asleep(worker: Worker) -> None:
     """Wait until the worker has put up its sign, looked once more and found nothing."""
-    await until(lambda: worker._claimer.asleep and worker._listener.up and not worker._claimer._watch)
-    claims = worker._claimer.claims
+    claimer = worker._claimer
+    await until(lambda: claimer.asleep and claimer._slept_at and worker._listener.up and not claimer._watch)
+    claims = claimer.claims
     await until(lambda: worker._claimer.claims > claims or not worker._intakes[0].wet)
 
 

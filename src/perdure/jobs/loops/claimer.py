@@ -184,7 +184,7 @@ class Claimer:
             intake.wet = True
 
     async def _rise(self) -> None:
-        self.asleep, self._watch = False, frozenset()
+        self.asleep, self._slept_at, self._watch = False, 0.0, frozenset()
         await self._as_told(rise())
 
     async def _as_told(self, op: Op[int]) -> None:
