@@ -32,8 +32,9 @@ OPENING = """\
 # Guarantees
 
 Every line names the test that fails when it is untrue. Written by `make guarantees` from the docstrings of the tests;
-a requirement that no test cites isn't here, and isn't claimed.
+a requirement that no test cites isn't claimed, and stands by its number at the end.
 """
+REST = "## Not proved\n\nRequirements of the catalogue that no test cites:\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,9 @@ def render(catalogue: dict[str, Requirement], found: list[Proof]) -> str:
                 lines.append(f"**{requirement.id}** ({requirement.mark}) {requirement.statement}\n")
                 lines.extend(f"- {test.sentence}<br>[`{test.name}`](../{test.path})" for test in tests)
                 lines.append("")
+    lines.append(REST)
+    for family, names in groupby(uncited(catalogue, found), key=lambda name: name.split("-")[0]):
+        lines.append(f"- {family}: {', '.join(name.split('-')[1] for name in names)}")
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -45,7 +45,7 @@ def _webhooks() -> list[Path]:
 def test_the_story_is_told_and_its_ledger_adds_up() -> None:
     """On an embedded Postgres of its own: the receipt of order:9182 is enqueued with its order's commit, its worker is
     killed before it is sent, and exactly one is recorded; a rollback leaves nothing; a frozen worker is refused
-    [DW-10, DW-30]. Red when any fence lets a second end or none through: the ledger counts rows.
+    [DW-1, DW-10, DW-30]. Red when any fence lets a second end or none through: the ledger counts rows.
     """
     with postgres_home() as home:
         told = perdure("demo", PERDURE_HOME=str(home), url="postgresql://db.invalid/not_this_one")
