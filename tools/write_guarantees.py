@@ -12,7 +12,7 @@ import ast
 import csv
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -90,8 +90,19 @@ def render(catalogue: dict[str, Requirement], found: list[Proof]) -> str:
                 lines.append("")
     lines.append(REST)
     for family, names in groupby(uncited(catalogue, found), key=lambda name: name.split("-")[0]):
-        lines.append(f"- {family}: {', '.join(name.split('-')[1] for name in names)}")
+        lines.append(f"- {family}: {ranges(int(name.split('-')[1]) for name in names)}")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Ascending numbers, neighbours drawn together: ``5-9, 31``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def uncited(catalogue: dict[str, Requirement], found: list[Proof]) -> list[str]:
@@ -110,7 +121,7 @@ def main() -> int:
     missing = uncited(catalogue, found)
     print(f"{len(catalogue) - len(missing)} of {len(catalogue)} requirements are proved; not cited by any test:")
     for family, names in groupby(missing, key=lambda name: name.split("-")[0]):
-        print(f"  {family}: {', '.join(name.split('-')[1] for name in names)}")
+        print(f"  {family}: {ranges(int(name.split('-')[1]) for name in names)}")
     return 0
 
 
