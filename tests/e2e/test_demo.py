@@ -122,7 +122,7 @@ def test_every_value_of_a_file_comes_back_and_bad_lines_are_told(empty_db: Datab
     """
     lines = [json.dumps(value, ensure_ascii=number % 2 == 0) for number, value in enumerate(GOOD * 20)]
     file = tmp_path / "values.ndjson"
-    file.write_text("\n".join([*lines, "", *BAD]))
+    file.write_text("\n".join([*lines, "", *BAD]), encoding="utf-8-sig")  # as Windows writes it
     told = perdure("demo", "--input", file, "--json", "--url", empty_db.url)
 
     assert told.returncode == 2, told.stderr

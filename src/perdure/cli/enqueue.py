@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..app import ndjson
 from ..app.loading import load_app
 from ..core import codec
 from ..core.errors import InvalidOption, PerdureError
@@ -22,7 +23,7 @@ from ..jobs.model import JobSpec
 from ..jobs.ops import enqueue as ops
 from . import show
 from .database import Database, opened
-from .lines import Line, Maker, read
+from .maker import Maker
 from .options import Json, Schema, Url
 
 BATCH_JOBS = 1_000
@@ -108,7 +109,7 @@ class _Tally:
 def _file(source: str, maker: Maker, strict: bool, url: str | None, schema: str, as_json: bool) -> None:
     tally = _Tally()
     with _opened(source) as (file, name, size), opened(url, schema) as database, _bar(size) as advance:
-        lines = _accepted(read(file, name, maker), tally, advance)
+        lines = _accepted(ndjson.read(file, maker.job, name=name), tally, advance)
         try:
             if strict:
                 _all_or_none(database, maker, lines, tally)
@@ -128,13 +129,13 @@ def _file(source: str, maker: Maker, strict: bool, url: str | None, schema: str,
     raise typer.Exit(2 if tally.refused else 0)
 
 
-def _accepted(lines: Iterator[Line], tally: _Tally, advance: Any) -> Iterator[JobSpec]:
+def _accepted(lines: Iterator[ndjson.Line[JobSpec]], tally: _Tally, advance: Any) -> Iterator[JobSpec]:
     """The jobs of the good lines; the others are reported as they come."""
     for line in lines:
         tally.lines += 1
         advance(line.end)
-        if line.spec is not None:
-            yield line.spec
+        if line.value is not None:
+            yield line.value
         elif line.refusal is not None:
             tally.refused += 1
             show.complain(str(line.refusal), 2)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..app import ndjson
 from ..core import codec, limits
-from ..core.errors import MalformedLine, PerdureError
 from ..jobs.model import JobSpec
 from ..jobs.ops.enqueue import enqueue
 from ..runtime.clock import monotonic
@@ -67,31 +66,9 @@ class Report:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line with something in it: its number, where in the file it begins, and its JSON text or its refusal."""
-
-    number: int
-    offset: int
-    text: str | None
-    refusal: PerdureError | None
-
-
-def read(file: BinaryIO) -> Iterator[Line]:
-    """The lines of a file, in order; empty ones are left out."""
-    offset = 0
-    for number, raw in enumerate(file, start=1):
-        if raw.strip():
-            yield _line(number, offset, raw)
-        offset += len(raw)
-
-
-def _line(number: int, offset: int, raw: bytes) -> Line:
-    try:
-        return Line(number, offset, codec.accept(raw, bytes_max=limits.PAYLOAD_BYTES_MAX - _WRAPPING_BYTES), None)
-    except PerdureError as error:
-        problem = f"{error.field}: {error.message}" if error.field else error.message
-        return Line(number, offset, None, MalformedLine(problem, field=f"line {number:,}", fix=error.fix))
+def text_of(raw: bytes) -> str:
+    """The JSON text of a line, if its job has room for it. Raises what ``codec.accept`` raises."""
+    return codec.accept(raw, bytes_max=limits.PAYLOAD_BYTES_MAX - _WRAPPING_BYTES)
 
 
 def play(ground: Ground, stage: Stage, crew: Crew, path: Path) -> Report:
@@ -99,7 +76,7 @@ def play(ground: Ground, stage: Stage, crew: Crew, path: Path) -> Report:
     report = Report(ground.version)
     ground.ask(ops.create())
     with path.open("rb") as file:
-        lines = [line.text is not None for line in read(file)]
+        lines = [line.refusal is None for line in ndjson.read(file, text_of)]
     good = sum(lines)
     with path.open("rb") as file:
         offsets = _enqueue(ground, stage, report, file, good)
@@ -130,11 +107,11 @@ def _enqueue(ground: Ground, stage: Stage, report: Report, file: BinaryIO, good:
     offsets: dict[int, int] = {}
     batch: list[JobSpec] = []
     size = 0
-    for line in read(file):
-        if line.text is None:
+    for line in ndjson.read(file, text_of):
+        if line.refusal is not None:
             report.refusals += [str(line.refusal)] if len(report.refusals) < REFUSALS_SHOWN else []
             continue
-        spec = keep.spec(f'{{"value":{line.text},"seconds":{seconds:.4f}}}').options(key=f"line:{line.number}")
+        spec = keep.spec(f'{{"value":{line.value},"seconds":{seconds:.4f}}}').options(key=f"line:{line.number}")
         if batch and (len(batch) == ENQUEUE_LINES or size + len(spec.payload) > ENQUEUE_BYTES):
             ground.ask(enqueue(batch))
             batch, size = [], 0
