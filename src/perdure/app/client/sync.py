@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from ...core.op import Op
@@ -65,6 +66,7 @@ class _Pooled:
         self._url, self._schema = url, schema
         self._opening = threading.Lock()
         self._pool: ConnectionPool[psycopg.Connection[Any]] | None = None
+        self._kept: psycopg.Connection[Any] | None = None
         self._closed = False
         self.enqueue = Gathering(self._write).enqueue
 
@@ -84,13 +86,7 @@ class _Pooled:
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Any]]:
         """A connection in autocommit mode."""
-        pool = self._pool or self._opened()
-        try:
-            conn = pool.getconn()
-        except PoolClosed:
-            raise opening.closed() from None
-        except (PoolTimeout, TooManyRequests) as error:
-            raise opening.unavailable(error) from error
+        pool, conn = self._taken()
         try:
             yield conn
         finally:
@@ -99,11 +95,42 @@ class _Pooled:
     def close(self) -> None:
         with self._opening:
             self._closed = True
-            if self._pool is not None:
-                self._pool.close()
+        self._let_go()
+        if self._pool is not None:
+            self._pool.close()
 
     def _write(self, specs: Sequence[JobSpec]) -> list[int]:
-        return self.ask(enqueue(specs))
+        """Only one thread at a time sends for the others, so it keeps its connection for the next one: to take one
+        from the pool and give it back costs 40 µs, a tenth of a lone enqueue."""
+        conn, self._kept = self._kept, None
+        if conn is not None and opening.may_be_broken(conn.fileno()):
+            self._kept = conn
+            self._let_go()
+            conn = None
+        if conn is None:
+            _, conn = self._taken()
+        try:
+            return drive(conn, enqueue(specs), self._schema)
+        finally:
+            self._kept = conn
+            if self._closed or conn.info.transaction_status is not TransactionStatus.IDLE:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """Give the sender's connection back to the pool, which closes a broken one."""
+        conn, self._kept = self._kept, None
+        if conn is not None and self._pool is not None:
+            self._pool.putconn(conn)
+
+    def _taken(self) -> tuple[ConnectionPool[psycopg.Connection[Any]], psycopg.Connection[Any]]:
+        """The pool, and a connection of it."""
+        pool = self._pool or self._opened()
+        try:
+            return pool, pool.getconn()
+        except PoolClosed:
+            raise opening.closed() from None
+        except (PoolTimeout, TooManyRequests) as error:
+            raise opening.unavailable(error) from error
 
     def _opened(self) -> ConnectionPool[psycopg.Connection[Any]]:
         with self._opening:
