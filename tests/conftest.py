@@ -8,6 +8,7 @@ developer's own database: the environment is emptied of everything that names on
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -37,6 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in list(os.environ):
         if name == "DATABASE_URL" or (name.startswith(("PERDURE_", "PG")) and not name.startswith("PERDURE_TEST_")):
             del os.environ[name]
+    # A shell starts what it puts into the background with SIGINT ignored, and so would everything the tests start be.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # An embedded server that a test starts without saying where can't be made here, and the test fails.
     os.environ["PERDURE_HOME"] = os.path.join(os.devnull, "perdure")
 

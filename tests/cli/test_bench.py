@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -100,6 +101,20 @@ def test_a_pipe_gets_lines_and_a_terminal_a_table(empty_db: Database) -> None:
     assert lines[0].startswith("enqueue_many, in thousands\t")
     assert "120 jobs, 1 round · PostgreSQL" in shown
     assert "floor, 101 bytes a row" in shown
+
+
+@pytest.fixture
+def background() -> Iterator[None]:
+    """What a test starts has SIGINT ignored, as a shell does it with a command that ends in ``&``."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("background")
+def test_a_benchmark_in_the_background_ends_at_a_sigterm(empty_db: Database) -> None:
+    """SIGTERM ends it, although its shell has SIGINT ignored. Red when the one is only handed on as the other."""
+    test_an_interrupted_benchmark_leaves_nothing(signal.SIGTERM, empty_db)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)

@@ -90,10 +90,13 @@ def _interruptible() -> Iterator[None]:
     """Let a SIGTERM end the benchmark as Ctrl-C does, which is for the event loop to do while it runs: an exception
     out of nowhere could lose a worker process that is just being started."""
     before = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    # A shell starts what it puts into the background with SIGINT ignored; the event loop would then leave it so.
+    interrupted = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, interrupted)
 
 
 @contextmanager

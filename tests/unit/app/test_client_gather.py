@@ -168,8 +168,8 @@ async def test_a_gathered_statement_is_bounded() -> None:
 
 def test_an_interrupted_sender_tells_the_others() -> None:
     """When the thread that sends is interrupted, the others in its statement hear that its outcome is unknown: the
-    honest error of what was accepted and may not be committed [KIT-44]. Red when they wait for ever, or hear of success.
-    """
+    honest error of what was accepted and may not be committed [KIT-44]. Red when they wait for ever, or are told of
+    success."""
 
     class Interrupted(BaseException):
         pass
