@@ -147,13 +147,15 @@ begin
 end $$;
 
 -- Makes the day partitions from today to `ahead` days on, in UTC, for history and the attempt log. A day that already has
--- rows in the default partition is left there: it goes with them when it is old.
-create function perdure.make_days(ahead int) returns int
+-- rows in the default partition is left there: it goes with them when it is old. Making or dropping a day locks a table
+-- against readers, and one transaction that did so for both would deadlock with a reader of the view, who takes them in an
+-- order of his own: one transaction each.
+create function perdure.make_days(ahead int, parents text[] default '{history,attempt}') returns int
 language plpgsql volatile set search_path = pg_catalog set timezone = 'UTC' as $$
 declare
     parent text; day date; part text; stamp text; spoiled boolean; made int := 0;
 begin
-    foreach parent in array array['history', 'attempt'] loop
+    foreach parent in array parents loop
         stamp := case parent when 'history' then 'finished_at' else 'ended_at' end;
         for day in select d::date from generate_series(current_date, current_date + ahead, interval '1 day') d loop
             part := parent || to_char(day, '_YYYYMMDD');
@@ -170,12 +172,12 @@ begin
 end $$;
 
 -- Drops the day partitions that end more than `days` days ago, and empties the default partitions of what is as old.
-create function perdure.drop_days(days int) returns int
+create function perdure.drop_days(days int, parents text[] default '{history,attempt}') returns int
 language plpgsql volatile set search_path = pg_catalog set timezone = 'UTC' as $$
 declare
     parent text; part text; dropped int := 0;
 begin
-    foreach parent in array array['history', 'attempt'] loop
+    foreach parent in array parents loop
         for part in
             select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
             where i.inhparent = to_regclass(format('perdure.%I', parent)) and c.relname ~ ('^' || parent || '_[0-9]{8}$')
@@ -186,19 +188,24 @@ begin
             dropped := dropped + 1;
         end loop;
     end loop;
-    delete from perdure.history_default where finished_at < current_date - days;
-    delete from perdure.attempt_default where ended_at < current_date - days;
+    if 'history' = any(parents) then
+        delete from perdure.history_default where finished_at < current_date - days;
+    end if;
+    if 'attempt' = any(parents) then
+        delete from perdure.attempt_default where ended_at < current_date - days;
+    end if;
     return dropped;
 end $$;
 
 select perdure.make_days(2);
 
+-- The view's priority: a lane is queue * 4096 + slot * 10 + priority, so its last digit alone says nothing.
 create view perdure.jobs as
 select j.id, j.task, q.name as queue, j.key,
        case when r.id is not null then 'ready' when s.id is not null then 'scheduled' when h.id is not null then 'held'
             when d.id is not null then 'dead' else 'leased' end as place,
        coalesce(h.reason, d.reason) as reason, null::text as outcome,
-       j.lane % 10 as priority,
+       j.lane % 4096 % 10 as priority,
        j.attempt + case when coalesce(r.id, s.id, h.id, d.id) is null then 1 else 0 end as attempt,
        j.rescues, j.generation, j.created_at, s.run_at, j.expires_at, null::timestamptz as started_at,
        null::timestamptz as finished_at, j.tags, j.options,
@@ -212,7 +219,7 @@ left join perdure.scheduled s on s.run_at = j.run_at and s.id = j.id
 left join perdure.held h on h.id = j.id
 left join perdure.dead d on d.id = j.id
 union all
-select f.id, f.task, q.name, f.key, 'history', null, f.outcome, f.lane % 10, f.attempt, f.rescues, f.generation,
+select f.id, f.task, q.name, f.key, 'history', null, f.outcome, f.lane % 4096 % 10, f.attempt, f.rescues, f.generation,
        f.created_at, null, null, f.started_at, f.finished_at, f.tags, f.options, f.error, f.payload, f.result
 from perdure.history f
 join perdure.queue q on q.id = f.lane / 4096;
