@@ -325,7 +325,7 @@ class Worker:
             await self._until_idle(monotonic() + STOP_GRACE_SECONDS)
             for runner in self._runners:
                 for job in runner.abandon("drained"):
-                    log.error("job %d didn't stop; it goes back, and its late end will be refused", job.id)
+                    log.error("job %d didn't stop; it is given up, and its late end will be refused", job.id)
         await self._within(10.0, self._settler.settled())
         return clean
 

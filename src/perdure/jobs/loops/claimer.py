@@ -79,7 +79,7 @@ class Claimer:
         self._watch: Holders = frozenset()
         self._slept_at = self._tended_at = self._looked_at = self._next_tend = 0.0
         self._look_next = False
-        self._lapse_at = inf
+        self._lapse_at, self._spread = inf, 1.0
         self.claims = 0
         self.claimed = 0
 
@@ -201,13 +201,13 @@ class Claimer:
 
     def _look_at(self) -> float:
         """When the next look is due (monotonic seconds): sooner than usual only if a worker is about to be dead."""
-        return min(
-            self._looked_at + (limits.POLL_IDLE_SECONDS if self.asleep else limits.RESCUE_CHECK_SECONDS), self._lapse_at
-        )
+        pause = limits.POLL_IDLE_SECONDS * self._spread if self.asleep else limits.RESCUE_CHECK_SECONDS
+        return min(self._looked_at + pause, self._lapse_at)
 
     def _looked(self, look: ops.Look, sent: float) -> None:
         """Take the answer of a look that was sent then (monotonic seconds)."""
         self._looked_at = sent
+        self._spread = jittered(1.1, 0.09)  # idle workers don't poll in step, nor more often than they may
         self._lapse_at = inf if look.lapses_in is None else sent + look.lapses_in + LAPSE_MARGIN_SECONDS
         for intake in self._intakes:
             intake.wet = intake.wet or intake.id in look.queues
