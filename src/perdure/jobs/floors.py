@@ -12,8 +12,8 @@ after others had skipped them. Whoever can be the owner of one holds RowExclusiv
 Why it is exact. A row at or below F that isn't visible to the probe either was claimed for good, or belongs to a
 transaction that is still open. That one took its lock after S only if it drew a position above F (one sequence, and F
 was drawn before S), and it ended before H only if the probe could see its row. A row that somebody has claimed without
-having committed is visible to the probe, so a claim that rolls back later is never passed. Prepared transactions are
-listed under new names; they are always guards.
+having committed is visible to the probe, so a claim that rolls back later is never passed. A prepared
+transaction keeps its holder's name; one that a restart of the server has brought back has a new one, and always guards.
 
 When a guard of a step is gone, the step is probed by a statement after the listing that missed it: nothing visible,
 and the guards left are those of that listing (none: the step is done with); otherwise claims start at the straggler.
@@ -204,7 +204,7 @@ class Floor:
 
 
 PREPARED = "-1/"
-"""How pg_locks names the holder when it is a prepared transaction: no backend, then the transaction's id."""
+"""How pg_locks names the holder when it is a prepared transaction from before a restart: no backend, then its id."""
 
 FAILED_CLAIM = "failed claim"
 """A guard that no listing holds: it makes the next listing sweep the step."""
