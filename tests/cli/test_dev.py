@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 import signal
 from pathlib import Path
 
 import psycopg
+import pytest
+from watchfiles import Change
 
-from perdure.cli.watch import difference, snapshot
+from perdure.cli.dev import Reloader, sources
+from perdure.core.errors import Unsupported
 from perdure.pg import embedded
-from tests.cli.terminal import SHOP, alive, answer, children, postgres_home, running, until
+from tests.cli.terminal import (
+    PATIENCE_SECONDS,
+    SHOP,
+    alive,
+    answer,
+    children,
+    perdure,
+    postgres_home,
+    refusal,
+    running,
+    until,
+)
 from tests.conftest import Database
 
 
@@ -83,17 +97,59 @@ def test_nothing_outlives_a_killed_dev(empty_db: Database, home: Path) -> None:
         until("the worker to end", lambda: not any(map(alive, workers)))
 
 
-def test_a_look_finds_what_was_changed_added_and_removed(tmp_path: Path) -> None:
-    """Sources are compared by time and size; environments, hidden directories and other files aren't looked at."""
-    for name in ("a.py", "b.py", "c.txt", "venv/pyvenv.cfg", "venv/lib.py", ".git/hook.py", "pkg/sub/d.py"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("1")
-    before = snapshot(tmp_path)
-    assert sorted(os.path.relpath(path, tmp_path) for path in before) == ["a.py", "b.py", "pkg/sub/d.py"]
+@pytest.mark.parametrize("polling", ["", "1"], ids=["notified", "polling"])
+async def test_a_change_as_the_child_starts_is_not_missed(
+    polling: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is written when the watch stands and the child doesn't yet starts another child. Red when watching begins
+    after the child's start.
+    """
+    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", polling)
 
-    (tmp_path / "a.py").write_text("12")
-    (tmp_path / "b.py").unlink()
-    (tmp_path / "pkg" / "e.py").write_text("1")
-    (tmp_path / "c.txt").write_text("12")
-    changed = difference(before, snapshot(tmp_path))
-    assert [os.path.relpath(path, tmp_path) for path in changed] == ["a.py", "b.py", "pkg/e.py"]
+    class Hasty(Reloader):
+        starts = 0
+
+        async def _start(self) -> asyncio.subprocess.Process:
+            self.starts += 1
+            if self.starts == 1:
+                (tmp_path / "late.py").write_text("late = True")
+            else:
+                signal.raise_signal(signal.SIGTERM)
+            return await super()._start()
+
+    hasty = Hasty(["--version"], {}, tmp_path)
+    assert await asyncio.wait_for(hasty.run(), PATIENCE_SECONDS) == 0
+    assert hasty.starts == 2
+    assert "late.py changed" in capsys.readouterr().err
+
+
+def test_only_edits_of_sources_count(tmp_path: Path) -> None:
+    """Python, SQL and TOML files do, added, changed or removed; environments, caches, hidden and build directories
+    don't, wherever the root itself lies.
+    """
+    root = tmp_path / ".hidden" / "build"
+    (root / "env" / "lib").mkdir(parents=True)
+    for directory in (root / "env", root):  # a project may lie in an environment's own directory
+        (directory / "pyvenv.cfg").touch()
+    names = [
+        "a.py", "pkg/sub/b.pyi", "sql/c.sql", "pyproject.toml", "d.txt", "a.py.new", "env/lib/e.py", ".git/hook.py",
+        ".#a.py", "__pycache__/a.py", "lib/site-packages/f.py", "build/lib/g.py", "dist/h.py", "node_modules/i.py",
+    ]  # fmt: skip
+    is_source = sources(root)
+
+    for change in Change:
+        assert [name for name in names if is_source(change, str(root / name))] == names[:4]
+
+
+async def test_what_cannot_be_watched_is_said_before_anything_starts(tmp_path: Path) -> None:
+    """Where the system refuses the watch, the error says so, and how to do without notifications."""
+    with pytest.raises(Unsupported, match=r"changes can't be noticed here: .*WATCHFILES_FORCE_POLLING"):
+        await asyncio.wait_for(Reloader(["--version"], {}, tmp_path / "gone").run(), PATIENCE_SECONDS)
+
+
+def test_without_the_extra_it_says_which_to_install(home: Path) -> None:
+    """Where watchfiles isn't installed the command ends with 2 and the extra's name, without asking any server."""
+    (home / "watchfiles.py").write_text("raise ModuleNotFoundError(name='watchfiles')")  # the first one on the path
+    told = refusal(perdure("dev", "shop:app", url="postgresql://127.0.0.1:1/shop", cwd=home))
+
+    assert "run `pip install 'perdure[reload]'`" in told

@@ -1,4 +1,8 @@
-"""``perdure dev``: a database, its migrations, and a worker that starts again when the code changes."""
+"""``perdure dev``: a database, its migrations, and a worker that starts again when the code changes.
+
+Changes are noticed by ``watchfiles``: each system's notifications, and polling where there are none, are a library's
+work and not a job queue's.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,14 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from ..core.errors import Unsupported
 from ..core.op import one
 from ..pg import embedded
 from ..pg.connect import connect, wait_for_server
@@ -23,9 +28,13 @@ from ..pg.url import resolve, shown
 from ..runtime.clock import monotonic
 from ..runtime.parent import Tether
 from ..sql import statement
-from . import watch
 from .options import AppPath, Schema, Url
 from .show import say
+
+try:
+    from watchfiles import Change, awatch
+except ImportError:  # an optional extra, which only this command needs
+    awatch = None  # type: ignore[assignment]
 
 SESSIONS = statement("dev.sessions", lambda row: int(row["others"]))
 
@@ -33,6 +42,12 @@ WAIT_SECONDS = 60.0
 DRAIN_SECONDS = 2.0
 """What running jobs get when the code has changed: a developer waits for it."""
 LAST_SESSION_SECONDS = 3.0
+CHANGES_MS = 400
+"""How long changes are gathered, at most: a database under the same directory never stops writing."""
+
+SOURCES = (".py", ".pyi", ".sql", ".toml")
+NO_SOURCES = frozenset({"__pycache__", "node_modules", "site-packages", "build", "dist"})
+"""Directories in which a change is nobody's edit."""
 
 _SETTINGS_WRONG = 2
 
@@ -54,6 +69,10 @@ def dev(
     Without a URL the embedded Postgres is started. Ctrl-C ends all of it; a Postgres that was running before, or that
     others use by then, goes on.
     """
+    if awatch is None:
+        raise Unsupported(
+            "what notices changes of the code isn't installed", field="dev", fix="run `pip install 'perdure[reload]'`"
+        )
     checked_schema(schema)
     arguments = ["worker", app, "--schema", schema, "--drain-timeout", str(DRAIN_SECONDS)]
     if queues is not None:
@@ -83,24 +102,38 @@ class Reloader:
         loop = asyncio.get_running_loop()
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, self._stopping.set)
+        changes = awatch(self._root, watch_filter=sources(self._root), debounce=CHANGES_MS)
+        changed, stopping = asyncio.ensure_future(anext(changes)), asyncio.ensure_future(self._stopping.wait())
+        await asyncio.sleep(0)  # the first step of `changed` begins to watch, so the child starts with nothing unseen
+        if changed.done():
+            raise _unwatchable(self._root, changed.exception())
         self._tether = Tether()
         first = True
+
+        def hear() -> None:
+            nonlocal changed
+            if changed.done():
+                say(f"{self._named(sorted({path for _, path in changed.result()}))} changed")
+                changed = asyncio.ensure_future(anext(changes))
+
         try:
             while not self._stopping.is_set():
-                seen = await asyncio.to_thread(watch.snapshot, self._root)
                 child = await self._start()
-                changed = await self._first(child.wait(), watch.change(self._root, seen), self._stopping.wait())
-                if child.returncode is not None and not self._stopping.is_set() and not isinstance(changed, list):
+                ended = asyncio.ensure_future(child.wait())
+                await asyncio.wait((ended, changed, stopping), return_when=asyncio.FIRST_COMPLETED)
+                if not changed.done() and not self._stopping.is_set():
                     if first and child.returncode == _SETTINGS_WRONG:
                         return _SETTINGS_WRONG
                     say(f"the worker ended with {child.returncode}; it starts again when a file changes")
-                    changed = await self._first(watch.change(self._root, seen), self._stopping.wait())
+                    await asyncio.wait((changed, stopping), return_when=asyncio.FIRST_COMPLETED)
+                hear()
                 await self._end(child)
-                if isinstance(changed, list):
-                    say(f"{self._named(changed)} changed")
+                hear()  # what changed while it drained needs no start of its own
                 first = False
         finally:
             self._tether.close()
+            changed.cancel()
+            stopping.cancel()
         return 0
 
     async def _start(self) -> asyncio.subprocess.Process:
@@ -126,15 +159,26 @@ class Reloader:
                 await asyncio.wait_for(child.wait(), seconds)
                 return
 
-    async def _first(self, *waits: Coroutine[Any, Any, object]) -> object:
-        """What the first of these to end has returned; the others are given up."""
-        tasks = [asyncio.ensure_future(each) for each in waits]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            return next(task for task in tasks if task in done).result()
-        finally:
-            for task in tasks:
-                task.cancel()
+
+def sources(root: Path) -> Callable[[Change, str], bool]:
+    """Which changes under ``root`` are edits of the application: not those in hidden directories and environments."""
+
+    def is_source(change: Change, path: str) -> bool:
+        inner = Path(os.path.relpath(path, root))
+        if not inner.name.endswith(SOURCES) or any(part.startswith(".") or part in NO_SOURCES for part in inner.parts):
+            return False
+        return not any((root / above / "pyvenv.cfg").exists() for above in list(inner.parents)[:-1])
+
+    return is_source
+
+
+def _unwatchable(root: Path, error: BaseException | None) -> Unsupported:
+    return Unsupported(
+        f"changes can't be noticed here: {error}",
+        field=str(root),
+        fix="set WATCHFILES_FORCE_POLLING=1 where the system's watches are too few, or "
+        "WATCHFILES_IGNORE_PERMISSION_DENIED=1 where a directory can't be read",
+    )
 
 
 @contextmanager
