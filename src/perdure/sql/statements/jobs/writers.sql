@@ -1,4 +1,4 @@
--- Does: the transactions, of every session, that hold the lock of a writer on ready; prepared ones have their own names ('-1/…').
+-- Does: the transactions, of every session, that hold the lock of a writer on ready, prepared ones included.
 -- Locks: the lock manager's own, for a moment.
 -- Index: none; pg_locks.
 -- Bound: the locks held in the server.
