@@ -82,7 +82,7 @@ def test_a_dead_job_is_explained_redriven_and_discarded(
         assert run(["jobs", "--place", "dead"]) == 0
         assert "\tValueError: no paper; attempt 1 of 1 failed\n" in capsys.readouterr().out
         assert run(["jobs", "wait", "1"]) == 1
-        assert "error: job 1: is dead (exhausted)" in capsys.readouterr().err
+        assert "job 1: is dead (exhausted): ValueError: no paper; attempt 1 of 1 failed;" in capsys.readouterr().err
         assert ask("jobs", "redrive", "1") == [{"id": 1, "answer": "ready"}]
         until("it to give up again", lambda: len(ask("jobs", "attempts", "1")) == 2)
         worker.process.send_signal(signal.SIGTERM)

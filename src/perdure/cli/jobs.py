@@ -12,7 +12,7 @@ import typer
 from ..app.client import verbs
 from ..core.errors import PerdureError
 from ..core.op import Op
-from ..jobs.view import Job
+from ..jobs.view import Job, gist
 from ..runtime.clock import monotonic
 from ..runtime.dice import roll
 from . import show
@@ -83,7 +83,7 @@ def attempts(id: Id, url: Url = None, schema: Schema = "perdure", as_json: Json 
         ["attempt", "ending", "started", "ended", "worker", "lease", "generation", "error"],
         [
             [each.attempt, each.ending, each.started_at, each.ended_at, each.worker, each.lease, each.generation,
-             _gist(each.error)]
+             gist(each.error)]
             for each in found
         ],
         empty="no attempt has ended without completing it",
@@ -173,7 +173,7 @@ def _act(database: Database, op: Op[str | None] | Op[None]) -> object:
 def _cells(job: Job) -> list[object]:
     return [
         job.id, job.task, job.queue, job.key, job.place, job.outcome or job.reason, job.attempt, job.created_at,
-        _gist(job.error),
+        gist(job.error),
     ]  # fmt: skip
 
 
@@ -182,10 +182,3 @@ def _fact(value: object) -> object:
     if isinstance(value, dict | list | tuple):
         return msgspec.json.encode(value).decode() if value else None
     return value
-
-
-def _gist(error: str | None) -> str | None:
-    """What was raised and what was decided: the last lines of a traceback that aren't indented, two at most."""
-    lines = error.strip().splitlines() if error else []
-    told = lines[-2:] if len(lines) > 1 and not lines[-2].startswith(" ") else lines[-1:]
-    return "; ".join(told) or None

@@ -73,3 +73,10 @@ class Attempt:
     attempt: int
     ending: str
     error: str | None
+
+
+def gist(error: str | None) -> str | None:
+    """What was raised and what was decided: the last lines of a traceback that aren't indented, two at most."""
+    lines = error.strip().splitlines() if error else []
+    told = lines[-2:] if len(lines) > 1 and not lines[-2].startswith(" ") else lines[-1:]
+    return "; ".join(told) or None

@@ -9,8 +9,10 @@ import pytest
 
 from perdure import App
 from perdure.app.client.verbs import PAUSE_SECONDS_MAX, Page, Waiting, spec, specs
+from perdure.core.endings import Permanent
 from perdure.core.errors import InvalidOption, JobCancelled, JobExpired, JobFailed, WaitTimeout
-from perdure.jobs.view import Job
+from perdure.jobs.rules import describe
+from perdure.jobs.view import Job, gist
 
 app = App("shop")
 
@@ -25,6 +27,13 @@ def _job(**known: Any) -> Job:
     blank: dict[str, Any] = dict.fromkeys(Job.__dataclass_fields__)
     facts = {"id": 1, "place": "ready", "tags": (), "created_at": datetime(2026, 1, 1, tzinfo=UTC)}
     return Job(**{**blank, **facts, **known})
+
+
+def _described(error: Exception) -> str:
+    """What a worker keeps of it, once it was raised."""
+    with pytest.raises(type(error)) as caught:
+        raise error
+    return describe(caught.value)
 
 
 def test_a_wait_looks_ever_more_rarely_and_never_past_its_end() -> None:
@@ -55,9 +64,31 @@ def test_a_wait_ends_as_its_job_does() -> None:
         waiting.pause(_job(place="history", outcome="cancelled", error="not wanted"), 0.0, 0.0)
     with pytest.raises(JobExpired, match="expired before it was started"):
         waiting.pause(_job(place="history", outcome="expired"), 0.0, 0.0)
-    with pytest.raises(JobFailed, match=r"is dead \(exhausted\): ValueError: no; .*jobs.retry\(1\)") as caught:
-        waiting.pause(_job(place="dead", reason="exhausted", error="Traceback…\nValueError: no\n"), 0.0, 0.0)
-    assert (caught.value.reason, caught.value.job_id) == ("exhausted", 1)
+    text = f"{_described(ValueError('no'))}\nattempt 5 of 5 failed"
+    told = r"is dead \(exhausted\): ValueError: no; attempt 5 of 5 failed; .*jobs.retry\(1\)"
+    with pytest.raises(JobFailed, match=told) as caught:
+        waiting.pause(_job(place="dead", reason="exhausted", error=text), 0.0, 0.0)
+    assert (caught.value.reason, caught.value.job_id, caught.value.error) == ("exhausted", 1, text)
+    with pytest.raises(JobFailed, match=r"is dead \(worker_lost\); mend"):
+        waiting.pause(_job(place="dead", reason="worker_lost"), 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (None, None),
+        ("", None),
+        (" \n", None),
+        ("expired before it started", "expired before it started"),
+        (_described(KeyError("order")), "KeyError: 'order'"),
+        (f"{_described(KeyError('order'))}\nattempt 1 of 1 failed", "KeyError: 'order'; attempt 1 of 1 failed"),
+        (_described(OSError("one\ntwo")) + "\nattempt 1 of 1 failed", "two; attempt 1 of 1 failed"),
+        (f"{describe(Permanent('no such order'))}\ngave up", "Permanent: no such order; gave up"),
+    ],
+)
+def test_the_gist_of_an_error_is_what_was_raised_and_what_was_decided(error: str | None, told: str | None) -> None:
+    """The exception's own last line and the verdict's sentence are told, without a line of code between them."""
+    assert gist(error) == told
 
 
 @pytest.mark.parametrize("given", [count, None, "count", count.function, [count.job([])]])

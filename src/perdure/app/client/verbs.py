@@ -22,7 +22,7 @@ from ...jobs.model import Enqueued, JobSpec
 from ...jobs.ops import control
 from ...jobs.ops import enqueue as enqueue_ops
 from ...jobs.ops import queues as queue_ops
-from ...jobs.view import Attempt, Job, Place
+from ...jobs.view import Attempt, Job, Place, gist
 
 T = TypeVar("T")
 
@@ -210,9 +210,9 @@ class Waiting:
         ended = f"is dead ({job.reason})" if job.place == "dead" else f"was {job.outcome}"
         if job.outcome == "expired":
             ended = "expired before it was started"
-        told = f": {job.error.strip().splitlines()[-1]}" if job.error and job.error.strip() else ""
+        told = gist(job.error)
         raise kind(
-            ended + told,
+            f"{ended}: {told}" if told else ended,
             job_id=job.id,
             reason=job.reason or job.outcome,
             error=job.error,
