@@ -12,16 +12,31 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import update_wrapper
 from types import MappingProxyType
-from typing import Any, Generic, Literal, ParamSpec, TypeAlias, TypeVar, get_args, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    get_args,
+    overload,
+)
 
 from ..core import check, limits
 from ..core.backoff import Retry
 from ..core.errors import InvalidOption, InvalidTask, UnknownTask
 from ..core.signature import Signature
+from ..jobs.handler import Context
 from ..jobs.model import JobSpec
 
 P = ParamSpec("P")
 R = TypeVar("R")
+C = TypeVar("C", bound=Context)
+"""Bound, so that a first parameter which merely accepts a Context, an ``object`` say, stays an argument."""
 
 Place: TypeAlias = Literal["loop", "thread", "process"]
 """Where a handler runs: on the event loop, in a thread, or in a child process."""
@@ -94,6 +109,28 @@ class Task(Generic[P, R]):
         return f"<Task {self.name}{self.signature.text} on {self.queue}>"
 
 
+if TYPE_CHECKING:
+
+    class ContextTask(Task[P, R]):
+        """A task whose function takes the context first: a direct call gives one, a job doesn't."""
+
+        def __call__(self, ctx: Context, /, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
+            """Run the function here and now, in this context."""
+
+else:
+    ContextTask = Task  # one kind; only type checkers have to be told what the signature finds out
+
+
+class Declare(Protocol):
+    """What ``@app.task(…)`` decorates with."""
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[C, P], R], /) -> ContextTask[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+
 class App:
     """A named registry of tasks. Making one, and declaring tasks on it, touches nothing outside of it."""
 
@@ -116,6 +153,9 @@ class App:
         return found
 
     @overload
+    def task(self, function: Callable[Concatenate[C, P], R], /) -> ContextTask[P, R]: ...
+
+    @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
 
     @overload
@@ -133,7 +173,7 @@ class App:
         priority: int | None = None,
         tags: Sequence[str] = (),
         expires: timedelta | float | None = None,
-    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    ) -> Declare: ...
 
     def task(
         self,
@@ -152,6 +192,8 @@ class App:
     ) -> Any:
         """Declare a function as a task, as ``@app.task`` or ``@app.task(queue="mail")``.
 
+        A parameter annotated ``Context`` is filled in when a job runs. Put it first: there type checkers know that it
+        is no argument of ``task.job``.
         ``name``: what the task is called in the database; the function's name when not given. It is a promise to the
         jobs that wait there, so give one before the function is renamed.
         ``queue``: where its jobs go. ``priority``: 0 (first) to 9 (last), 5 when not said. ``tags``: for finding them.
