@@ -72,7 +72,7 @@ async def sell_at_second_try(ctx: Context) -> None:
 
 
 @app.task(retry=QUICK)
-async def serve(seconds: float, ctx: Context) -> None:
+async def serve(ctx: Context, seconds: float) -> None:
     """Begin, take some time, end."""
     await _till.ring(ctx, "begun")
     await asyncio.sleep(seconds)
@@ -88,7 +88,7 @@ async def serve_until_told(ctx: Context) -> None:
 
 
 @app.task(retry=QUICK)
-async def hog(seconds: float, ctx: Context) -> None:
+async def hog(ctx: Context, seconds: float) -> None:
     """Keep the loop, and the interpreter, without a pause."""
     await _till.ring(ctx, "begun")
     deadline = time.monotonic() + seconds

@@ -33,7 +33,7 @@ def _begun(floor: Floor, process: Process, count: int) -> None:
 def test_the_jobs_of_a_killed_worker_run_elsewhere_uncharged(floor: Floor) -> None:
     """Kill -9 in the middle of a batch: everything that worker held runs on another within seconds, no attempt is
     charged, and each job is settled once [DW-3, DW-47, DW-30]. Red without rescue."""
-    ids = floor.enqueue(*[serve_until_told.spec("{}") for _ in range(20)])
+    ids = floor.enqueue(*[serve_until_told.job() for _ in range(20)])
     victim = floor.worker("--queues", "default:20")
     _begun(floor, victim, 20)
     other = floor.worker("--queues", "default:50")
@@ -56,7 +56,7 @@ def test_a_terminated_worker_burns_no_attempt_and_lets_no_lease_expire(floor: Fl
     """SIGTERM under load, three times over, each worker relieved by the next: each job is settled once in its first
     attempt, nothing is rescued, every worker has left by itself with 0 [KIT-41, DW-111, DW-30]. Red when a drain leaves
     its leases to rescue."""
-    ids = floor.enqueue(*[serve.spec('{"seconds": 0.05}') for _ in range(1_500)])
+    ids = floor.enqueue(*[serve.job(0.05) for _ in range(1_500)])
     codes, running = [], floor.worker("--queues", "default:20")
     for _ in range(3):
         _more_begun(floor, running)
@@ -80,7 +80,7 @@ def _more_begun(floor: Floor, process: Process) -> None:
 def test_a_handler_past_the_deadline_forces_the_exit_code_and_goes_back(floor: Floor) -> None:
     """A worker told to stop whose handler doesn't end in time leaves with 1, its job is back at once, uncharged, and
     the next worker runs it [KIT-41, KIT-42]."""
-    (id,) = floor.enqueue(serve_until_told.spec("{}"))
+    (id,) = floor.enqueue(serve_until_told.job())
     first = floor.worker("--drain-timeout", "0.2")
     _begun(floor, first, 1)
     code = first.stop()
@@ -98,7 +98,7 @@ def test_a_frozen_worker_that_wakes_up_is_refused_as_stale(floor: Floor) -> None
     """SIGSTOP past the trust window; another worker runs the job to its end; SIGCONT: the late settlement changes
     nothing, is counted and logged with both generations, and the worker begins anew [DW-41, DW-44, DW-43]. Red without
     the generation in the settlement."""
-    (id,) = floor.enqueue(serve_until_told.spec("{}"))
+    (id,) = floor.enqueue(serve_until_told.job())
     frozen = floor.worker()
     _begun(floor, frozen, 1)
     row = floor.row(frozen)
@@ -121,14 +121,14 @@ def test_a_frozen_worker_that_wakes_up_is_refused_as_stale(floor: Floor) -> None
     assert took < WHOLE_SECONDS_MAX
     # It goes on as a new worker.
     other.stop()
-    (after,) = floor.enqueue(sell.spec("{}"))
+    (after,) = floor.enqueue(sell.job())
     floor.until_finished([after])
 
 
 def test_a_handler_that_holds_the_interpreter_loses_no_lease(floor: Floor) -> None:
     """A handler that keeps the loop and the interpreter for five seconds, longer than a worker may be silent, is not
     taken for dead: no rescue, one run, although another worker watches [DW-51]. Red when the loop has to beat."""
-    ids = floor.enqueue(hog.spec('{"seconds": 5.0}'), sell.spec("{}"))
+    ids = floor.enqueue(hog.job(5.0), sell.job())
     busy = floor.worker("--queues", "default:2")
     _begun(floor, busy, 1)
     floor.worker()
@@ -145,7 +145,7 @@ def test_a_killed_child_fails_its_own_attempt_only(floor: Floor, tmp_path: Path)
     with its other jobs [KIT-36]. Red when a broken child reaches the loop, or can't be started from ``-m``."""
     told = tmp_path / "child"
     (id,) = floor.enqueue(count_for_ever.job(str(told)))
-    others = floor.enqueue(*[sell.spec("{}") for _ in range(20)])
+    others = floor.enqueue(*[sell.job() for _ in range(20)])
     worker = floor.worker()
     until(lambda: told.exists() and told.read_text(), floor.logs)
     os.kill(int(told.read_text()), signal.SIGKILL)
@@ -160,7 +160,7 @@ def test_a_killed_child_fails_its_own_attempt_only(floor: Floor, tmp_path: Path)
 def test_two_workers_of_one_name_are_two_workers(floor: Floor) -> None:
     """Two workers with the same name have rows, leases and fences of their own: killing one leaves the other's jobs
     alone, and gives it the first one's. Red when leases are held by name."""
-    ids = floor.enqueue(*[serve_until_told.spec("{}") for _ in range(8)])
+    ids = floor.enqueue(*[serve_until_told.job() for _ in range(8)])
     one = floor.worker("--name", "twin", "--queues", "default:4")
     _begun(floor, one, 4)
     two = floor.worker("--name", "twin", "--queues", "default:8")
@@ -179,7 +179,7 @@ def test_two_workers_of_one_name_are_two_workers(floor: Floor) -> None:
 def test_killed_at_a_fault_point_nothing_is_lost(floor: Floor, place: str) -> None:
     """A worker that kills itself at each point of the loop where the database and it know different things loses
     nothing: its successor finishes every job, each settled once [DW-3, DW-30]. Red without rescue."""
-    ids = floor.enqueue(*[sell.spec("{}") for _ in range(300)])
+    ids = floor.enqueue(*[sell.job() for _ in range(300)])
     doomed = floor.worker("--queues", "default:10", started=False, PERDURE_FAULT=f"{place}@3:kill")
     code = doomed.wait()
     died = floor.now()

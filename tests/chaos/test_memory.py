@@ -30,7 +30,7 @@ def _resident(process: Process) -> float:
 def test_a_worker_with_two_hundred_jobs_in_flight_stays_small(floor: Floor) -> None:
     """A worker that runs two hundred jobs at once, after thousands of others, has less than 150 MB resident."""
     floor.enqueue(*[nothing.job() for _ in range(5_000)])
-    ids = floor.enqueue(*[serve_until_told.spec("{}") for _ in range(200)])
+    ids = floor.enqueue(*[serve_until_told.job() for _ in range(200)])
     worker = floor.worker("--queues", "default:200")
     floor.until_true("select count(*) = 200 from effect where what = 'begun'")
     resident = _resident(worker)

@@ -40,7 +40,7 @@ def test_workers_live_through_a_crash_of_the_server(own_floor: Floor) -> None:
     """Postgres is restarted as after a crash while two workers run jobs: both go on by themselves, every job is settled
     once, and no attempt is charged for it [DW-3, DW-30]. Red when a lost connection ends a loop."""
     floor = own_floor
-    ids = floor.enqueue(*[serve.spec('{"seconds": 0.1}') for _ in range(400)])
+    ids = floor.enqueue(*[serve.job(0.1) for _ in range(400)])
     workers = [floor.worker("--queues", "default:10") for _ in range(2)]
     floor.until_true("select count(*) > 40 from effect where what = 'begun'")
     floor.db.server.restart("immediate")
@@ -54,7 +54,7 @@ def test_workers_live_through_a_crash_of_the_server(own_floor: Floor) -> None:
     floor.assert_settled_once(ids)
     assert not any(process.ended for process in workers)
     assert set(floor.effects("ended")) == set(ids)
-    (more,) = floor.enqueue(sell.spec("{}"))
+    (more,) = floor.enqueue(sell.job())
     floor.until_finished([more])
 
 
@@ -62,7 +62,7 @@ def test_a_worker_waits_for_a_server_that_is_down(own_floor: Floor) -> None:
     """Started while the database is down, a worker says that it waits, and works when the server comes up. Red when the
     first refused connection ends it."""
     floor = own_floor
-    ids = floor.enqueue(*[sell.spec("{}") for _ in range(10)])
+    ids = floor.enqueue(*[sell.job() for _ in range(10)])
     floor.db.server.cluster.stop("fast")
     worker = floor.worker(started=False)
     until(lambda: "waiting for Postgres" in worker.said(), worker.said)
@@ -77,7 +77,7 @@ def test_a_worker_waits_for_a_server_that_is_down(own_floor: Floor) -> None:
 def test_a_worker_whose_sessions_are_all_ended_recovers(floor: Floor) -> None:
     """Again and again every session of a busy worker is ended by the server: it finds out what it holds, and nothing is
     lost or settled twice; nobody declares it dead [DW-3]. Red when a claim of unknown outcome isn't looked for."""
-    ids = floor.enqueue(*[serve.spec('{"seconds": 0.02}') for _ in range(1_500)])
+    ids = floor.enqueue(*[serve.job(0.02) for _ in range(1_500)])
     worker = floor.worker("--queues", "default:20")
     row = floor.row(worker)
     ours = "from pg_stat_activity where application_name ~ '^perdure' and datname = current_database()"
@@ -109,13 +109,13 @@ def test_a_wire_cut_before_the_answer_leaves_nothing_in_doubt(floor: Floor, prox
     way: the worker finds out what happened, no handler runs twice, and every job is settled once [DW-3, DW-30]. Red
     when an unknown outcome is taken for a failure, or for a success."""
     worker = floor.worker("--queues", "default:5", url=proxy.url, EFFECTS_URL=floor.db.url)
-    ids = floor.enqueue(*[sell.spec("{}") for _ in range(50)])
+    ids = floor.enqueue(*[sell.job() for _ in range(50)])
     floor.until_finished(ids)
     for cut in range(1, 4):
         proxy.cut_after(MOMENTS[moment])
         # Ends of two kinds in one flush are a transaction; which ends meet is chance, so until they do.
         while proxy.cuts < cut:
-            ids += floor.enqueue(*[each.spec("{}") for _ in range(10) for each in (sell, sell_at_second_try)])
+            ids += floor.enqueue(*[each.job() for _ in range(10) for each in (sell, sell_at_second_try)])
             floor.until_finished(ids)
     floor.until_true("select count(*) = 0 from perdure.lease")
 
@@ -133,7 +133,7 @@ def test_a_held_snapshot_and_a_drain_do_not_meet(floor: Floor) -> None:
     holder.execute("begin transaction isolation level repeatable read")
     holder.execute("select count(*) from perdure.ready")
     ids = floor.enqueue(*[nothing.job() for _ in range(4_000)])
-    ids += floor.enqueue(*[serve.spec('{"seconds": 0.05}') for _ in range(200)])
+    ids += floor.enqueue(*[serve.job(0.05) for _ in range(200)])
     ids += floor.enqueue(*[nothing.job() for _ in range(4_000)])
     for _ in range(3):
         worker = floor.worker("--queues", "default:10")

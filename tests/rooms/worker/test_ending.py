@@ -31,7 +31,7 @@ async def test_a_failed_attempt_is_repeated_until_it_succeeds(stage: Stage) -> N
             raise ConnectionError(f"the mail server said no, {ctx.attempt}")
         return "sent"
 
-    (id,) = await stage.enqueue(third_time_lucky.spec("{}"))
+    (id,) = await stage.enqueue(third_time_lucky.job())
     async with working(stage.db, app):
         (job,) = await stage.until_in("history", id)
     attempts = await stage.attempts(id)

@@ -72,7 +72,7 @@ async def test_a_job_is_told_who_it_is(stage: Stage) -> None:
         job = ctx.job
         return [job.id, job.key, job.tags, ctx.attempt, ctx.fence.lease, ctx.fence.generation, ctx.cancelled]
 
-    (id,) = await stage.enqueue(look.spec("{}").options(key="order:9182", tags=("a", "b")))
+    (id,) = await stage.enqueue(look.job().options(key="order:9182", tags=("a", "b")))
     async with working(stage.db, app):
         (job,) = await stage.until_in("history", id)
 

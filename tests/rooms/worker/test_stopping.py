@@ -102,7 +102,7 @@ async def test_a_thread_is_told_of_a_cancel_and_its_late_result_is_dropped(stage
         go.wait(BOUND_SECONDS)
         return "late"
 
-    (id,) = await stage.enqueue(work.spec("{}"))
+    (id,) = await stage.enqueue(work.job())
     async with working(stage.db, app) as worker:
         await asyncio.to_thread(running.wait, BOUND_SECONDS)
         await stage.cancel(id)
