@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..jobs.ops.enqueue import enqueue
 from ..runtime.clock import monotonic
@@ -95,17 +95,15 @@ async def _singles(stage: Stage, hired: Crew, bell: Bell, jobs: int) -> list[flo
 
 async def _asked(stage: Stage, seconds: float) -> float:
     """Statements a second of all other sessions in the schema; what one is asked within 5 ms counts as one."""
-    asked: dict[int, list[float]] = {}
-    end = monotonic() + seconds
-    while monotonic() < end:
-        for pid, at in stage.run(ops.sessions()).items():
-            times = asked.setdefault(pid, [])
-            if not times or times[-1] != at:
-                times.append(at)
+    before, began, asked = stage.run(ops.sessions()), monotonic(), 0
+    while (now := monotonic()) < began + seconds:
         await asyncio.sleep(QUIET_LOOK_SECONDS)
-    return sum(pace(times) for times in asked.values())
+        found = stage.run(ops.sessions())
+        asked += changes(before, found)
+        before |= found
+    return asked / (now - began)
 
 
-def pace(times: Sequence[float]) -> float:
-    """How often something happens that happened at these times; nought for what happened once."""
-    return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
+def changes(before: Mapping[int, float], found: Mapping[int, float]) -> int:
+    """How many sessions have been asked something since, by the moments of their last statements."""
+    return sum(before.get(pid) != at for pid, at in found.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perdure.bench.figures import Figure, PlainRates, Report, Target, figure, middle, percentile
-from perdure.bench.latency import pace
+from perdure.bench.latency import changes
 from perdure.bench.ops import Server
 from perdure.cli.bench import about, cells, goal, number
 
@@ -63,9 +63,9 @@ def test_percentiles_are_samples() -> None:
     assert middle([4.0, 1.0, 3.0, 2.0]) == 2.5
 
 
-def test_a_pace_is_between_the_first_time_and_the_last() -> None:
-    """Three statements within two seconds are one a second; one statement has no pace."""
-    assert (pace([10.0, 11.1, 12.0]), pace([10.0]), pace([])) == (1.0, 0.0, 0.0)
+def test_a_session_whose_last_statement_is_another_has_been_asked() -> None:
+    """A new moment counts, and so does a new session; the same moment, and a session that is gone, don't."""
+    assert changes({1: 10.0, 2: 10.0, 3: 10.0}, {1: 10.0, 2: 11.0, 4: 9.0}) == 2
 
 
 @pytest.mark.parametrize(
