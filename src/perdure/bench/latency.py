@@ -24,7 +24,8 @@ STRAGGLERS_MAX = 20
 QUIET_SECONDS_MAX = 10.0
 QUIET_SECONDS_PER_JOB = 0.05
 QUIET_LOOK_SECONDS = 0.005
-QUIET_SETTLE_SECONDS = 1.0
+QUIET_SETTLE_SECONDS = 4.0
+"""A worker that has just begun still makes the days of history and finds its floors."""
 
 
 async def latency(stage: Stage, floor: Floor, plan: Plan) -> list[Figure]:
