@@ -34,7 +34,7 @@ class Enqueued(msgspec.Struct, frozen=True, gc=False):
     id: int
 
 
-class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
+class JobSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A job to be enqueued: which task, with which arguments, and what is said about running it. Checked when made.
 
     ``payload`` is the arguments by name, as JSON object text. None means not said: what the task or the queue declares
