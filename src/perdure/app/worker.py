@@ -68,6 +68,7 @@ class Worker:
         history_days: int = limits.HISTORY_DAYS,
     ) -> None:
         named = {task.queue for task in app.tasks.values()} | {"default"}
+        self._named = named
         self._queues = dict(queues) if queues is not None else dict.fromkeys(sorted(named), SLOTS_DEFAULT)
         self._handlers = {task.name: handler(task) for task in app.tasks.values()}
         self._url, self._schema = url, schema
@@ -234,6 +235,10 @@ class Worker:
         )
         self._heart.start(self._me.worker, sent)
         log.info("worker %d (%s) works on %s", self._me.worker, self._name, dict(self._queues))
+        if odd := sorted(set(self._queues) - self._named):
+            log.warning(
+                "no task of the app names the queue %s (they name %s)", ", ".join(odd), ", ".join(sorted(self._named))
+            )
 
     async def _count_connections(self) -> None:
         """Say so when the server may not have enough connections for everybody."""

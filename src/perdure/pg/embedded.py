@@ -27,7 +27,7 @@ from .cluster import SOCKET, START_SECONDS_MAX, Cluster
 from .lodging import home_of, lodge, server_version
 
 SETTINGS = {
-    "max_connections": "100",
+    "max_connections": "200",
     "shared_buffers": "256MB",
     # A busy queue writes much and keeps little: few, large checkpoints.
     "max_wal_size": "2GB",

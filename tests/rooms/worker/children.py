@@ -7,6 +7,7 @@ import time
 
 from perdure.app.registry import App
 from perdure.core.backoff import Retry
+from perdure.jobs.handler import Context
 
 app = App("children")
 ONCE = Retry(max_attempts=1)
@@ -22,6 +23,12 @@ def whose_process() -> int:
 async def whose_process_async() -> int:
     """The same, asked by a coroutine."""
     return os.getpid()
+
+
+@app.task(run_in="process", retry=ONCE)
+def who(ctx: Context, order_id: int) -> list[object]:
+    """What the child's context says."""
+    return [order_id, ctx.job.id, ctx.job.key, ctx.attempt, ctx.fence.generation, ctx.cancelled]
 
 
 @app.task(run_in="process", retry=ONCE)

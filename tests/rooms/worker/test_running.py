@@ -6,6 +6,8 @@ import asyncio
 import os
 import threading
 
+import pytest
+
 from perdure.app.registry import App
 from perdure.jobs.handler import Context
 from tests.rooms.worker import children
@@ -61,6 +63,25 @@ async def test_a_process_handler_runs_in_a_child(stage: Stage) -> None:
     assert all(job.result not in (None, os.getpid()) for job in jobs)
     assert dead.error is not None
     assert "ValueError: no such thing" in dead.error
+
+
+async def test_a_child_is_told_whose_job_it_runs(stage: Stage) -> None:
+    """A process handler that asks for its context has one, with the job's id, key, attempt and fence. Red when the
+    child is sent the arguments alone."""
+    (id,) = await stage.enqueue(children.who.job(order_id=9182).options(key="order:9182"))
+    async with working(stage.db, children.app):
+        (job,) = await stage.until_in("history", id)
+
+    assert job.result == [9182, id, "order:9182", 1, 0, False]
+
+
+async def test_a_queue_that_no_task_names_is_warned_of(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """A worker on a queue that its app doesn't know says so, with the queues it knows: it may be misspelt."""
+    with caplog.at_level("WARNING", "perdure.worker"):
+        async with working(stage.db, children.app, queues={"defualt": 1}):
+            pass
+
+    assert "no task of the app names the queue defualt (they name default)" in caplog.text
 
 
 async def test_a_job_is_told_who_it_is(stage: Stage) -> None:

@@ -88,6 +88,24 @@ async def test_what_a_cancelled_handler_raises_is_no_failure(stage: Stage) -> No
     assert (job.outcome, job.error) == ("cancelled", "cancelled while it ran")
 
 
+async def test_why_a_running_job_was_cancelled_is_kept(stage: Stage) -> None:
+    """The reason given with the request stands with the job that it ended. Red when finish.sql doesn't read it."""
+    app, running = App("a"), asyncio.Event()
+
+    @app.task
+    async def work() -> None:
+        running.set()
+        await asyncio.Event().wait()
+
+    (id,) = await stage.enqueue(work.job())
+    async with working(stage.db, app):
+        await asyncio.wait_for(running.wait(), BOUND_SECONDS)
+        await stage.cancel(id, "paid twice")
+        (job,) = await stage.until_in("history", id)
+
+    assert (job.outcome, job.error) == ("cancelled", "paid twice")
+
+
 async def test_a_thread_is_told_of_a_cancel_and_its_late_result_is_dropped(stage: Stage) -> None:
     """A cancelled sync job ends as cancelled at once, its handler sees ``ctx.cancelled``, and what it returns
     afterwards changes nothing: one end, settled once."""

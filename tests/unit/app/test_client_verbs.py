@@ -104,6 +104,13 @@ def test_what_is_no_job_is_refused(given: Any) -> None:
     assert caught.value.field == "jobs[1]"
 
 
+@pytest.mark.parametrize("given", [count.job([]), None, 5])
+def test_what_is_no_list_of_jobs_is_refused(given: Any) -> None:
+    """One job where a list belongs: the error says what to give."""
+    with pytest.raises(InvalidOption, match=r"^jobs: is no list of jobs; give a list"):
+        specs(given)
+
+
 @pytest.mark.parametrize("id", [0, -1, True, "1", 2**63, None])
 def test_what_is_no_id_is_refused(id: Any) -> None:
     """An id is a positive number that a bigint holds."""

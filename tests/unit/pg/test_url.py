@@ -57,6 +57,12 @@ def test_a_malformed_url_is_refused_without_its_password(url: str, named: str) -
     assert caught.value.exit_code == 2
 
 
+def test_what_is_no_text_is_refused() -> None:
+    """A URL that is no text is named by its kind alone."""
+    with pytest.raises(InvalidUrl, match=r"^url: is a int; give a text"):
+        checked(5)  # type: ignore[arg-type]
+
+
 def test_a_drivers_name_in_the_scheme_is_dropped() -> None:
     """SQLAlchemy's spelling of the same database is the same database."""
     assert checked("postgresql+asyncpg://user@host/database") == "postgresql://user@host/database"

@@ -70,6 +70,8 @@ def spec(job: object, options: Mapping[str, Any]) -> JobSpec:
 
 def specs(jobs: Iterable[object]) -> list[JobSpec]:
     """The jobs, when each is one. Raises InvalidOption, naming the first that isn't."""
+    if isinstance(jobs, JobSpec) or not isinstance(jobs, Iterable):
+        raise InvalidOption("is no list of jobs", field="jobs", fix="give a list, or enqueue one with jobs.enqueue(…)")
     found: list[Any] = list(jobs)
     if set(map(type, found)) - {JobSpec}:
         for place, job in enumerate(found):

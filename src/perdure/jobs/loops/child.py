@@ -15,6 +15,8 @@ import anyio
 import anyio.to_process
 
 from ...core.errors import PerdureError
+from ..handler import Context
+from ..work import Claimed
 
 _limiter: anyio.CapacityLimiter | None = None
 _UNLIMITED = anyio.CapacityLimiter(math.inf)
@@ -32,11 +34,11 @@ def child_turn() -> anyio.CapacityLimiter:
     return _limiter
 
 
-async def call_in_child(address: str, payload: bytes) -> Any:
+async def call_in_child(address: str, job: Claimed) -> Any:
     """Run the task at "module:qualified.name" in a child. Raises what the handler raised; ChildFailed if that can't
     travel, or if the child died."""
     try:
-        ending, value = await anyio.to_process.run_sync(_call, address, payload, cancellable=True, limiter=_UNLIMITED)
+        ending, value = await anyio.to_process.run_sync(_call, address, job, cancellable=True, limiter=_UNLIMITED)
     except anyio.BrokenWorkerProcess:
         raise ChildFailed("the child process died under the handler") from None
     if ending == "returned":
@@ -44,8 +46,9 @@ async def call_in_child(address: str, payload: bytes) -> Any:
     raise value if isinstance(value, BaseException) else ChildFailed(value)
 
 
-def _call(address: str, payload: bytes) -> tuple[str, Any]:
-    """In the child: find the task again, decode its arguments, run it."""
+def _call(address: str, job: Claimed) -> tuple[str, Any]:
+    """In the child: find the task again, decode its arguments, run it. Its context is a copy: a child that is to stop
+    isn't told, it is killed."""
     import pickle
     import traceback
 
@@ -54,7 +57,10 @@ def _call(address: str, payload: bytes) -> tuple[str, Any]:
     for part in name.split("."):
         task = getattr(task, part)
     try:
-        value = task.function(**task.signature.decode(payload))
+        arguments = task.signature.decode(job.payload)
+        if task.signature.context is not None:
+            arguments[task.signature.context] = Context(job)
+        value = task.function(**arguments)
         if asyncio.iscoroutine(value):
             value = asyncio.run(value)
         pickle.dumps(value)

@@ -231,9 +231,7 @@ class Runner:
             end = self._interrupted(slot, job, handler, error)
             if end is None:
                 raise
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
+        except BaseException as error:  # a KeyboardInterrupt, too: the worker's own signals don't come this way
             end = self._raised(slot, job, handler, error)
         finally:
             abandoned, slot.job, slot.busy = slot.job is None, None, False
@@ -256,7 +254,7 @@ class Runner:
                 slot.queued = None
                 job.started = monotonic()
                 slot.deadline = None if timeout is None else job.started + timeout
-                return await call_in_child(handler.address, bytes(job.payload))
+                return await call_in_child(handler.address, job)
         if timeout is not None:
             slot.deadline = job.started + timeout
         arguments = handler.decode(job.payload)

@@ -10,7 +10,9 @@ with ended as materialized (
                                  task, key, tags, options, error, result, payload)
     select e.id, e.created_at, statement_timestamp() - t.elapsed * interval '1 second', statement_timestamp(), t.lease,
            e.lane, e.generation, e.attempt + %(charge)s::int, e.rescues, %(outcome)s::text, e.task, e.key, e.tags, e.options,
-           t.error, t.result::json, e.payload
+           case when %(outcome)s::text = 'cancelled'
+                then coalesce((select c.reason from perdure.cancel_request c where c.id = e.id), t.error) else t.error end,
+           t.result::json, e.payload
     from ended e
     join unnest(%(ids)s::bigint[], %(leases)s::bigint[], %(elapsed)s::float8[], %(results)s::text[], %(errors)s::text[])
          as t(id, lease, elapsed, result, error) on t.id = e.id
