@@ -150,3 +150,12 @@ def test_a_line_that_is_too_long_is_refused_alone(db: Database, home: Path) -> N
     assert first.startswith("error: long.ndjson line 1: the line has more than")
     assert last.startswith("error: long.ndjson line 3: a: the encoded value has")
     assert [payload for *_, payload in _jobs(db)] == ['{"a": "y"}']
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_a_word_that_is_no_number_of_json_is_refused(word: str, db: Database) -> None:
+    """NAME=NaN isn't taken for the text "NaN", with or without a task to hold it to; nothing is enqueued."""
+    line = refusal(perdure("enqueue", "send_receipt", f"order_id={word}", url=db.url))
+
+    assert line.startswith("error: order_id: ")
+    assert db.connect().execute("select count(*) from perdure.job").fetchone() == (0,)

@@ -176,7 +176,7 @@ def test_a_schema_behind_the_code_is_named(empty_db: Database, files: Path) -> N
     (files / "0003_post_name.sql").rename(files / "0003_post_name.later")
     migrate(conn, directory=files)
     (files / "0002_pre_name.later").rename(files / "0002_pre_name.sql")
-    with pytest.raises(SchemaBehind, match=r"0002_pre_name.*perdure migrate"):
+    with pytest.raises(SchemaBehind, match=r"0002_pre_name.*run `perdure migrate"):
         check(conn, directory=files)
     migrate(conn, directory=files)
     (files / "0003_post_name.later").rename(files / "0003_post_name.sql")

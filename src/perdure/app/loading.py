@@ -46,7 +46,7 @@ def _import(name: str) -> ModuleType:
         raise ImportFailed(
             f"{name} imports {missing!r}, which isn't installed", field="app", fix=f"install {missing}"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ImportFailed(
             f"importing {name} raised {type(error).__name__}: {error}", field="app", fix=f"make `import {name}` work"
         ) from error

@@ -221,6 +221,8 @@ def _object(arguments: list[str]) -> str:
             )
         if name in parts:
             raise InvalidOption("is given twice", field=name, fix="give it once")
+        if value in ("NaN", "Infinity", "-Infinity"):
+            raise InvalidOption(f"{value} is no JSON", field=name, fix=f"write {name}='\"{value}\"' for the text")
         try:
             parts[name] = codec.accept(value)
         except PerdureError:

@@ -30,6 +30,10 @@ PLACE_STYLES = {
 """What a place, an outcome or a worker's state looks like on a terminal."""
 
 
+SHORT_CHARS = 10
+"""Columns no wider than this are shown whole."""
+
+
 def document(value: object) -> None:
     """Write the value to stdout as one JSON document; indented on a terminal."""
     text = msgspec.json.encode(value)
@@ -72,9 +76,16 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: st
     drawn = Table(box=None, header_style="bold", pad_edge=False)
     for number, name in enumerate(columns):
         numeric = all(isinstance(row[number], int | float) or row[number] is None for row in rows)
-        drawn.add_column(name, justify="right" if numeric else "left", overflow="ellipsis", no_wrap=True)
+        # What is long gives way on a narrow terminal; an id that is cut off is no use to any other command.
+        widest = max(len(name), *(len(_drawn(row[number])) for row in rows))
+        drawn.add_column(
+            name,
+            justify="right" if numeric else "left",
+            overflow="ellipsis",
+            no_wrap=numeric or widest <= SHORT_CHARS,  # what may wrap is narrowed first
+        )
     for row in rows:
-        drawn.add_row(*(Text(_drawn(cell), style=PLACE_STYLES.get(str(cell), "")) for cell in row))
+        drawn.add_row(*(Text(_drawn(cell), style=PLACE_STYLES.get(str(cell), ""), no_wrap=True) for cell in row))
     console.print(drawn)
 
 

@@ -185,7 +185,7 @@ def check(conn: psycopg.Connection[Any], *, schema: str = "perdure", directory: 
         raise SchemaBehind(
             f"is behind this version of Perdure: it lacks {_several(missing)}",
             field=f"schema {schema}",
-            fix="run `perdure migrate`",
+            fix="run `perdure migrate`" if schema == "perdure" else f"run `perdure migrate --schema {schema}`",
         )
 
 

@@ -18,6 +18,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "shop_ok.py").write_text('import perdure\napp = perdure.App("shop")\nnot_app = 3\n')
     (tmp_path / "shop_needs.py").write_text("import shop_nowhere\n")
     (tmp_path / "shop_fails.py").write_text("1 / 0\n")
+    (tmp_path / "shop_ends.py").write_text("raise SystemExit(3)\n")
     (tmp_path / "shop_typo.py").write_text("def (:\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -43,6 +44,7 @@ def test_an_app_is_found_in_the_working_directory() -> None:
         ("shop_ok:not_app", "is of type int, not an App", "use shop_ok:app"),
         ("shop_needs:app", "imports 'shop_nowhere', which isn't installed", "install shop_nowhere"),
         ("shop_fails:app", "raised ZeroDivisionError: division by zero", "make `import shop_fails` work"),
+        ("shop_ends:app", "raised SystemExit: 3", "make `import shop_ends` work"),
         ("shop_typo:app", "raised SyntaxError", "make `import shop_typo` work"),
     ],
 )
