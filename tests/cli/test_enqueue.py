@@ -50,12 +50,12 @@ def test_arguments_that_the_task_does_not_take(
     [
         (["9182"], "ARGS", "write order_id=9182"),
         (["a=1", "a=2"], "a", "give it once"),
-        (["a=1", "--priority", "11"], "priority", "give 0 (first) to 9 (last)"),
+        (["a=1", "--priority", "11"], "--priority", "give 0 (first) to 9 (last)"),
         (["a=1", "--run-at", "tomorrow"], "--run-at", "write 2026"),
-        (["a=1", "--run-at", "2026-03-01T09:00"], "run_at", "give an aware datetime"),
-        (["a=1", "--delay", "-1"], "delay", "give 0 or more"),
-        (["a=1", "--delay", "1", "--run-at", "2026-03-01T09:00Z"], "delay", "give one"),
-        (["a=1", "--queue", "e mail"], "queue", "use letters, digits"),
+        (["a=1", "--run-at", "2026-03-01T09:00"], "--run-at", "write 2026-03-01T09:00Z"),
+        (["a=1", "--delay", "-1"], "--delay", "give 0 or more"),
+        (["a=1", "--delay", "1", "--run-at", "2026-03-01T09:00Z"], "--delay", "give one"),
+        (["a=1", "--queue", "e mail"], "--queue", "use letters, digits"),
         (["a=1", "--strict"], "--strict", "give --from"),
         (["a=1", "--from", "-"], "ARGS", "put them into the file"),
         (["--from", "nowhere.ndjson"], "--from", "give a file that can be read"),
@@ -159,3 +159,16 @@ def test_a_word_that_is_no_number_of_json_is_refused(word: str, db: Database) ->
 
     assert line.startswith("error: order_id: ")
     assert db.connect().execute("select count(*) from perdure.job").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (['{"order_id": 1'], "error: ARGS: "),
+        (["--run-at", "2026-03-01T09:00"], "error: --run-at: '2026-03-01T09:00' has no time zone; write 2026-03-01T"),
+        (["--delay", "nan"], "error: --delay: "),
+    ],
+)
+def test_an_error_names_what_was_typed(arguments: list[str], said: str, db: Database) -> None:
+    """The field of a refusal is the argument or option as it stands in the command."""
+    assert refusal(perdure("enqueue", "send_receipt", *arguments, url=db.url)).startswith(said)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -74,15 +74,29 @@ def enqueue(
         "expires": expires, "timeout": timeout, "tags": tag or None,
     }  # fmt: skip
     said = {name: value for name, value in options.items() if value is not None}
-    maker = Maker(task, None if app is None else load_app(app).find(task), said)
+    found = None if app is None else load_app(app).find(task)
+    with _as_typed({name: f"--{name.replace('_', '-')}" for name in options}):
+        maker = Maker(task, found, said)
     if source is None:
         if strict:
             raise InvalidOption("is about a file", field="--strict", fix="give --from, or leave it out")
-        _one(maker.job(_object(arguments or [])), url, schema, as_json)
+        with _as_typed({None: "ARGS"}):
+            spec = maker.job(_object(arguments or []))
+        _one(spec, url, schema, as_json)
         return
     if arguments:
         raise InvalidOption("are given together with --from", field="ARGS", fix="put them into the file")
     _file(source, maker, strict, url, schema, as_json)
+
+
+@contextmanager
+def _as_typed(fields: Mapping[str | None, str]) -> Iterator[None]:
+    """An error names its field as it stands in the command."""
+    try:
+        yield
+    except PerdureError as error:
+        error.field = fields.get(error.field, error.field)
+        raise
 
 
 def _one(spec: JobSpec, url: str | None, schema: str, as_json: bool) -> None:
@@ -231,7 +245,12 @@ def _object(arguments: list[str]) -> str:
 
 
 def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
     try:
-        return None if text is None else datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
         raise InvalidOption(f"{text!r} is no time", field="--run-at", fix="write 2026-03-01T09:00+01:00") from None
+    if found.tzinfo is None:
+        raise InvalidOption(f"{text!r} has no time zone", field="--run-at", fix=f"write {text}Z, or {text}+01:00")
+    return found
