@@ -252,5 +252,6 @@ def _moment(text: str | None) -> datetime | None:
     except ValueError:
         raise InvalidOption(f"{text!r} is no time", field="--run-at", fix="write 2026-03-01T09:00+01:00") from None
     if found.tzinfo is None:
-        raise InvalidOption(f"{text!r} has no time zone", field="--run-at", fix=f"write {text}Z, or {text}+01:00")
+        utc = f"{found.isoformat(timespec='minutes')}Z"
+        raise InvalidOption(f"{text!r} has no time zone", field="--run-at", fix=f"write {utc}, or another offset")
     return found

@@ -19,22 +19,6 @@ AT_ONCE = Retry(max_attempts=3, delays=(0.0, 0.0), jitter="none")
 LATER = Retry(max_attempts=3, base=600.0, cap=600.0)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-async def test_a_handler_can_not_end_its_worker(stage: Stage, error: type[BaseException]) -> None:
-    """What ends a program ends a job that raises it, and no more: the worker goes on. Red when it passes through."""
-    app = App("a")
-
-    @app.task(retry=Retry(max_attempts=1))
-    async def work(bad: bool) -> None:
-        if bad:
-            raise error
-
-    bad, good = await stage.enqueue(work.job(True), work.job(False))
-    async with working(stage.db, app):
-        await stage.until_in("dead", bad)
-        await stage.until_in("history", good)
-
-
 async def test_a_failed_attempt_is_repeated_until_it_succeeds(stage: Stage) -> None:
     """A handler that fails twice and then returns completes in its third attempt, and each failure is in the attempt
     log with its error [DW-22, KIT-26]. Red when a retry doesn't charge its attempt."""

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from perdure.app.registry import App
+from perdure.core.backoff import Retry
 from perdure.jobs.handler import Context
 from tests.rooms.worker import children
 from tests.rooms.worker.stage import BOUND_SECONDS, Stage, until, working
@@ -73,6 +74,22 @@ async def test_a_child_is_told_whose_job_it_runs(stage: Stage) -> None:
         (job,) = await stage.until_in("history", id)
 
     assert job.result == [9182, id, "order:9182", 1, 0, False]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+async def test_a_handler_can_not_end_its_worker(stage: Stage, error: type[BaseException]) -> None:
+    """What ends a program ends a job that raises it, and no more: the worker goes on. Red when it passes through."""
+    app = App("a")
+
+    @app.task(retry=Retry(max_attempts=1))
+    async def work(bad: bool) -> None:
+        if bad:
+            raise error
+
+    bad, good = await stage.enqueue(work.job(True), work.job(False))
+    async with working(stage.db, app):
+        await stage.until_in("dead", bad)
+        await stage.until_in("history", good)
 
 
 async def test_a_queue_that_no_task_names_is_warned_of(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
