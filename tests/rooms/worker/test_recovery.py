@@ -42,14 +42,13 @@ async def test_a_recovery_drops_no_lease_that_has_jobs_left(db: Database) -> Non
         await release.wait()
 
     async with working(db, app, queues={"default": 200}) as worker:
-        ids = []
+        ids, claimer, me = [], worker._claimer, worker._me
         for incarnation in range(1, 9):
             specs = [mixed.job(dice.choice([0.0, 0.001, 0.003, 0.01])) for _ in range(150)] + [last.job()] * 5
             dice.shuffle(specs)
             ids += await stage.enqueue(*specs)
             await stage.value(END_CLAIM_SESSION)
             # Done with: a session that ends within a recovery makes no second one of it.
-            claimer, me = worker._claimer, worker._me
             await until(lambda n=incarnation: me.incarnation >= n and not claimer.recovering)  # type: ignore[misc]
             assert await stage.value(ORPHANS) == 0
         release.set()
