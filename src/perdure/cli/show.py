@@ -26,8 +26,12 @@ PLACE_STYLES = {
     "alive": "green",
     "draining": "yellow",
     "left": "dim",
+    "ok": "green",
+    "warn": "yellow",
+    "fail": "bold red",
+    "skipped": "dim",
 }
-"""What a place, an outcome or a worker's state looks like on a terminal."""
+"""What a place, an outcome, a worker's state or a check's looks like on a terminal."""
 
 
 SHORT_CHARS = 10
@@ -60,10 +64,11 @@ def line(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str, wraps: str | None = None) -> None:
     """Write rows to stdout: drawn on a terminal, elsewhere one line each with tabs, the columns' names first.
 
-    ``empty`` is said instead when there is none. A value that is None shows as nothing.
+    ``empty`` is said instead when there is none. A value that is None shows as nothing. ``wraps``: the column that is
+    shown whole, on several lines if need be.
     """
     if not sys.stdout.isatty():
         for row in (columns, *rows):
@@ -81,11 +86,16 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: st
         drawn.add_column(
             name,
             justify="right" if numeric else "left",
-            overflow="ellipsis",
+            overflow="fold" if name == wraps else "ellipsis",
             no_wrap=numeric or widest <= SHORT_CHARS,  # what may wrap is narrowed first
         )
     for row in rows:
-        drawn.add_row(*(Text(_drawn(cell), style=PLACE_STYLES.get(str(cell), ""), no_wrap=True) for cell in row))
+        drawn.add_row(
+            *(
+                Text(_drawn(cell), style=PLACE_STYLES.get(str(cell), ""), no_wrap=name != wraps)
+                for name, cell in zip(columns, row, strict=True)
+            )
+        )
     console.print(drawn)
 
 

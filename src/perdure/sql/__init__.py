@@ -1,5 +1,8 @@
 """Statements as source: one file each under ``statements/<room>/<verb>.sql``, loaded once, named ``room.verb``.
 
+Beside them stand the reports, ``reports/<topic>/<question>.sql``: read-only, without parameters, for people in psql
+too; the first line is the question.
+
 The files are written for psql: the schema is literally ``perdure`` and parameters are ``%(name)s``. ``compiled``
 puts in the configured schema and the driver's parameter style. Nothing else in the code holds SQL.
 """
@@ -27,6 +30,23 @@ def statement(name: str, read: Callable[[Row], T]) -> Statement[T]:
     room, verb = name.split(".")
     text = files(__package__).joinpath("statements", room, f"{verb}.sql").read_text(encoding="utf-8")
     return Statement(name, _COMMENT.sub("", text).strip().rstrip(";"), read)
+
+
+def report(name: str, read: Callable[[Row], T]) -> Statement[T]:
+    """The report ``topic.question`` and how one of its rows is read. Raises FileNotFoundError for an unknown name."""
+    return Statement(name, _COMMENT.sub("", report_text(name)).strip().rstrip(";"), read)
+
+
+def report_text(name: str) -> str:
+    """The file of a report as it stands, with its heading."""
+    topic, question = name.split(".")
+    return files(__package__).joinpath("reports", topic, f"{question}.sql").read_text(encoding="utf-8")
+
+
+def report_names() -> list[str]:
+    """Every report, by topic and question."""
+    topics = [each for each in files(__package__).joinpath("reports").iterdir() if each.is_dir()]
+    return sorted(f"{topic.name}.{path.name.removesuffix('.sql')}" for topic in topics for path in topic.iterdir())
 
 
 def in_schema(text: str, schema: str) -> str:

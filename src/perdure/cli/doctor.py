@@ -1,0 +1,46 @@
+"""``perdure doctor``: what is wrong, with figures and the next step."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..admin import doctor as checks
+from ..admin.model import SEVERITY, Subject
+from ..pg.migrate import plan
+from . import show
+from .database import Database, opened
+from .options import Json, Schema, Url
+
+command = typer.Typer(add_completion=False)
+
+
+@command.command()
+def doctor(
+    deploy: Annotated[
+        bool, typer.Option("--deploy", help="Ask also what has to be right before real work depends on it.")
+    ] = False,
+    url: Url = None,
+    schema: Schema = "perdure",
+    as_json: Json = False,
+) -> None:
+    """Look for what is wrong, and say what to do about it. Nothing is written.
+
+    The exit code is 0 when all is well, 1 for warnings, 2 when something has failed. What couldn't be looked at is
+    `skipped`, which is neither.
+    """
+    with opened(url, schema, checked=False) as database:
+        asked = checks.CHECKS + checks.DEPLOY if deploy else checks.CHECKS
+        found = list(checks.examine(_subject(database), database.change, asked))
+    if as_json:
+        show.document(found)
+    else:
+        rows = [[each.status, each.check, each.message] for each in found]
+        show.table(["status", "check", "finding"], rows, empty="nothing was asked", wraps="finding")
+    raise typer.Exit(max((SEVERITY[each.status] for each in found), default=0))
+
+
+def _subject(database: Database) -> Subject:
+    pending = [(migration.phase, migration.title) for migration in plan(database.conn, schema=database.schema)]
+    return Subject(database.url, database.schema, pending)

@@ -1,0 +1,167 @@
+"""The doctor: each check says ok of a healthy system, and something else of the one that it is there for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from perdure.admin import doctor
+from perdure.admin.doctor import horizon, workers
+from perdure.admin.model import Check, Finding, Subject
+from perdure.core.op import Op, rows
+from perdure.sql import report
+from tests.rooms.admin.surgery import examined
+from tests.rooms.jobs.stage import Stage
+
+TOMORROW = """from (select 1) x; do $$ begin execute 'drop table perdure.attempt_'
+|| to_char((now() at time zone 'UTC')::date + 1, 'YYYYMMDD'); end $$"""
+SICK = [
+    ("jobs.places", "delete from perdure.ready", "fail", "2 jobs don't stand in exactly one place"),
+    ("jobs.places", "insert into perdure.dead (id, reason) select id, 'x' from perdure.job", "fail", "2 jobs"),
+    ("jobs.places", "delete from perdure.job", "fail", "2 jobs"),
+    ("jobs.places", "update perdure.ready set pos = pos + 1000", "fail", "2 jobs"),
+    ("queues.attended", "select 1", "warn", "no living worker serves default (2 ready)"),
+    (
+        "queues.attended",
+        "update perdure.job set created_at = created_at - interval '2 minutes'",
+        "fail",
+        "perdure worker APP --queues default",
+    ),
+    ("history.days", f"select {TOMORROW}", "warn", "tomorrow has no partition in attempt yet"),
+    ("history.days", "select perdure.drop_days(-1)", "fail", "today has no partition in history and attempt"),
+]
+
+
+@pytest.mark.parametrize(("check", "damage", "status", "said"), SICK)
+def test_a_sick_system_is_told_from_a_healthy_one(
+    stage: Stage, check: str, damage: str, status: str, said: str
+) -> None:
+    """What a check is there for is found, with the figures and what to do; without the damage it says ok."""
+    stage.enqueue(2)
+    stage.main.sql("select perdure.make_days(3)")
+    if check != "queues.attended":
+        assert examined(stage)[check].status == "ok"
+    stage.main.sql(damage)
+    found = examined(stage)[check]
+
+    assert found.status == status
+    assert said in found.message
+    assert found.evidence
+
+
+def test_a_healthy_system_is_told_so(stage: Stage) -> None:
+    """With a living worker and a few jobs in different places every check of every day says ok, deployment aside."""
+    stage.main.sql("select perdure.make_days(3)")
+    worker = stage.worker()
+    stage.enqueue(4)
+    stage.enqueue(delay=60.0)
+    stage.claim(worker, 2)
+    found = examined(stage)
+
+    assert {name: each.message for name, each in found.items() if each.status != "ok"} == {}
+
+
+def test_a_silent_worker_that_nobody_buries_is_told(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker whose beat ran out and that still counts as alive is named with what it holds: nobody is there to
+    declare it dead."""
+    monkeypatch.setattr(workers, "STALE_WARN_SECONDS", 0.5)
+    worker = stage.worker("mailer")
+    stage.enqueue(3)
+    stage.claim(worker)
+    stage.silence(worker)
+    found = examined(stage)["workers.heartbeats"]
+
+    assert found.status == "fail"
+    assert "they hold 3 jobs" in found.message
+    assert found.evidence["workers"][0]["name"] == "mailer"
+
+
+def test_a_transaction_that_holds_back_vacuum_is_named(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that holds an old snapshot is named by its pid and application, with the way to end it and the word
+    that VACUUM will not help [DW-184]. Red when only transactions with an id are looked for: this one has none."""
+    holder = stage.session()
+    holder.sql("set application_name = 'nightly report'")
+    holder.sql("begin isolation level repeatable read")
+    holder.sql("select count(*) from perdure.job")
+    unimpressed = examined(stage)["pg.xmin_horizon"]
+    monkeypatch.setattr(horizon, "WARN_SECONDS", -1.0)
+    warned = examined(stage)["pg.xmin_horizon"]
+    monkeypatch.setattr(horizon, "FAIL_SECONDS", -1.0)
+    failed = examined(stage)["pg.xmin_horizon"]
+
+    assert [unimpressed.status, warned.status, failed.status] == ["ok", "warn", "fail"]
+    assert f"pg_terminate_backend({holder.pid})" in warned.message
+    assert "nightly report" in warned.message
+    assert "VACUUM will not help" in warned.message
+
+
+def test_a_prepared_transaction_holds_back_vacuum_too(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction that was prepared and forgotten is named, although no session shows it any more [DW-184]."""
+    monkeypatch.setattr(horizon, "WARN_SECONDS", -1.0)
+    other = stage.session()
+    other.begin()
+    other.sql("insert into perdure.queue (name) values ('forgotten')")
+    other.sql("prepare transaction 'forgotten one'")
+    found = examined(stage)["pg.xmin_horizon"]
+
+    assert "prepared transaction forgotten one" in found.message
+    assert "ROLLBACK PREPARED" in found.message
+
+
+def test_a_server_that_is_not_for_production_is_told(stage: Stage) -> None:
+    """The server of these tests, without fsync and with a superuser, is refused by the checks for a deployment."""
+    found = examined(stage, doctor.DEPLOY)
+
+    assert {name: each.status for name, each in found.items()} == {
+        "deploy.durability": "fail",
+        "deploy.role": "warn",
+        "deploy.wire": "ok",
+    }
+
+
+def _asking(text: str, seconds: float = 2.0) -> Check:
+    def examine(subject: Subject) -> Op[list[Finding]]:
+        found = yield from rows(statement)
+        return [Finding("test.one", "ok", str(found))]
+
+    statement = report("server.settings", dict)
+    statement = type(statement)("test.one", text, dict)
+    return Check("test.one", "?", examine, seconds)
+
+
+@pytest.mark.parametrize(
+    ("check", "said"),
+    [
+        (_asking("select pg_sleep(20)", seconds=0.05), "statement timeout"),
+        (_asking("delete from perdure.ready"), "read-only transaction"),
+        (_asking("select pg_read_file('x') from perdure.no_such_table"), "does not exist"),
+    ],
+    ids=["too slow", "writes", "refused"],
+)
+def test_what_could_not_be_looked_at_is_skipped_and_never_ok(stage: Stage, check: Check, said: str) -> None:
+    """A check that takes too long, that writes, or that is refused is skipped with the reason, and the next one is
+    asked all the same. Red without the read-only transaction, the bound on its statements, or a transaction each."""
+    stage.enqueue(1)
+    found = examined(stage, [check, *doctor.CHECKS])
+
+    assert found["test.one"].status == "skipped"
+    assert said in found["test.one"].message
+    assert found["jobs.places"].status == "ok"
+    assert stage.counts("ready") == 1
+
+
+def test_a_schema_that_is_behind_is_told_and_nothing_else_is_asked_of_it(stage: Stage) -> None:
+    """With a ``pre`` migration pending that is the failure, and checks that read our tables are skipped."""
+
+    def ask(op: Op[Any]) -> Any:
+        return stage.main.run(op)
+
+    behind = Subject("", "perdure", [("pre", "0009_pre_more"), ("post", "0010_post_less")])
+    found = {each.check: each for each in doctor.examine(behind, ask)}
+    ahead = {each.check: each for each in doctor.examine(Subject("", "perdure", [("post", "0010_post_less")]), ask)}
+
+    assert found["schema.current"].status == "fail"
+    assert "perdure migrate" in found["schema.current"].message
+    assert found["jobs.places"].status == "skipped"
+    assert (ahead["schema.current"].status, ahead["jobs.places"].status) == ("warn", "ok")
