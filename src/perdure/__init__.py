@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from .app.client import AsyncClient, Client
+from .app.context import Context
 from .app.registry import App, Task
 from .core.backoff import Retry
 from .core.endings import Cancel, Permanent, RetryAfter, Snooze
 from .core.errors import PerdureError
-from .jobs.handler import Context
 from .jobs.model import Enqueued, JobSpec
 
 __all__ = [

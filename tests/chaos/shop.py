@@ -8,9 +8,9 @@ import time
 
 import asyncpg
 
+from perdure.app.context import Context
 from perdure.app.registry import App
 from perdure.core.backoff import Retry
-from perdure.jobs.handler import Context
 
 app = App("shop")
 

@@ -30,8 +30,8 @@ from ..core import check, limits
 from ..core.backoff import Retry
 from ..core.errors import InvalidOption, InvalidTask, UnknownTask
 from ..core.signature import Signature
-from ..jobs.handler import Context
 from ..jobs.model import JobSpec
+from .context import Context
 
 P = ParamSpec("P")
 R = TypeVar("R")

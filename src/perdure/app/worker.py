@@ -14,6 +14,7 @@ import logging
 import os
 import socket
 from collections.abc import Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 from ..core import limits
@@ -39,6 +40,8 @@ from ..pg.migrate import check
 from ..runtime.clock import monotonic
 from ..runtime.dice import jittered
 from ..runtime.patience import patiently
+from .context import Context, in_child
+from .desk import Desk
 from .registry import App, Task
 
 log = logging.getLogger("perdure.worker")
@@ -149,6 +152,7 @@ class Worker:
             "settle": Link(self._url, self._schema, "settle"),
             "chores": Link(self._url, self._schema, "maintenance"),
         }
+        self._desk = Desk(self._url, self._schema)
         self._leases: dict[int, Lease] = {}
         self._settler = Settler(
             self._links["settle"], lambda: self._me.worker, self._leases, lambda: self._claimer.stir()
@@ -218,6 +222,8 @@ class Worker:
             settle=self._settler.end,
             trusted_until=lambda: self._heart.trusted_until,
             on_room=lambda: self._claimer.stir(),
+            context=lambda job: Context(job, self._desk),
+            child_context=partial(in_child, self._url, self._schema),
         )
 
     async def _register(self) -> None:
@@ -363,6 +369,7 @@ class Worker:
             await asyncio.wait(self._tasks, timeout=2.0)
         for runner in self._runners:
             await runner.close()
+        await self._desk.close()
         self._heart.stop()
         if self._me.worker:
             await self._within(5.0, self._links["chores"].run(workers.leave(self._me.worker)))

@@ -10,8 +10,8 @@ import asyncio
 import os
 from typing import Any
 
+from ..app.context import Context
 from ..app.registry import App
-from ..jobs.handler import Context
 from ..pg.link import Link
 from . import ops
 

@@ -98,3 +98,7 @@ class Context:
     def cancel(self) -> None:
         """Say to the handler that it should stop. Called by the worker."""
         self._cancelled = True
+
+    async def leave(self) -> None:
+        """Let go of what belongs to the event loop that is about to end. Called in a child process, which has one for
+        each handler."""

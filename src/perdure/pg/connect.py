@@ -29,7 +29,7 @@ from ..core.errors import (
 )
 from .url import database_of, for_asyncpg, options_of, shown, user_of
 
-Purpose: TypeAlias = Literal["app", "claim", "settle", "beat", "listen", "maintenance", "migration"]
+Purpose: TypeAlias = Literal["app", "handler", "claim", "settle", "beat", "listen", "maintenance", "migration"]
 
 SERVER_VERSION_MIN = 15
 """The oldest Postgres that Perdure runs on; the tests run on it."""
@@ -60,6 +60,8 @@ class Bounds:
 
 BOUNDS: Mapping[Purpose, Bounds] = {
     "app": Bounds(lock_ms=5_000, statement_ms=30_000, idle_in_transaction_ms=60_000),
+    # A handler that sits in its transaction for longer than this loses it: rescue leaves its job alone meanwhile.
+    "handler": Bounds(lock_ms=5_000, statement_ms=30_000, idle_in_transaction_ms=60_000),
     "claim": Bounds(lock_ms=2_000, statement_ms=10_000, idle_in_transaction_ms=10_000),
     "settle": Bounds(lock_ms=1_000, statement_ms=30_000, idle_in_transaction_ms=10_000),
     # A beat that takes longer than this has lost its worker anyway.

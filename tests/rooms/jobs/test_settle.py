@@ -9,11 +9,11 @@ from typing import get_args
 
 import pytest
 
+from perdure.app.context import Context
 from perdure.core.backoff import Retry
 from perdure.core.endings import Permanent, RetryAfter
 from perdure.core.errors import DatabaseError
 from perdure.jobs import rules
-from perdure.jobs.handler import Context
 from perdure.jobs.ops.chores import release
 from perdure.jobs.ops.control import attempts, get
 from perdure.jobs.ops.settle import settle

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import UTC, datetime
 
+import msgspec
+
+from perdure.app.context import Context
 from perdure.app.registry import App
 from perdure.core.backoff import Retry
-from perdure.jobs.handler import Context
+from perdure.jobs.work import Claimed, Lease
 
 app = App("children")
 ONCE = Retry(max_attempts=1)
@@ -29,6 +33,25 @@ async def whose_process_async() -> int:
 def who(ctx: Context, order_id: int) -> list[object]:
     """What the child's context says."""
     return [order_id, ctx.job.id, ctx.job.key, ctx.attempt, ctx.fence.generation, ctx.cancelled]
+
+
+@app.task(run_in="process", retry=ONCE)
+def enqueues(ctx: Context) -> int:
+    """Enqueue another job; its id."""
+    enqueued: int = ctx.enqueue(whose_process.job(), key="child").id
+    return enqueued
+
+
+@app.task(run_in="process", retry=ONCE)
+async def enqueues_async(ctx: Context) -> int:
+    """The same, awaited."""
+    enqueued: int = (await ctx.enqueue(whose_process.job(), key="async child")).id
+    return enqueued
+
+
+def claimed() -> Claimed:
+    """A job as a claim hands it over."""
+    return Claimed(1, 0, Lease(1, 1), 1, "t", msgspec.Raw(b"{}"), datetime.now(UTC))
 
 
 @app.task(run_in="process", retry=ONCE)

@@ -9,12 +9,12 @@ import time
 
 import pytest
 
+from perdure.app.context import Context
 from perdure.app.registry import App
 from perdure.app.worker import Worker
 from perdure.core import limits
 from perdure.core.backoff import Retry
 from perdure.fleet.loops.heart import Heart
-from perdure.jobs.handler import Context
 from tests.rooms.worker.stage import BOUND_SECONDS, Stage, claim_everything, until, working
 
 

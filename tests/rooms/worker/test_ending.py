@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from perdure.app.context import Context
 from perdure.app.registry import App
 from perdure.core.backoff import Retry
 from perdure.core.endings import Cancel, Permanent, RetryAfter, Snooze
-from perdure.jobs.handler import Context
 from tests.rooms.worker import children
 from tests.rooms.worker.stage import Stage, working
 

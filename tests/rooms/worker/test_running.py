@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
+from perdure.app.context import Context
 from perdure.app.registry import App
 from perdure.core.backoff import Retry
-from perdure.jobs.handler import Context
 from tests.rooms.worker import children
 from tests.rooms.worker.stage import BOUND_SECONDS, Stage, until, working
 

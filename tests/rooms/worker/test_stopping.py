@@ -11,10 +11,10 @@ from pathlib import Path
 import anyio
 import pytest
 
+from perdure.app.context import Context
 from perdure.app.registry import App
 from perdure.core.backoff import Retry
 from perdure.core.endings import Snooze
-from perdure.jobs.handler import Context
 from perdure.jobs.loops import child
 from tests.rooms.worker import children
 from tests.rooms.worker.stage import BOUND_SECONDS, Stage, until, working

@@ -15,6 +15,7 @@ from ...core.errors import Unsupported
 from ...core.op import Op
 from ...jobs.model import JobSpec
 from ...jobs.ops.enqueue import enqueue
+from ...pg.connect import Purpose
 from ...pg.drive import adrive
 from ...pg.migrate import checked_schema
 from ...pg.url import checked
@@ -30,7 +31,7 @@ class AsyncClient(AsyncBound, Lender):
 
     def __init__(self, url: str | None = None, *, schema: str = "perdure") -> None:
         Lender.__init__(self, checked_schema(schema))
-        self._pooled = _Pooled(None if url is None else checked(url), schema)
+        self._pooled = Pooled(None if url is None else checked(url), schema)
         AsyncBound.__init__(self, self._pooled)
 
     @asynccontextmanager
@@ -52,11 +53,11 @@ class AsyncClient(AsyncBound, Lender):
         await self.close()
 
 
-class _Pooled:
-    """Ops on the client's own connections: each in a transaction of its own."""
+class Pooled:
+    """Ops on connections of its own, which are opened for ``purpose``: each in a transaction of its own."""
 
-    def __init__(self, url: str | None, schema: str) -> None:
-        self._url, self._schema = url, schema
+    def __init__(self, url: str | None, schema: str, purpose: Purpose = "app") -> None:
+        self._url, self._schema, self._purpose = url, schema, purpose
         self._opening: asyncio.Lock | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
@@ -93,6 +94,7 @@ class _Pooled:
             await pool.putconn(conn)
 
     async def close(self) -> None:
+        """Write what was asked for, then close the connections."""
         await self._gathering.idle()
         self._closed = True
         if self._pool is not None:
@@ -117,7 +119,7 @@ class _Pooled:
                 raise opening.closed()
             if self._pool is None:
                 url = await asyncio.to_thread(opening.find, self._url, self._schema)
-                pool = AsyncConnectionPool(**opening.pool_settings(url), check=_check)
+                pool = AsyncConnectionPool(**opening.pool_settings(url, self._purpose), check=_check)
                 await pool.open()
                 self._pool = pool
             return self._pool

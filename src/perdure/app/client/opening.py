@@ -7,7 +7,7 @@ import select
 from typing import Any, Final
 
 from ...core.errors import DatabaseError, ServerUnavailable, Unsupported
-from ...pg.connect import connect, for_psycopg
+from ...pg.connect import Purpose, connect, for_psycopg
 from ...pg.migrate import check, migrate, plan
 from ...pg.url import resolve
 
@@ -33,9 +33,9 @@ def find(url: str | None, schema: str) -> str:
     return found
 
 
-def pool_settings(url: str) -> dict[str, Any]:
+def pool_settings(url: str, purpose: Purpose) -> dict[str, Any]:
     """The keyword arguments of psycopg's pools: nothing is opened before it is needed."""
-    settings = {**for_psycopg(url, "app"), "autocommit": True}
+    settings = {**for_psycopg(url, purpose), "autocommit": True}
     return {
         "conninfo": settings.pop("conninfo"),
         "kwargs": settings,

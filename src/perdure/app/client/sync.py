@@ -15,6 +15,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequest
 from ...core.op import Op
 from ...jobs.model import JobSpec
 from ...jobs.ops.enqueue import enqueue
+from ...pg.connect import Purpose
 from ...pg.drive import drive
 from ...pg.migrate import checked_schema
 from ...pg.url import checked
@@ -36,7 +37,7 @@ class Client(Bound, Lender):
 
     def __init__(self, url: str | None = None, *, schema: str = "perdure") -> None:
         Lender.__init__(self, checked_schema(schema))
-        self._pooled = _Pooled(None if url is None else checked(url), schema)
+        self._pooled = Pooled(None if url is None else checked(url), schema)
         Bound.__init__(self, self._pooled)
 
     @contextmanager
@@ -59,11 +60,11 @@ class Client(Bound, Lender):
         self.close()
 
 
-class _Pooled:
-    """Ops on the client's own connections: each in a transaction of its own."""
+class Pooled:
+    """Ops on connections of its own, which are opened for ``purpose``: each in a transaction of its own."""
 
-    def __init__(self, url: str | None, schema: str) -> None:
-        self._url, self._schema = url, schema
+    def __init__(self, url: str | None, schema: str, purpose: Purpose = "app") -> None:
+        self._url, self._schema, self._purpose = url, schema, purpose
         self._opening = threading.Lock()
         self._pool: ConnectionPool[psycopg.Connection[Any]] | None = None
         self._kept: psycopg.Connection[Any] | None = None
@@ -93,6 +94,7 @@ class _Pooled:
             pool.putconn(conn)
 
     def close(self) -> None:
+        """Close the connections; what uses them now ends first."""
         with self._opening:
             self._closed = True
         self._let_go()
@@ -137,7 +139,7 @@ class _Pooled:
             if self._closed:
                 raise opening.closed()
             if self._pool is None:
-                settings = opening.pool_settings(opening.find(self._url, self._schema))
+                settings = opening.pool_settings(opening.find(self._url, self._schema), self._purpose)
                 pool = ConnectionPool(**settings, check=_check)
                 pool.open()
                 self._pool = pool

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+from collections.abc import Callable, Coroutine
 from importlib import import_module
 from typing import Any
 
@@ -34,11 +35,14 @@ def child_turn() -> anyio.CapacityLimiter:
     return _limiter
 
 
-async def call_in_child(address: str, job: Claimed) -> Any:
-    """Run the task at "module:qualified.name" in a child. Raises what the handler raised; ChildFailed if that can't
-    travel, or if the child died."""
+async def call_in_child(address: str, job: Claimed, context: Callable[[Claimed], Context]) -> Any:
+    """Run the task at "module:qualified.name" in a child, where ``context`` makes what its handler is given.
+
+    Raises what the handler raised; ChildFailed if that can't travel, or if the child died."""
     try:
-        ending, value = await anyio.to_process.run_sync(_call, address, job, cancellable=True, limiter=_UNLIMITED)
+        ending, value = await anyio.to_process.run_sync(
+            _call, address, job, context, cancellable=True, limiter=_UNLIMITED
+        )
     except anyio.BrokenWorkerProcess:
         raise ChildFailed("the child process died under the handler") from None
     if ending == "returned":
@@ -46,7 +50,7 @@ async def call_in_child(address: str, job: Claimed) -> Any:
     raise value if isinstance(value, BaseException) else ChildFailed(value)
 
 
-def _call(address: str, job: Claimed) -> tuple[str, Any]:
+def _call(address: str, job: Claimed, context: Callable[[Claimed], Context]) -> tuple[str, Any]:
     """In the child: find the task again, decode its arguments, run it. Its context is a copy: a child that is to stop
     isn't told, it is killed."""
     import pickle
@@ -58,11 +62,12 @@ def _call(address: str, job: Claimed) -> tuple[str, Any]:
         task = getattr(task, part)
     try:
         arguments = task.signature.decode(job.payload)
+        given = context(job)
         if task.signature.context is not None:
-            arguments[task.signature.context] = Context(job)
+            arguments[task.signature.context] = given
         value = task.function(**arguments)
         if asyncio.iscoroutine(value):
-            value = asyncio.run(value)
+            value = asyncio.run(_awaited(value, given))
         pickle.dumps(value)
     except PerdureError as error:
         return "raised", f"{type(error).__name__}: {error}"
@@ -73,3 +78,10 @@ def _call(address: str, job: Claimed) -> tuple[str, Any]:
             return "raised", traceback.format_exc()
         return "raised", error
     return "returned", value
+
+
+async def _awaited(running: Coroutine[Any, Any, Any], given: Context) -> Any:
+    try:
+        return await running
+    finally:
+        await given.leave()

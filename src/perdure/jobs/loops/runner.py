@@ -19,7 +19,7 @@ from ...core.errors import PerdureError
 from ...runtime.clock import monotonic, utc_now
 from ...runtime.dice import roll
 from .. import rules
-from ..handler import Handler
+from ..handler import Context, Handler
 from ..work import Claimed, End
 from .child import call_in_child, child_turn
 from .slot import Slot
@@ -31,7 +31,8 @@ class Runner:
     """The slots of one queue.
 
     ``settle`` takes each end, on the loop's thread. ``trusted_until`` (monotonic seconds): past it nothing is started.
-    ``on_room`` is called when the backlog has run low, so that the claimer may claim.
+    ``on_room`` is called when the backlog has run low, so that the claimer may claim. ``context`` makes what handlers
+    are given of their jobs; ``child_context`` does so in a child process, to which it travels.
     """
 
     SLICE_SECONDS = 0.002
@@ -48,8 +49,11 @@ class Runner:
         settle: Callable[[End], None],
         trusted_until: Callable[[], float],
         on_room: Callable[[], None],
+        context: Callable[[Claimed], Context] = Context,
+        child_context: Callable[[Claimed], Context] = Context,
     ) -> None:
         self._handlers, self._settle, self._trusted_until, self._on_room = handlers, settle, trusted_until, on_room
+        self._context, self._child_context = context, child_context
         self.slots = [Slot() for _ in range(slots)]
         self.backlog: deque[Claimed] = deque()
         self.low = 0
@@ -254,12 +258,12 @@ class Runner:
                 slot.queued = None
                 job.started = monotonic()
                 slot.deadline = None if timeout is None else job.started + timeout
-                return await call_in_child(handler.address, job)
+                return await call_in_child(handler.address, job, self._child_context)
         if timeout is not None:
             slot.deadline = job.started + timeout
         arguments = handler.decode(job.payload)
         if handler.context is not None:
-            arguments[handler.context] = slot.context_for(job)
+            arguments[handler.context] = slot.gives(self._context(job))
         return await handler.function(**arguments)
 
     def _ended(self, job: Claimed, handler: Handler, value: object) -> End:
@@ -364,7 +368,7 @@ class Runner:
         try:
             arguments = handler.decode(job.payload)
             if handler.context is not None:
-                arguments[handler.context] = slot.context_for(job)
+                arguments[handler.context] = slot.gives(self._context(job))
             end = self._ended(job, handler, handler.function(**arguments))
         except BaseException as error:
             end = self._raised(slot, job, handler, error)

@@ -29,9 +29,9 @@ class Slot:
         self.queued: Claimed | None = None
         self.busy = False
 
-    def context_for(self, job: Claimed) -> Context:
-        """What the job's handler is given, which hears of a stop, also of one that came before it."""
-        self.context = context = Context(job)
+    def gives(self, context: Context) -> Context:
+        """What the job's handler is given hears of a stop, also of one that came before it."""
+        self.context = context
         if self.stop is not None:
             context.cancel()
         return context
