@@ -5,7 +5,9 @@ from __future__ import annotations
 from .app.client import AsyncClient, Client
 from .app.context import Context
 from .app.registry import App, Task
+from .core import context
 from .core.backoff import Retry
+from .core.context import Envelope
 from .core.endings import Cancel, Permanent, RetryAfter, Snooze
 from .core.errors import PerdureError
 from .jobs.model import Enqueued, JobSpec
@@ -17,6 +19,7 @@ __all__ = [
     "Client",
     "Context",
     "Enqueued",
+    "Envelope",
     "JobSpec",
     "PerdureError",
     "Permanent",
@@ -24,4 +27,5 @@ __all__ = [
     "RetryAfter",
     "Snooze",
     "Task",
+    "context",
 ]

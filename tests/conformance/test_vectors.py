@@ -40,11 +40,11 @@ def by_python(db: Database, given: dict[str, Any]) -> int:
     options.pop("wake", None)
     if "run_at" in options:
         options["run_at"] = datetime.fromisoformat(options["run_at"])
-    task, payload = options.pop("task"), _payload(options)
+    task, payload, version = options.pop("task"), _payload(options), options.pop("version", 1)
     if "retry" in options:
         options["retry"] = Retry.from_options(options["retry"])
     with Client(db.url) as client:
-        return client.jobs.enqueue(JobSpec(task=task, payload=payload), **options).id
+        return client.jobs.enqueue(JobSpec(task=task, payload=payload, version=version), **options).id
 
 
 def by_sql(db: Database, given: dict[str, Any]) -> int:
@@ -54,8 +54,9 @@ def by_sql(db: Database, given: dict[str, Any]) -> int:
             given[name] = f"{given[name]} seconds"
     if "payload" in given or "payload_bytes" in given or "payload_text" in given:
         given["payload"] = _payload(given)
-    if "retry" in given:
-        given["retry"] = json.dumps(given["retry"])
+    for name in ("retry", "context"):
+        if name in given:
+            given[name] = json.dumps(given[name])
     return enqueue_v1(db.connect(), **given)
 
 

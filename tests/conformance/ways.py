@@ -189,7 +189,7 @@ class Django(Way):
 _CASTS = {
     "payload": "json", "delay": "interval", "run_at": "timestamptz", "expires_at": "timestamptz",
     "expires_in": "interval", "timeout": "float8", "retry": "json", "tags": "text[]", "priority": "int",
-    "at_most_once": "boolean", "wake": "boolean",
+    "at_most_once": "boolean", "wake": "boolean", "context": "json", "version": "int",
 }  # fmt: skip
 
 
@@ -210,6 +210,7 @@ def arguments(job: JobSpec) -> dict[str, Any]:
         "expires_in": job.expires if isinstance(job.expires, timedelta) else None,
         "retry": json.dumps(job.retry.to_options()) if job.retry else None,
         "tags": list(job.tags) or None,
+        "context": job.context or None, "version": job.version if job.version != 1 else None,
     }  # fmt: skip
     return {name: value for name, value in given.items() if value is not None}
 

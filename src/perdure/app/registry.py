@@ -30,6 +30,7 @@ from ..core import check, limits
 from ..core.backoff import Retry
 from ..core.errors import InvalidOption, InvalidTask, UnknownTask
 from ..core.signature import Signature
+from ..jobs.handler import Upgrade
 from ..jobs.model import JobSpec
 from .context import Context
 
@@ -64,6 +65,7 @@ class Task(Generic[P, R]):
         priority: int | None,
         tags: Sequence[str],
         expires: timedelta | float | None,
+        version: int,
     ) -> None:
         self.function = function
         self.name = check.name("name", name, limits.TASK_NAME_CHARS_MAX)
@@ -76,6 +78,8 @@ class Task(Generic[P, R]):
         self.priority = None if priority is None else check.priority("priority", priority)
         self.tags = check.tags("tags", tags)
         self.expires = None if expires is None else _relative(expires)
+        self.version = check.version("version", version)
+        self.upgrades: dict[int, Upgrade] = {}
         self.run_in = _place(function, name, run_in)
         self.signature = Signature(function, task=name, injected=is_context)
         self._spec = JobSpec(
@@ -87,6 +91,7 @@ class Task(Generic[P, R]):
             expires=self.expires,
             # It travels: whoever rescues the job from a dead worker may not have this code.
             at_most_once=self.at_most_once or None,
+            version=self.version,
         )
         update_wrapper(self, function)
 
@@ -104,6 +109,28 @@ class Task(Generic[P, R]):
     def spec(self, payload: str) -> JobSpec:
         """A job with these arguments, given as JSON object text that ``signature`` has bound or accepted."""
         return self._spec.with_payload(payload)
+
+    def upgrade(self, version: int) -> Callable[[Upgrade], Upgrade]:
+        """Decorate the function that makes arguments of this version into those of the next one.
+
+        It is given the arguments as plain JSON values by name, before they are read as the task's types, and returns
+        those of version + 1: ``@send_receipt.upgrade(1)``. Raises InvalidTask when the task takes no later version, or
+        has an upgrade from this one.
+        """
+        if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version < self.version:
+            raise InvalidTask(
+                f"has no upgrade from version {version!r}: the task takes version {self.version}",
+                field=self.name,
+                fix="upgrade from an earlier one, and declare the task with the version that its arguments have now",
+            )
+        if version in self.upgrades:
+            raise InvalidTask(f"has two upgrades from version {version}", field=self.name, fix="keep one of them")
+
+        def keep(function: Upgrade) -> Upgrade:
+            self.upgrades[version] = function
+            return function
+
+        return keep
 
     def __repr__(self) -> str:
         return f"<Task {self.name}{self.signature.text} on {self.queue}>"
@@ -173,6 +200,7 @@ class App:
         priority: int | None = None,
         tags: Sequence[str] = (),
         expires: timedelta | float | None = None,
+        version: int = 1,
     ) -> Declare: ...
 
     def task(
@@ -189,6 +217,7 @@ class App:
         priority: int | None = None,
         tags: Sequence[str] = (),
         expires: timedelta | float | None = None,
+        version: int = 1,
     ) -> Any:
         """Declare a function as a task, as ``@app.task`` or ``@app.task(queue="mail")``.
 
@@ -202,6 +231,8 @@ class App:
         lost before it could start it, because nobody else knows that.
         ``timeout``: how long one attempt may run, in seconds or as a timedelta; None for no bound.
         ``expires``: how long after its enqueue a job that hasn't started is still wanted.
+        ``version``: of the arguments; raise it by one when their meaning changes, and say with ``task.upgrade`` what to
+        make of those that wait. Workers with older code leave newer ones alone.
         ``run_in``: "loop" (async functions), "thread" (plain ones) or "process" (either, for work that needs a core).
         Raises InvalidOption or InvalidTask, naming the option or the parameter.
         """
@@ -219,6 +250,7 @@ class App:
                     priority=priority,
                     tags=tags,
                     expires=expires,
+                    version=version,
                 )
             )
 

@@ -24,6 +24,7 @@ from ..fleet import rules
 from ..fleet.loops.heart import Heart
 from ..fleet.model import Beat
 from ..fleet.ops import workers
+from ..jobs import rules as job_rules
 from ..jobs.handler import Handler
 from ..jobs.loops.chores import Chores
 from ..jobs.loops.claimer import Claimer, Identity
@@ -172,7 +173,7 @@ class Worker:
         )
         self._chores = Chores(
             self._links["chores"],
-            list(self._handlers),
+            job_rules.known(self._handlers.values()),
             history_days=self._history_days,
             on_moved=lambda: self._claimer.notified(""),
         )
@@ -200,7 +201,7 @@ class Worker:
             self._links["claim"],
             self._me,
             self._intakes,
-            list(self._handlers),
+            job_rules.known(self._handlers.values()),
             self._leases,
             self._chores.due,
             tell=self._listener.tell,
@@ -391,6 +392,8 @@ def handler(task: Task[..., Any]) -> Handler:
         encode=_encode_result,
         context=task.signature.context,
         address=f"{task.function.__module__}:{task.function.__qualname__}",
+        version=task.version,
+        upgrades=task.upgrades,
     )
 
 

@@ -53,6 +53,13 @@ def priority(option: str, value: object) -> int:
     return value
 
 
+def version(option: str, value: object) -> int:
+    """1 and up."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limits.VERSION_MAX:
+        raise _refused(option, value, f"give 1 to {limits.VERSION_MAX:,}")
+    return value
+
+
 def seconds(option: str, value: object) -> float:
     """How long one attempt may run, from a number of seconds or a timedelta."""
     if isinstance(value, timedelta):

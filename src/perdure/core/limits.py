@@ -33,6 +33,13 @@ TAG_CHARS_MAX: Final = 64
 REASON_CHARS_MAX: Final = 500
 """The reason given with a cancel, a snooze or a permanent failure."""
 
+CONTEXT_CHARS_MAX: Final = 255
+CONTEXT_BYTES_MAX: Final = 1_024
+"""A job's context: each of its words, and all of them as they are stored."""
+
+VERSION_MAX: Final = 30_000
+"""The version of a task's arguments."""
+
 PRIORITY_MIN: Final = 0
 PRIORITY_DEFAULT: Final = 5
 PRIORITY_MAX: Final = 9

@@ -43,8 +43,9 @@ def shared(spec: JobSpec, payloads: Sequence[str]) -> dict[str, Any]:
 def columns(said: dict[str, _Column]) -> dict[str, Any]:
     """The parameters of ``jobs.enqueue``. One task, or one queue, for all is sent as an array of one."""
     count = len(said["payload"])
-    unsaid = all(map(_silent, (said["timeout"], said["retry"], said["at_most_once"])))
-    chosen = zip(said["timeout"], said["retry"], said["at_most_once"], strict=True)
+    rare = (said["timeout"], said["retry"], said["at_most_once"])
+    unsaid = all(map(_silent, rare)) and said["version"].count(1) == count
+    chosen = zip(*rare, said["version"], strict=True)
     return {
         "payloads": list(said["payload"]),
         "tasks": _shared(said["task"]),
@@ -56,6 +57,7 @@ def columns(said: dict[str, _Column]) -> dict[str, Any]:
         "expires_ats": _array(said["expires"], _moment),
         "expires_ins": _array(said["expires"], _period),
         "options": [] if unsaid else [_options(*each) for each in chosen],
+        "contexts": _array(said["context"], _context),
         "tags": [] if said["tags"].count(()) == count else [array_literal(tags) for tags in said["tags"]],
     }
 
@@ -72,12 +74,13 @@ def scalars(spec: JobSpec) -> dict[str, Any]:
         "expires_in": _period(spec.expires),
         "options": options(spec),
         "tags": list(spec.tags) or None,
+        "context": spec.context or None,
     }
 
 
 def options(spec: JobSpec) -> str | None:
     """What the enqueuer said about running this one job, as JSON text; what wasn't said is the task's to declare."""
-    return _options(spec.timeout, spec.retry, spec.at_most_once)
+    return _options(spec.timeout, spec.retry, spec.at_most_once, spec.version)
 
 
 def array_literal(values: Sequence[str]) -> str | None:
@@ -88,7 +91,7 @@ def array_literal(values: Sequence[str]) -> str | None:
     return "{" + ",".join('"' + v.replace("\\", "\\\\").replace('"', '\\"') + '"' for v in values) + "}"
 
 
-def _options(timeout: float | None, retry: Any, at_most_once: bool | None) -> str | None:
+def _options(timeout: float | None, retry: Any, at_most_once: bool | None, version: int) -> str | None:
     said: dict[str, object] = {}
     if timeout is not None:
         said["timeout"] = timeout
@@ -96,6 +99,8 @@ def _options(timeout: float | None, retry: Any, at_most_once: bool | None) -> st
         said["retry"] = retry.to_options()
     if at_most_once:
         said["at_most_once"] = True
+    if version != 1:
+        said["version"] = version
     return msgspec.json.encode(said).decode() if said else None
 
 
@@ -114,6 +119,10 @@ def _array(column: _Column, read: Callable[[Any], Any] | None = None) -> list[An
         return list(column)
     values = [None if value is None else read(value) for value in column]
     return [] if all(value is None for value in values) else values
+
+
+def _context(stored: str) -> str | None:
+    return stored or None
 
 
 def _moment(expires: datetime | timedelta | None) -> datetime | None:

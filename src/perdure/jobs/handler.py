@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from ..core import codec
 from ..core.backoff import Retry
+from ..core.context import Envelope
 from .work import Claimed
+
+Upgrade: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+"""Makes the arguments of one version, as plain JSON values by name, into those of the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +23,8 @@ class Handler:
     """One task's code. ``decode`` gives the arguments by name; ``encode`` the result as JSON text.
 
     ``context`` names the parameter that wants a Context. ``address`` is "module:qualified.name", by which a child
-    process finds the task again. ``timeout``: seconds one attempt may run.
+    process finds the task again. ``timeout``: seconds one attempt may run. ``version``: of the arguments;
+    ``upgrades``: what makes arguments of a version into those of the next one, by the version they come from.
     """
 
     name: str
@@ -31,6 +37,23 @@ class Handler:
     encode: Callable[[object], str]
     context: str | None
     address: str
+    version: int = 1
+    upgrades: Mapping[int, Upgrade] = field(default_factory=dict)
+
+    def arguments(self, job: Claimed) -> dict[str, Any]:
+        """The job's arguments by name, in the code's version. Raises what ``decode`` or an upgrade raises."""
+        return self.decode(upgraded(job, self.version, self.upgrades) if self.upgrades else job.payload)
+
+
+def upgraded(job: Claimed, version: int, upgrades: Mapping[int, Upgrade]) -> msgspec.Raw:
+    """The job's arguments brought to a version, one step after the other; a step without an upgrade changes nothing."""
+    steps = [upgrades[step] for step in range(job.version, version) if step in upgrades]
+    if not steps:
+        return job.payload
+    words: dict[str, Any] = msgspec.json.decode(job.payload)
+    for step in steps:
+        words = step(words)
+    return msgspec.Raw(codec.encode(words).encode())
 
 
 class Fence(NamedTuple):
@@ -70,6 +93,11 @@ class Context:
         claimed, extras = self._claimed, self._claimed.extras
         key, tags = (extras.key, tuple(extras.tags or ())) if extras is not None else (None, ())
         return Running(claimed.id, claimed.task, key, tags, claimed.created_at)
+
+    @property
+    def context(self) -> Envelope:
+        """What the job is part of: who asked for it, for whom. Everything the handler enqueues carries it on."""
+        return self._claimed.envelope
 
     @property
     def attempt(self) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
 import msgspec
 
-from ..core import check, codec, limits
+from ..core import check, codec, context, limits
 from ..core.backoff import Retry
 from ..core.errors import InvalidArgument, InvalidInput, InvalidOption
 
@@ -26,6 +26,7 @@ class Options(TypedDict, total=False):
     retry: Retry | None
     tags: Sequence[str]
     at_most_once: bool | None
+    context: context.Envelope | Mapping[str, str | None] | None
 
 
 class Enqueued(msgspec.Struct, frozen=True, gc=False):
@@ -39,7 +40,9 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     ``payload`` is the arguments by name, as JSON object text. None means not said: what the task or the queue declares
     applies. ``delay`` and a relative ``expires`` count from the enqueue and may be given as seconds, ``timeout`` as a
-    timedelta; ``delay`` and ``run_at`` exclude each other. Raises InvalidOption, naming the option.
+    timedelta; ``delay`` and ``run_at`` exclude each other. ``context`` is an envelope's stored form, and may be given
+    as an Envelope or its words; not said, it is what is bound where the job is enqueued, and an empty one is none.
+    ``version``: of the arguments, which the task declares. Raises InvalidOption, naming the option.
 
     A Struct and not a dataclass because thousands are made in one ``enqueue_many``: 0.5 µs each, against 2.
     """
@@ -56,10 +59,14 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     retry: Retry | None = None
     tags: tuple[str, ...] = ()
     at_most_once: bool | None = None
+    context: str | None = None
+    version: int = 1
 
     def __post_init__(self) -> None:
         check.name("task", self.task, limits.TASK_NAME_CHARS_MAX)
         _check_payload(self.payload)
+        if self.version != 1:
+            check.version("version", self.version)
         self._check_options()
 
     def _check_options(self) -> None:
@@ -85,10 +92,12 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             _keep(self, "tags", check.tags("tags", self.tags))
         if self.at_most_once is not None:
             check.flag("at_most_once", self.at_most_once)
+        if self.context is not None:
+            _keep(self, "context", context.checked(self.context))
 
     def options(self, **changes: Any) -> JobSpec:
         """A copy with these options changed: queue, key, priority, delay, run_at, expires, timeout, retry, tags,
-        at_most_once. Raises InvalidOption for another name, or a value that isn't allowed.
+        at_most_once, context. Raises InvalidOption for another name, or a value that isn't allowed.
         """
         for option in changes.keys() - _OPTIONS:
             raise InvalidOption("is not an option of a job", field=option, fix=f"use {', '.join(sorted(_OPTIONS))}")
@@ -105,6 +114,14 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         _keep(made, "payload", payload)
         return made
 
+    def with_context(self, stored: str) -> JobSpec:
+        """A copy with a context in its stored form, which isn't checked again; the spec itself when it has one."""
+        if self.context is not None:
+            return self
+        made = self._copied()
+        _keep(made, "context", stored)
+        return made
+
     def _copied(self) -> JobSpec:
         """A copy that isn't checked. Every Struct has ``__copy__``; ``copy.copy`` takes twice the time."""
         made: JobSpec = self.__copy__()  # type: ignore[attr-defined]
@@ -119,7 +136,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             )
 
 
-_OPTIONS = frozenset(JobSpec.__struct_fields__) - {"task", "payload"}
+_OPTIONS = frozenset(JobSpec.__struct_fields__) - {"task", "payload", "version"}
 
 
 def _keep(spec: JobSpec, option: str, value: object) -> None:

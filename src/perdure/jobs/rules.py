@@ -15,6 +15,7 @@ from ..core import limits
 from ..core.backoff import Again, Retry, decide
 from ..core.endings import Cancel, Ending, Permanent, RetryAfter, Snooze, storable
 from ..core.errors import InvalidOption
+from .handler import Handler
 from .work import Claimed, End, Extras, Lease
 
 _PAYLOADS = msgspec.json.Decoder(list[msgspec.Raw])
@@ -96,8 +97,10 @@ def _parts(text: str) -> Iterator[str]:
             start = mark.end()
 
 
-def unstartable(job: Claimed, *, known: bool, at_most_once: bool) -> End | None:
+def unstartable(job: Claimed, *, version: int | None, at_most_once: bool) -> End | None:
     """The end of a job that must not be started here, or None. No attempt is charged.
+
+    ``version``: of the arguments that its task takes here; None when the task isn't known.
 
     An ``at_most_once`` job that was rescued may never have started: only the worker that was lost knew.
     """
@@ -107,8 +110,10 @@ def unstartable(job: Claimed, *, known: bool, at_most_once: bool) -> End | None:
         return End(job, "expired", 0, text="expired before it started")
     if job.extras is not None and job.extras.unreadable:
         return End(job, "dead", 0, text=job.extras.unreadable, reason="unreadable")
-    if not known:
+    if version is None:
         return parked(job)
+    if job.version > version:
+        return End(job, "held", 0, reason="newer_version", key=f"{job.task}@{job.version}")
     if at_most_once and job.extras is not None and job.extras.rescues:
         return End(job, "dead", 0, text="its worker was lost while it may have run", reason="needs_review")
     return None
@@ -117,6 +122,15 @@ def unstartable(job: Claimed, *, known: bool, at_most_once: bool) -> End | None:
 def parked(job: Claimed) -> End:
     """The end of a job whose task isn't known here: kept for a worker that knows it."""
     return End(job, "held", 0, reason="unknown_task", key=job.task)
+
+
+def known(handlers: Iterable[Handler]) -> list[str]:
+    """What parked jobs are released for: the names of the tasks, and each version above the first that they take."""
+    return [
+        key
+        for handler in handlers
+        for key in (handler.name, *(f"{handler.name}@{version}" for version in range(2, handler.version + 1)))
+    ]
 
 
 def failed(

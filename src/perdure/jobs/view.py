@@ -19,7 +19,8 @@ class Job:
     """One job. ``place`` is where it stands; ``outcome`` is set in history, ``reason`` in held and dead.
 
     ``attempt``: attempts charged, the running one included. ``payload``: the arguments by name. ``result``: what the
-    handler returned. ``error``: the last failure's text; a cancelled job's reason.
+    handler returned. ``error``: the last failure's text; a cancelled job's reason. ``context``: what it is part of, by
+    the words of ``perdure.Envelope``.
     """
 
     id: int
@@ -43,16 +44,18 @@ class Job:
     error: str | None
     payload: dict[str, Any]
     result: Any
+    context: dict[str, Any]
 
     @classmethod
     def read(cls, row: Row) -> Job:
         """The job of a row of ``perdure.jobs``, its json columns as text: drivers differ in what they make of json."""
         values = {field.name: row[field.name] for field in fields(cls)}
-        for name in ("payload", "options", "result"):
+        for name in ("payload", "options", "result", "context"):
             if values[name] is not None:
                 values[name] = msgspec.json.decode(values[name])
         values["tags"] = tuple(values["tags"] or ())
         values["options"] = values["options"] or {}
+        values["context"] = values["context"] or {}
         return cls(**values)
 
     @property

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from ..core import context
+
 
 class Lease(msgspec.Struct, gc=False, eq=False):
     """One claimed batch. ``left`` counts its jobs that have not ended; at nought the lease row can go.
@@ -26,7 +28,7 @@ class Extras(msgspec.Struct, gc=False):
     """What few jobs have, so it travels apart: key, tags, the enqueuer's options, rescues so far, when it expires.
 
     ``expires_at``: seconds since 1970; a job may expire at a moment that no datetime can hold. ``unreadable``: why the
-    job can't be run by anybody, found when it was claimed.
+    job can't be run by anybody, found when it was claimed. ``context``: its envelope's stored form, decoded.
     """
 
     key: str | None = None
@@ -34,6 +36,7 @@ class Extras(msgspec.Struct, gc=False):
     options: dict[str, Any] | None = None
     rescues: int = 0
     expires_at: float | None = None
+    context: Any = None
     unreadable: str | None = None
 
 
@@ -51,6 +54,22 @@ class Claimed(msgspec.Struct, eq=False):
     cancelled: bool = False
     expired: bool = False
     started: float = 0.0
+
+    @property
+    def envelope(self) -> context.Envelope:
+        """The context that it was enqueued in."""
+        return context.EMPTY if self.extras is None else context.read(self.extras.context)
+
+    @property
+    def cause(self) -> str:
+        """What it is called in the context of whatever it causes."""
+        return f"job:{self.id}"
+
+    @property
+    def version(self) -> int:
+        """Of its arguments: 1 when its enqueuer said nothing."""
+        said = self.extras.options.get("version") if self.extras is not None and self.extras.options else None
+        return said if isinstance(said, int) else 1
 
 
 Verdict = Literal["completed", "cancelled", "expired", "retry", "snooze", "dead", "held", "returned"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import uuid
 
 _SYSTEM = random.Random()
 roll = _SYSTEM.random
@@ -12,3 +13,8 @@ roll = _SYSTEM.random
 def jittered(seconds: float, spread: float = 0.1) -> float:
     """The span, up to ``spread`` shorter or longer, so that many processes don't act in step."""
     return seconds * (1.0 + spread * (2.0 * roll() - 1.0))
+
+
+def token() -> str:
+    """A new id of 122 random bits (RFC 9562, version 4), in hex."""
+    return uuid.uuid4().hex

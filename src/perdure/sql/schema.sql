@@ -41,12 +41,45 @@ begin
     end if;
     delete from perdure.job j where j.id = body.id returning * into body;
     insert into perdure.history (id, created_at, finished_at, lane, generation, attempt, rescues, outcome, task, key, tags,
-                                 options, error, payload)
+                                 options, context, error, payload)
     values (body.id, body.created_at, statement_timestamp(), body.lane, body.generation, body.attempt, body.rescues,
-            'cancelled', body.task, body.key, body.tags, body.options, cancel_v1.reason, body.payload);
+            'cancelled', body.task, body.key, body.tags, body.options, body.context, cancel_v1.reason, body.payload);
     delete from perdure.cancel_request c where c.id = body.id;
     return 'cancelled';
 end $$;
+
+CREATE FUNCTION perdure.check_context(context json) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'pg_catalog'
+    AS $_$
+declare
+    word record;
+begin
+    if context is null then
+        return;
+    elsif json_typeof(context) <> 'object' then
+        perform perdure.refuse('PD001', 'context', 'is no JSON object', 'give its words by name');
+    elsif octet_length(context::text) > 1024 then
+        perform perdure.refuse('PD001', 'context', format('has %s bytes', octet_length(context::text)), 'give at most 1024: ids, not data');
+    end if;
+    for word in select key, value #>> '{}' as said, json_typeof(value) as kind from json_each(context) where key <> 'v' loop
+        if word.key not in ('correlation_id', 'causation_id', 'traceparent', 'tenant', 'actor', 'origin', 'replayed_by') then
+            perform perdure.refuse('PD001', 'context.' || word.key, 'isn''t a word of a context',
+                                   'use correlation_id, causation_id, traceparent, tenant, actor, origin, replayed_by');
+        elsif word.kind = 'null' then
+            continue;
+        elsif word.kind <> 'string' then
+            perform perdure.refuse('PD001', 'context.' || word.key, 'is no text', 'give a text');
+        end if;
+        perform perdure.check_text('context.' || word.key, word.said, 255);
+        if word.said ~* '^((bearer|basic)\s|eyj[a-z0-9_-]+\.[a-z0-9_-]+\.|(sk|pk|rk)_(live|test)_|gh[pousr]_\w{20}|xox[abpr]-|akia[a-z0-9]{12}|\w+://[^/\s]*:[^/\s]*@)|-----begin|password=' then
+            perform perdure.refuse('PD001', 'context.' || word.key, 'looks like a credential, which a context can''t carry', 'give an id instead');
+        elsif word.key = 'traceparent' and word.said !~ '^[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$' then
+            perform perdure.refuse('PD001', 'context.traceparent', 'is no traceparent of W3C Trace Context',
+                                   'give version-trace-parent-flags, in hex');
+        end if;
+    end loop;
+end $_$;
 
 CREATE FUNCTION perdure.check_moment(field text, value timestamp with time zone) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
@@ -198,7 +231,7 @@ begin
     return dropped;
 end $_$;
 
-CREATE FUNCTION perdure.enqueue_v1(task text, payload json DEFAULT '{}'::json, queue text DEFAULT 'default'::text, key text DEFAULT NULL::text, priority integer DEFAULT NULL::integer, delay interval DEFAULT NULL::interval, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_in interval DEFAULT NULL::interval, timeout double precision DEFAULT NULL::double precision, retry json DEFAULT NULL::json, tags text[] DEFAULT NULL::text[], at_most_once boolean DEFAULT NULL::boolean, wake boolean DEFAULT true) RETURNS bigint
+CREATE FUNCTION perdure.enqueue_v1(task text, payload json DEFAULT '{}'::json, queue text DEFAULT 'default'::text, key text DEFAULT NULL::text, priority integer DEFAULT NULL::integer, delay interval DEFAULT NULL::interval, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_in interval DEFAULT NULL::interval, timeout double precision DEFAULT NULL::double precision, retry json DEFAULT NULL::json, tags text[] DEFAULT NULL::text[], at_most_once boolean DEFAULT NULL::boolean, wake boolean DEFAULT true, context json DEFAULT NULL::json, version integer DEFAULT NULL::integer) RETURNS bigint
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog'
     AS $$
@@ -207,7 +240,7 @@ declare
     longest constant float8 := 315360000;
     waits float8 := extract(epoch from delay);
     lasts float8 := extract(epoch from expires_in);
-    tag text; said json; lane_queue int; due timestamptz; made bigint;
+    tag text; said json; kept json; lane_queue int; due timestamptz; made bigint;
 begin
     lock table perdure.ready, perdure.scheduled in row exclusive mode;
     perform perdure.check_name('task', task, 200);
@@ -243,8 +276,15 @@ begin
     end loop;
     tags := (select array_agg(t.tag order by t.first)
              from (select u.tag, min(u.place) as first from unnest(tags) with ordinality as u(tag, place) group by u.tag) t);
+    perform perdure.check_context(context);
+    kept := (select json_object_agg(c.key, c.value) from json_each(context) c
+             where json_typeof(c.value) <> 'null' and c.key <> 'v');
+    if version not between 1 and 30000 then
+        perform perdure.refuse('PD001', 'version', version || ' is not allowed', 'give 1 to 30000');
+    end if;
     -- An empty policy is kept: it says the default one, whatever the task declares.
-    said := json_strip_nulls(json_build_object('timeout', timeout, 'retry', retry, 'at_most_once', nullif(at_most_once, false)));
+    said := json_strip_nulls(json_build_object('timeout', timeout, 'retry', retry, 'at_most_once', nullif(at_most_once, false),
+                                                'version', nullif(version, 1)));
 
     lane_queue := (select q.id from perdure.queue q where q.name = queue);
     if lane_queue is null then
@@ -258,9 +298,10 @@ begin
     if due <= clock_timestamp() then
         due := null;
     end if;
-    insert into perdure.job (id, pos, created_at, run_at, expires_at, lane, task, key, tags, options, payload)
+    insert into perdure.job (id, pos, created_at, run_at, expires_at, lane, task, key, tags, options, context, payload)
     select d.id, d.id, statement_timestamp(), due, coalesce(expires_at, clock_timestamp() + lasts * interval '1 second'),
-           lane_queue * 4096 + coalesce(priority, 5), task, key, tags, nullif(said::text, '{}')::json, payload
+           lane_queue * 4096 + coalesce(priority, 5), task, key, tags, nullif(said::text, '{}')::json,
+           (jsonb '{"v": 1}' || kept::jsonb)::json, payload
     from (select nextval('perdure.pos') as id) d
     returning id into made;
     if due is null then
@@ -386,6 +427,7 @@ CREATE TABLE perdure.history (
     error text,
     result json,
     payload json NOT NULL,
+    context json,
     CONSTRAINT history_outcome_check CHECK ((outcome = ANY (ARRAY['completed'::text, 'cancelled'::text, 'expired'::text, 'discarded'::text])))
 )
 PARTITION BY RANGE (finished_at);
@@ -408,6 +450,7 @@ CREATE TABLE perdure.history_default (
     error text,
     result json,
     payload json CONSTRAINT history_payload_not_null NOT NULL,
+    context json,
     CONSTRAINT history_outcome_check CHECK ((outcome = ANY (ARRAY['completed'::text, 'cancelled'::text, 'expired'::text, 'discarded'::text])))
 );
 
@@ -426,6 +469,7 @@ CREATE TABLE perdure.job (
     tags text[],
     options json,
     payload json NOT NULL,
+    context json,
     CONSTRAINT job_sane CHECK (((lane >= 4096) AND (generation >= 0) AND (attempt >= 0) AND (rescues >= 0) AND (task <> ''::text)))
 )
 WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0');
@@ -491,7 +535,8 @@ CREATE VIEW perdure.jobs AS
             ELSE NULL::text
         END) AS error,
     j.payload,
-    NULL::json AS result
+    NULL::json AS result,
+    j.context
    FROM (((((perdure.job j
      JOIN perdure.queue q ON ((q.id = (j.lane / 4096))))
      LEFT JOIN perdure.ready r ON (((r.lane = j.lane) AND (r.pos = j.pos))))
@@ -519,7 +564,8 @@ UNION ALL
     f.options,
     f.error,
     f.payload,
-    f.result
+    f.result,
+    f.context
    FROM (perdure.history f
      JOIN perdure.queue q ON ((q.id = (f.lane / 4096))));
 

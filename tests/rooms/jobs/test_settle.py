@@ -148,7 +148,7 @@ def test_a_parked_job_waits_for_a_worker_that_knows_it(stage: Stage) -> None:
     old, new = stage.worker("old"), stage.worker("new")
     [id] = stage.enqueue()
     [job] = stage.claim(old)
-    parked = rules.unstartable(job, known=False, at_most_once=False)
+    parked = rules.unstartable(job, version=None, at_most_once=False)
     assert parked is not None
 
     stage.settle([parked], old)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from perdure import context
 from perdure.app.context import Context
 from perdure.app.registry import App
 from perdure.core.backoff import Retry
@@ -79,3 +80,10 @@ def never_ends(file: str) -> None:
 def slow() -> None:
     """Keep a child for half a second, well within the timeout."""
     time.sleep(0.5)
+
+
+@app.task(run_in="process", retry=ONCE)
+def whose_context(ctx: Context) -> list[str | None]:
+    """The tenant, twice, the actor and the trace that the child was bound to."""
+    bound = context.current()
+    return [bound.tenant, ctx.context.tenant, ctx.context.actor, bound.traceparent]

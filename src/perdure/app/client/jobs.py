@@ -25,7 +25,7 @@ class Jobs:
 
     def enqueue(self, job: JobSpec, **options: Unpack[Options]) -> Enqueued:
         """Write one job; its id. The options say what ``job`` doesn't: queue, key, priority, delay or run_at, expires,
-        timeout, retry, tags, at_most_once. Raises InvalidOption, or a DatabaseError; then nothing was written.
+        timeout, retry, tags, at_most_once, context. Raises InvalidOption, or a DatabaseError; then nothing was written.
         """
         return Enqueued(self._runs.enqueue(verbs.spec(job, options)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, NoReturn, TypeVar, get_args, overload
 
-from ...core import check, limits
+from ...core import check, context, limits
 from ...core.errors import (
     InvalidOption,
     JobCancelled,
@@ -62,14 +62,16 @@ class Page(Sequence[T], Generic[T]):
 
 
 def spec(job: object, options: Mapping[str, Any]) -> JobSpec:
-    """The job with the options said. Raises InvalidOption."""
+    """The job with the options said, in the context that is bound here. Raises InvalidOption."""
     if not isinstance(job, JobSpec):
         _refuse_job(job, "job")
-    return job.options(**options) if options else job
+    said = job.options(**options) if options else job
+    bound = context.captured()
+    return said if bound is None else said.with_context(bound)
 
 
 def specs(jobs: Iterable[object]) -> list[JobSpec]:
-    """The jobs, when each is one. Raises InvalidOption, naming the first that isn't."""
+    """The jobs in the context that is bound here. Raises InvalidOption, naming the first that isn't one."""
     if isinstance(jobs, JobSpec) or not isinstance(jobs, Iterable):
         raise InvalidOption("is no list of jobs", field="jobs", fix="give a list, or enqueue one with jobs.enqueue(…)")
     found: list[Any] = list(jobs)
@@ -77,7 +79,8 @@ def specs(jobs: Iterable[object]) -> list[JobSpec]:
         for place, job in enumerate(found):
             if not isinstance(job, JobSpec):
                 _refuse_job(job, f"jobs[{place}]")
-    return found
+    bound = context.captured()
+    return found if bound is None else [job.with_context(bound) for job in found]
 
 
 def needs_several(jobs: Sequence[JobSpec]) -> bool:

@@ -15,8 +15,9 @@ from typing import Any
 import anyio
 import anyio.to_process
 
+from ...core.context import enter
 from ...core.errors import PerdureError
-from ..handler import Context
+from ..handler import Context, upgraded
 from ..work import Claimed
 
 _limiter: anyio.CapacityLimiter | None = None
@@ -60,8 +61,9 @@ def _call(address: str, job: Claimed, context: Callable[[Claimed], Context]) -> 
     task: Any = import_module(module)
     for part in name.split("."):
         task = getattr(task, part)
+    enter(job)  # for the one call that this function is, so there is nothing to leave
     try:
-        arguments = task.signature.decode(job.payload)
+        arguments = task.signature.decode(upgraded(job, task.version, task.upgrades))
         given = context(job)
         if task.signature.context is not None:
             arguments[task.signature.context] = given

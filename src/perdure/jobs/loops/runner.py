@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ...core import context
 from ...core.endings import Ending, storable
 from ...core.errors import PerdureError
 from ...runtime.clock import monotonic, utc_now
@@ -228,6 +229,7 @@ class Runner:
             await self._run_threads(slot, job)
             return
         slot.job, slot.handler, slot.stop, slot.busy = job, handler, None, True
+        bound = context.enter(job)
         try:
             value = await self._call(slot, job, handler)
             end = self._ended(job, handler, value)
@@ -238,6 +240,7 @@ class Runner:
         except BaseException as error:  # a KeyboardInterrupt, too: the worker's own signals don't come this way
             end = self._raised(slot, job, handler, error)
         finally:
+            context.leave(bound)
             abandoned, slot.job, slot.busy = slot.job is None, None, False
             slot.deadline = slot.context = None
         if not abandoned:
@@ -247,7 +250,7 @@ class Runner:
         if handler is not None and job.extras is None and not job.cancelled and not job.expired:
             return None
         once = rules.at_most_once_for(job, handler is not None and handler.at_most_once)
-        return rules.unstartable(job, known=handler is not None, at_most_once=once)
+        return rules.unstartable(job, version=None if handler is None else handler.version, at_most_once=once)
 
     async def _call(self, slot: Slot, job: Claimed, handler: Handler) -> Any:
         timeout = handler.timeout if job.extras is None else rules.timeout_for(job, handler.timeout)
@@ -261,7 +264,7 @@ class Runner:
                 return await call_in_child(handler.address, job, self._child_context)
         if timeout is not None:
             slot.deadline = job.started + timeout
-        arguments = handler.decode(job.payload)
+        arguments = handler.arguments(job)
         if handler.context is not None:
             arguments[handler.context] = slot.gives(self._context(job))
         return await handler.function(**arguments)
@@ -365,13 +368,16 @@ class Runner:
         with slot.lock:
             slot.handler, slot.stop, slot.job = handler, None, job
             slot.deadline = None if timeout is None else job.started + timeout
+        bound = context.enter(job)
         try:
-            arguments = handler.decode(job.payload)
+            arguments = handler.arguments(job)
             if handler.context is not None:
                 arguments[handler.context] = slot.gives(self._context(job))
             end = self._ended(job, handler, handler.function(**arguments))
         except BaseException as error:
             end = self._raised(slot, job, handler, error)
+        finally:
+            context.leave(bound)
         with slot.lock:
             ended_here, slot.job, slot.deadline = slot.job is not None, None, None
         return end if ended_here else None

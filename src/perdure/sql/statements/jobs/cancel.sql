@@ -23,8 +23,8 @@ with body as materialized (
     delete from perdure.job j using left_place p where j.id = p.id returning j.*
 ), filed as (
     insert into perdure.history (id, created_at, finished_at, lane, generation, attempt, rescues, outcome, task, key, tags,
-                                 options, error, payload)
-    select id, created_at, statement_timestamp(), lane, generation, attempt, rescues, 'cancelled', task, key, tags, options,
+                                 options, context, error, payload)
+    select id, created_at, statement_timestamp(), lane, generation, attempt, rescues, 'cancelled', task, key, tags, options, context,
            %(reason)s::text, payload
     from ended
 ), forgotten as (

@@ -25,9 +25,10 @@ with me as materialized (
            array_agg(b.task) as tasks, array_agg(b.created_at) as created_ats,
            '[' || string_agg(b.payload::text, ',') || ']' as payloads,
            json_object_agg(b.id, json_build_object('key', b.key, 'tags', b.tags, 'options', b.options, 'rescues', b.rescues,
+                                                   'context', b.context,
                                                    'expires_at', case when isfinite(b.expires_at) then extract(epoch from b.expires_at) end))
                filter (where b.key is not null or b.tags is not null or b.options is not null or b.rescues > 0
-                       or b.expires_at is not null)::text as extras,
+                       or b.expires_at is not null or b.context is not null)::text as extras,
            array_agg(b.id) filter (where b.expires_at <= statement_timestamp()) as expired
     from (select * from perdure.job j where j.id = any(array(select id from gone)) order by j.lane, j.pos) b
 ), leased as (

@@ -8,8 +8,8 @@ with gone as (
     delete from perdure.job j using gone g where j.id = g.id returning j.*, g.error
 ), filed as (
     insert into perdure.history (id, created_at, finished_at, lane, generation, attempt, rescues, outcome, task, key, tags,
-                                 options, error, payload)
-    select id, created_at, statement_timestamp(), lane, generation, attempt, rescues, 'discarded', task, key, tags, options,
+                                 options, context, error, payload)
+    select id, created_at, statement_timestamp(), lane, generation, attempt, rescues, 'discarded', task, key, tags, options, context,
            coalesce(%(reason)s::text, error), payload
     from ended
 ), forgotten as (

@@ -6,19 +6,19 @@ with known as materialized (
     select bool_and(exists (select from perdure.queue q where q.name = s.name)) as every
     from (select distinct unnest(%(queues)s::text[])) as s(name)
 ), bodies as (
-    insert into perdure.job (id, pos, created_at, run_at, expires_at, lane, task, key, tags, options, payload)
+    insert into perdure.job (id, pos, created_at, run_at, expires_at, lane, task, key, tags, options, context, payload)
     select id, id, statement_timestamp(), case when due > clock_timestamp() then due end,
            coalesce(expires_at, clock_timestamp() + expires_in * interval '1 second'),
            case when queue is null then (select q.id from perdure.queue q where q.name = (%(queues)s::text[])[1])
                 else (select q.id from perdure.queue q where q.name = queue) end * 4096 + coalesce(priority, 5),
-           coalesce(task, (%(tasks)s::text[])[1]), key, tags::text[], options::json, payload::json
+           coalesce(task, (%(tasks)s::text[])[1]), key, tags::text[], options::json, context::json, payload::json
     from (
         select nextval('perdure.pos') as id,
                coalesce(t.run_at, clock_timestamp() + t.delay * interval '1 second') as due, t.*
         from unnest(%(payloads)s::text[], %(tasks)s::text[], %(queues)s::text[], %(keys)s::text[], %(priorities)s::int[],
                     %(run_ats)s::timestamptz[], %(delays)s::float8[], %(expires_ats)s::timestamptz[],
-                    %(expires_ins)s::float8[], %(options)s::text[], %(tags)s::text[])
-             as t(payload, task, queue, key, priority, run_at, delay, expires_at, expires_in, options, tags)
+                    %(expires_ins)s::float8[], %(options)s::text[], %(tags)s::text[], %(contexts)s::text[])
+             as t(payload, task, queue, key, priority, run_at, delay, expires_at, expires_in, options, tags, context)
         where (select every from known)
     ) w
     returning id, lane, run_at

@@ -9,10 +9,10 @@ with place as materialized (
     select nextval('perdure.pos') as id, lane, payload
     from place, string_to_table(%(payloads)s::text, chr(31)) as t(payload)
 ), bodies as (
-    insert into perdure.job (id, pos, created_at, expires_at, lane, task, key, tags, options, payload)
+    insert into perdure.job (id, pos, created_at, expires_at, lane, task, key, tags, options, context, payload)
     select id, id, statement_timestamp(),
            coalesce(%(expires_at)s::timestamptz, statement_timestamp() + %(expires_in)s::float8 * interval '1 second'),
-           lane, %(task)s::text, %(key)s::text, %(tags)s::text[], %(options)s::text::json, payload::json
+           lane, %(task)s::text, %(key)s::text, %(tags)s::text[], %(options)s::text::json, %(context)s::text::json, payload::json
     from arriving
 ), arrivals as (
     insert into perdure.ready (lane, pos, id) select lane, id, id from arriving

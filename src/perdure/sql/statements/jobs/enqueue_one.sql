@@ -3,11 +3,11 @@
 -- Index: queue by name.
 -- Bound: one job.
 with body as (
-    insert into perdure.job (id, pos, created_at, expires_at, lane, task, key, tags, options, payload)
+    insert into perdure.job (id, pos, created_at, expires_at, lane, task, key, tags, options, context, payload)
     select w.id, w.id, statement_timestamp(),
            coalesce(%(expires_at)s::timestamptz, clock_timestamp() + %(expires_in)s::float8 * interval '1 second'),
            w.queue * 4096 + coalesce(%(priority)s::int, 5), %(task)s::text, %(key)s::text, %(tags)s::text[],
-           %(options)s::text::json, %(payload)s::text::json
+           %(options)s::text::json, %(context)s::text::json, %(payload)s::text::json
     from (select nextval('perdure.pos') as id, q.id as queue from perdure.queue q where q.name = %(queue)s::text) w
     returning id, lane
 )

@@ -29,7 +29,7 @@ with page as materialized (
     ) either order by id desc limit %(limit)s::int
 )
 select id, task, queue, key, place, reason, outcome, priority, attempt, rescues, generation, created_at, run_at, expires_at,
-       started_at, finished_at, tags, options::text, error, payload::text, result::text
+       started_at, finished_at, tags, options::text, error, payload::text, result::text, context::text
 from perdure.jobs
 where id = any(array(select id from page))
 order by id desc

@@ -1,4 +1,4 @@
--- Does: what there is to do, in one look: queues with something above a floor, when the next scheduled job is due (seconds), whether leases are lost, which workers' beats have run out and when the next one will (seconds), whether cancel requests wait, and whether jobs are parked as unknown whose task is known here.
+-- Does: what there is to do, in one look: queues with something above a floor, when the next scheduled job is due (seconds), whether leases are lost, which workers' beats have run out and when the next one will (seconds), whether cancel requests wait, and whether jobs are parked whose task, or version of a task, is known here.
 -- Locks: none; no transaction id.
 -- Index: ready (lane, pos); scheduled (run_at, id), from its floor on; lease by worker; worker_living; held by reason and key, when anything is parked.
 -- Bound: one row per lane; the leases; the living workers.
@@ -17,8 +17,8 @@ select coalesce((select array_agg(distinct l.lane / 4096)
         where w.state in ('alive', 'draining') and w.expires_at >= statement_timestamp()
         order by w.expires_at limit 1) as lapses_in,
        exists (select from perdure.cancel_request) as requests,
-       case when exists (select from perdure.held where reason = 'unknown_task')
-            then exists (select from perdure.held where reason = 'unknown_task' and key = any(%(tasks)s::text[]))
+       case when exists (select from perdure.held where reason in ('unknown_task', 'newer_version'))
+            then exists (select from perdure.held where reason in ('unknown_task', 'newer_version') and key = any(%(tasks)s::text[]))
             else false end as parked
 from (select (select run_at from perdure.scheduled
               where run_at > timestamptz 'epoch' + %(due_floor)s::bigint * interval '1 microsecond' order by run_at limit 1) as due_at,

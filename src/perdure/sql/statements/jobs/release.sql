@@ -1,11 +1,11 @@
--- Does: returns parked jobs of a reason to ready, for the keys a worker now knows.
+-- Does: returns parked jobs of some reasons to ready, for the keys a worker now knows.
 -- Locks: the held rows, skipping locked ones; then the job rows, in ascending id.
 -- Index: held (reason, key, id); job by id.
 -- Bound: `limit` rows.
 with freed as materialized (
-    select h.id from unnest(%(keys)s::text[]) as k(key)
+    select h.id from unnest(%(reasons)s::text[]) as r(reason) cross join unnest(%(keys)s::text[]) as k(key)
     cross join lateral (
-        select id from perdure.held where reason = %(reason)s::text and key = k.key
+        select id from perdure.held where reason = r.reason and key = k.key
         order by id limit %(limit)s::int for update skip locked
     ) h
     limit %(limit)s::int
