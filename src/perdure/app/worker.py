@@ -18,14 +18,12 @@ from functools import partial
 from typing import Any
 
 from ..core import limits
-from ..core.codec import encode
 from ..core.errors import DatabaseError
 from ..fleet import rules
 from ..fleet.loops.heart import Heart
 from ..fleet.model import Beat
 from ..fleet.ops import workers
 from ..jobs import rules as job_rules
-from ..jobs.handler import Handler
 from ..jobs.loops.chores import Chores
 from ..jobs.loops.claimer import Claimer, Identity
 from ..jobs.loops.intake import Intake
@@ -43,7 +41,8 @@ from ..runtime.dice import jittered
 from ..runtime.patience import patiently
 from .context import Context, in_child
 from .desk import Desk
-from .registry import App, Task
+from .handlers import handler
+from .registry import App
 
 log = logging.getLogger("perdure.worker")
 
@@ -377,25 +376,3 @@ class Worker:
         await self._listener.close()
         for link in self._links.values():
             await link.close()
-
-
-def handler(task: Task[..., Any]) -> Handler:
-    """The task as the claim loop knows it."""
-    return Handler(
-        name=task.name,
-        function=task.function,
-        run_in=task.run_in,
-        retry=task.retry,
-        timeout=task.timeout,
-        at_most_once=task.at_most_once,
-        decode=task.signature.decode,
-        encode=_encode_result,
-        context=task.signature.context,
-        address=f"{task.function.__module__}:{task.function.__qualname__}",
-        version=task.version,
-        upgrades=task.upgrades,
-    )
-
-
-def _encode_result(value: object) -> str:
-    return encode(value, field="result", bytes_max=limits.RESULT_BYTES_MAX)

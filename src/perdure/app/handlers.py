@@ -1,0 +1,32 @@
+"""Tasks as the claim loop knows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core import limits
+from ..core.codec import encode
+from ..jobs.handler import Handler
+from .registry import Task
+
+
+def handler(task: Task[..., Any]) -> Handler:
+    """The task as the claim loop knows it."""
+    return Handler(
+        name=task.name,
+        function=task.function,
+        run_in=task.run_in,
+        retry=task.retry,
+        timeout=task.timeout,
+        at_most_once=task.at_most_once,
+        decode=task.signature.decode,
+        encode=_encode_result,
+        context=task.signature.context,
+        address=f"{task.function.__module__}:{task.function.__qualname__}",
+        version=task.version,
+        upgrades=task.upgrades,
+    )
+
+
+def _encode_result(value: object) -> str:
+    return encode(value, field="result", bytes_max=limits.RESULT_BYTES_MAX)
