@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import lru_cache
 from typing import Any, Unpack
 
 from ..core.errors import Unsupported
 from ..jobs import handler
-from ..jobs.model import Enqueued, JobSpec, Options
-from ..jobs.work import Claimed
-from .client import verbs
+from ..jobs.model import JobSpec, Options
+from ..jobs.work import Claimed, End
+from .block import Block, on_a_loop
+from .client.jobs import AsyncJobs, Jobs
 from .desk import Desk
+from .open import AsyncOpen, Open
 
 
 class Context(handler.Context):
@@ -21,11 +22,13 @@ class Context(handler.Context):
     What does I/O is awaited in an async handler, and blocks in any other.
     """
 
-    __slots__ = ("_desk",)
+    __slots__ = ("_desk", "opened")
 
     def __init__(self, claimed: Claimed, desk: Desk | None = None) -> None:
         super().__init__(claimed)
         self._desk = desk
+        self.opened: Open | AsyncOpen | None = None
+        """The transaction of ``transaction()``, while it is open."""
 
     @property
     def desk(self) -> Desk:
@@ -34,16 +37,42 @@ class Context(handler.Context):
             raise Unsupported("has no worker behind it", field="ctx", fix="let a worker run the handler")
         return self._desk
 
-    def enqueue(self, job: JobSpec, **options: Unpack[Options]) -> Any:
-        """Write one job, in a transaction of its own: an Enqueued, to be awaited in an async handler. As
-        ``jobs.enqueue`` of a client."""
-        spec = verbs.spec(job, options)
-        if _on_a_loop():
-            return self._enqueued(spec)
-        return Enqueued(self.desk.blocking.enqueue(spec))
+    def transaction(self) -> Block:
+        """A block whose writes commit together with the end of the job: ``async with ctx.transaction() as tx``, or
+        ``with`` in a plain handler. ``tx`` has the nouns of a client's transaction, and ``tx.connection`` (psycopg).
 
-    async def _enqueued(self, spec: JobSpec) -> Enqueued:
-        return Enqueued(await self.desk.awaited.enqueue(spec))
+        Nothing is committed at the end of the block, but when the handler has returned; then its result is in the same
+        commit. A handler that raises, or asks for a retry, rolls it back. While it is open nobody else is given the
+        job; so let it be the last thing a handler does, and short. Raises OwnershipLost when the job isn't this
+        handler's any more.
+        """
+        return Block(self)
+
+    def enqueue(self, job: JobSpec, **options: Unpack[Options]) -> Any:
+        """Write one job, as ``jobs.enqueue`` of a client: an Enqueued, to be awaited in an async handler. It goes with
+        the open ``transaction()``, or has one of its own."""
+        opened = self.opened
+        if isinstance(opened, Open):
+            return opened.transaction.jobs.enqueue(job, **options)
+        if isinstance(opened, AsyncOpen):
+            return opened.transaction.jobs.enqueue(job, **options)
+        jobs = AsyncJobs(self.desk.awaited) if on_a_loop() else Jobs(self.desk.blocking)
+        return jobs.enqueue(job, **options)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a transaction waits for the end of the job."""
+        return self.opened is not None
+
+    async def conclude(self, end: End) -> End:
+        """Commit it with the end, or roll it back."""
+        opened, self.opened = self.opened, None
+        return await opened.conclude(end) if isinstance(opened, AsyncOpen) else end
+
+    def conclude_here(self, end: End) -> End:
+        """The same, in a thread or a child process."""
+        opened, self.opened = self.opened, None
+        return opened.conclude(end) if isinstance(opened, Open) else end
 
     async def leave(self) -> None:
         """Close what was opened on this event loop."""
@@ -58,12 +87,3 @@ def in_child(url: str, schema: str, claimed: Claimed) -> Context:
 @lru_cache(maxsize=1)
 def _desk_of_child(url: str, schema: str) -> Desk:
     return Desk(url, schema)
-
-
-def _on_a_loop() -> bool:
-    """Whether it is an async handler that asks."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -234,6 +234,13 @@ class JobError(PerdureError):
         self.job_id = job_id
 
 
+class OwnershipLost(JobError):
+    """The job isn't this handler's any more: its worker was taken for dead, or it was ended for the handler. Nothing
+    was written, and somebody else may be running it."""
+
+    code = "ownership_lost"
+
+
 class JobNotFound(JobError):
     """No job has that id: it never existed, or its history has been dropped."""
 

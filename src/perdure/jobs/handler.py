@@ -12,7 +12,7 @@ import msgspec
 from ..core import codec
 from ..core.backoff import Retry
 from ..core.context import Envelope
-from .work import Claimed
+from .work import Claimed, End
 
 Upgrade: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 """Makes the arguments of one version, as plain JSON values by name, into those of the next."""
@@ -88,6 +88,11 @@ class Context:
         self._cancelled = False
 
     @property
+    def claimed(self) -> Claimed:
+        """The job as it was claimed."""
+        return self._claimed
+
+    @property
     def job(self) -> Running:
         """The job: id, task, key, tags, created_at."""
         claimed, extras = self._claimed, self._claimed.extras
@@ -126,6 +131,21 @@ class Context:
     def cancel(self) -> None:
         """Say to the handler that it should stop. Called by the worker."""
         self._cancelled = True
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the handler has left something that is committed, or thrown away, with the end of its job."""
+        return False
+
+    async def conclude(self, end: End) -> End:
+        """Commit with the end what the handler has left, or throw it away. The worker calls it, once, when the handler
+        has ended; nothing stops the job from then on. Raises what Postgres said; then nothing was committed, except
+        that of a ConnectionLost one can't know."""
+        return end
+
+    def conclude_here(self, end: End) -> End:
+        """The same, in a thread or a child process."""
+        return end
 
     async def leave(self) -> None:
         """Let go of what belongs to the event loop that is about to end. Called in a child process, which has one for

@@ -28,6 +28,9 @@ _MARKS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},]')
 _OWN_LOOPS = str(Path(__file__).parent / "loops")
 """Frames of the claim loop itself say nothing about a handler's failure."""
 
+UNCOMMITTED_SECONDS = 1.0
+"""About how long a job waits before it runs again, when Postgres couldn't commit its handler's transaction."""
+
 
 def in_hand(row: Mapping[str, Any]) -> list[Claimed]:
     """The jobs of a claim's one row, in the order in which they are to be started.
@@ -151,6 +154,15 @@ def failed(
     if isinstance(verdict, Again):
         return End(job, "retry", 1, elapsed, text=storable(f"{text}\n{verdict.why}"), delay=verdict.after)
     return End(job, "dead", 1, elapsed, text=storable(f"{text}\n{verdict.why}"), reason=verdict.reason)
+
+
+def uncommitted(job: Claimed, error: BaseException, *, elapsed: float, dice: float, at_most_once: bool) -> End:
+    """The end of a handler that returned, and whose own transaction couldn't be committed with its job's end, for no
+    fault of its own: it runs again, and nobody is charged. Unless that commit has reached the server after all."""
+    text = describe(error)
+    if at_most_once:
+        return End(job, "dead", 1, elapsed, text=text, reason="needs_review", written="perhaps")
+    return End(job, "retry", 0, elapsed, text=text, delay=UNCOMMITTED_SECONDS * (0.5 + dice), written="perhaps")
 
 
 def policy_for(job: Claimed, declared: Retry) -> Retry:

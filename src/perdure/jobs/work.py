@@ -79,7 +79,8 @@ class End(msgspec.Struct, gc=False, eq=False):
     """How one claimed job ended. Made by ``rules``; settled by ``ops.settle``.
 
     ``elapsed``, ``delay``: seconds. ``charge``: attempts charged, 0 or 1. ``text``: error or reason, for people.
-    ``reason``: the stable word for dead and held; ``key``: what it is held for.
+    ``reason``: the stable word for dead and held; ``key``: what it is held for. ``written``: whether a transaction of
+    the handler's own has settled the job already, which isn't always known.
     """
 
     job: Claimed
@@ -91,3 +92,4 @@ class End(msgspec.Struct, gc=False, eq=False):
     delay: float = 0.0
     reason: str | None = None
     key: str | None = None
+    written: Literal["no", "yes", "perhaps"] = "no"

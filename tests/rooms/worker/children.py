@@ -50,6 +50,22 @@ async def enqueues_async(ctx: Context) -> int:
     return enqueued
 
 
+@app.task(run_in="process", retry=ONCE)
+def takes_effect(ctx: Context) -> str:
+    """Leave a row of the application's own, together with the end of the job."""
+    with ctx.transaction() as tx:
+        tx.connection.execute("insert into effect (job) values (%s)", [ctx.job.id])
+    return "done"
+
+
+@app.task(run_in="process", retry=ONCE)
+async def takes_effect_async(ctx: Context) -> str:
+    """The same, awaited."""
+    async with ctx.transaction() as tx:
+        await tx.connection.execute("insert into effect (job) values (%s)", [ctx.job.id])
+    return "done"
+
+
 def claimed() -> Claimed:
     """A job as a claim hands it over."""
     return Claimed(1, 0, Lease(1, 1), 1, "t", msgspec.Raw(b"{}"), datetime.now(UTC))

@@ -15,10 +15,16 @@ from typing import Any
 import anyio
 import anyio.to_process
 
+from ...core import limits
+from ...core.codec import encode
 from ...core.context import enter
-from ...core.errors import PerdureError
+from ...core.endings import Ending, storable
+from ...core.errors import PerdureError, TransientError
+from ...runtime.clock import monotonic
+from ...runtime.dice import roll
+from .. import rules
 from ..handler import Context, upgraded
-from ..work import Claimed
+from ..work import Claimed, End
 
 _limiter: anyio.CapacityLimiter | None = None
 _UNLIMITED = anyio.CapacityLimiter(math.inf)
@@ -62,14 +68,14 @@ def _call(address: str, job: Claimed, context: Callable[[Claimed], Context]) -> 
     for part in name.split("."):
         task = getattr(task, part)
     enter(job)  # for the one call that this function is, so there is nothing to leave
+    given = context(job)
     try:
         arguments = task.signature.decode(upgraded(job, task.version, task.upgrades))
-        given = context(job)
         if task.signature.context is not None:
             arguments[task.signature.context] = given
+        job.started = monotonic()
         value = task.function(**arguments)
-        if asyncio.iscoroutine(value):
-            value = asyncio.run(_awaited(value, given))
+        value = asyncio.run(_awaited(value, given)) if asyncio.iscoroutine(value) else _concluded(value, given)
         pickle.dumps(value)
     except PerdureError as error:
         return "raised", f"{type(error).__name__}: {error}"
@@ -79,11 +85,48 @@ def _call(address: str, job: Claimed, context: Callable[[Claimed], Context]) -> 
         except Exception:
             return "raised", traceback.format_exc()
         return "raised", error
+    finally:
+        if given.unfinished:
+            given.conclude_here(End(job, "returned", 0))
     return "returned", value
 
 
-async def _awaited(running: Coroutine[Any, Any, Any], given: Context) -> Any:
+def _concluded(value: Any, given: Context) -> Any:
+    """What a handler has returned, or the end of its job when its own transaction ends with it."""
+    if not given.unfinished or isinstance(value, Ending):
+        return value
     try:
-        return await running
+        return given.conclude_here(_end(value, given.claimed))
+    except TransientError as error:
+        return _uncommitted(given.claimed, error)
+
+
+async def _awaited(running: Coroutine[Any, Any, Any], given: Context) -> Any:
+    """The same of a coroutine, whose loop ends with it."""
+    try:
+        value = await running
+        if not given.unfinished or isinstance(value, Ending):
+            return value
+        try:
+            return await given.conclude(_end(value, given.claimed))
+        except TransientError as error:
+            return _uncommitted(given.claimed, error)
     finally:
+        if given.unfinished:
+            await given.conclude(End(given.claimed, "returned", 0))
         await given.leave()
+
+
+def _end(value: object, job: Claimed) -> End:
+    """The end of a handler that returned."""
+    elapsed = monotonic() - job.started
+    try:
+        text = None if value is None else encode(value, field="result", bytes_max=limits.RESULT_BYTES_MAX)
+    except PerdureError as error:
+        return End(job, "dead", 1, elapsed, text=storable(str(error)), reason="bad_result")
+    return End(job, "completed", 1, elapsed, text)
+
+
+def _uncommitted(job: Claimed, error: TransientError) -> End:
+    elapsed, once = monotonic() - job.started, rules.at_most_once_for(job, False)
+    return rules.uncommitted(job, error, elapsed=elapsed, dice=roll(), at_most_once=once)

@@ -15,13 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ...core import context
-from ...core.endings import Ending, storable
-from ...core.errors import PerdureError
 from ...runtime.clock import monotonic, utc_now
-from ...runtime.dice import roll
 from .. import rules
 from ..handler import Context, Handler
 from ..work import Claimed, End
+from . import ender
 from .child import call_in_child, child_turn
 from .slot import Slot
 
@@ -104,7 +102,7 @@ class Runner:
         told = 0
         for slot in self.slots:
             with slot.lock:
-                if slot.job is not None and slot.stop is None and (ids is None or slot.job.id in ids):
+                if slot.running and slot.job is not None and (ids is None or slot.job.id in ids):
                     self._stop(slot, reason)
                     told += 1
         return told
@@ -119,9 +117,10 @@ class Runner:
         for slot in self.slots:
             if slot.deadline is not None and now > slot.deadline:
                 with slot.lock:
-                    if slot.deadline is not None and now > slot.deadline and slot.job is not None and slot.stop is None:
+                    if slot.deadline is not None and now > slot.deadline and slot.running:
                         self._stop(slot, "timeout")
-            if slot.stop is not None and slot.job is not None and now - slot.told > self.STOP_AGAIN_SECONDS:
+            again = slot.stop is not None and slot.job is not None and not slot.ending
+            if again and now - slot.told > self.STOP_AGAIN_SECONDS:
                 self._tell(slot, now)
 
     def wait_seconds(self) -> float:
@@ -148,7 +147,9 @@ class Runner:
                 job, slot.job = slot.job, None
                 if job is not None:
                     left.append(job)
-                    self._settle(self._stopped(slot, job, slot.stop or reason))
+                    end = self._stopped(slot, job, slot.stop or reason)
+                    end.written = "perhaps" if slot.ending else "no"
+                    self._settle(end)
         return left
 
     async def close(self) -> None:
@@ -231,17 +232,22 @@ class Runner:
         slot.job, slot.handler, slot.stop, slot.busy = job, handler, None, True
         bound = context.enter(job)
         try:
-            value = await self._call(slot, job, handler)
-            end = self._ended(job, handler, value)
-        except asyncio.CancelledError as error:
-            end = self._interrupted(slot, job, handler, error)
-            if end is None:
-                raise
-        except BaseException as error:  # a KeyboardInterrupt, too: the worker's own signals don't come this way
-            end = self._raised(slot, job, handler, error)
+            try:
+                value = await self._call(slot, job, handler)
+                end = ender.returned(job, handler, value)
+            except asyncio.CancelledError as error:
+                end = self._interrupted(slot, job, handler, error)
+                if end is None:
+                    raise
+            except BaseException as error:  # a KeyboardInterrupt, too: the worker's own signals don't come this way
+                end = self._raised(slot, job, handler, error)
+            if handler.run_in == "process" and handler.context is not None and end.written == "no":
+                end.written = "perhaps"  # its child may have died while it committed
+            if slot.context is not None and slot.context.unfinished:
+                end = await self._concluded(slot, slot.context, handler, end)
         finally:
             context.leave(bound)
-            abandoned, slot.job, slot.busy = slot.job is None, None, False
+            abandoned, slot.job, slot.busy, slot.ending = slot.job is None, None, False, False
             slot.deadline = slot.context = None
         if not abandoned:
             self._settle(end)
@@ -269,44 +275,35 @@ class Runner:
             arguments[handler.context] = slot.gives(self._context(job))
         return await handler.function(**arguments)
 
-    def _ended(self, job: Claimed, handler: Handler, value: object) -> End:
-        """The end of a handler that returned."""
-        if value is None:
-            return End(job, "completed", 1, monotonic() - job.started)
-        if isinstance(value, Ending):
-            return self._failed(job, handler, value)
+    async def _concluded(self, slot: Slot, given: Context, handler: Handler, end: End) -> End:
+        """The end of a job whose handler has left a transaction, which is committed with it or rolled back. It is too
+        late to stop it now."""
+        slot.deadline, slot.ending = None, True
+        concluding = self._loop.create_task(given.conclude(end))
+        while not concluding.done():
+            try:
+                await asyncio.wait((concluding,))
+            except asyncio.CancelledError:
+                if self._closing:
+                    raise
         try:
-            return End(job, "completed", 1, monotonic() - job.started, handler.encode(value))
-        except PerdureError as error:
-            # The work is done; running it again for a better result would do it twice.
-            return End(job, "dead", 1, monotonic() - job.started, text=storable(str(error)), reason="bad_result")
+            return concluding.result()
+        except BaseException as error:
+            return ender.uncommitted(end.job, handler, error)
 
-    def _failed(self, job: Claimed, handler: Handler, error: BaseException) -> End:
-        """The end of a failed attempt, whatever the error is made of: to raise here would end the worker."""
-        if isinstance(error, asyncio.CancelledError):
-            # Born inside the handler, so an error like any other; but policies are written for Exceptions.
-            error = _caused(RuntimeError("something that the handler waited for was cancelled"), error)
+    def _concluded_here(self, slot: Slot, given: Context, handler: Handler, end: End) -> End:
+        """The same, on a thread. A job that was ended meanwhile has nothing to commit."""
+        with slot.lock:
+            slot.deadline, slot.ending = None, slot.job is not None
         try:
-            return self._judged(job, handler, error)
-        except Exception as broken:
-            # An ending of the application's own, say, that lacks what its base class keeps.
-            return self._judged(job, handler, _caused(broken, error))
-
-    def _judged(self, job: Claimed, handler: Handler, error: BaseException) -> End:
-        return rules.failed(
-            job,
-            error,
-            rules.policy_for(job, handler.retry),
-            elapsed=monotonic() - job.started,
-            dice=roll(),
-            now=utc_now(),
-            at_most_once=rules.at_most_once_for(job, handler.at_most_once),
-        )
+            return given.conclude_here(end if slot.ending else End(end.job, "returned", 0))
+        except BaseException as error:
+            return ender.uncommitted(end.job, handler, error)
 
     def _raised(self, slot: Slot, job: Claimed, handler: Handler, error: BaseException) -> End:
         """The end of a handler that raised. Once it was told to stop, whatever it raises is how it stopped: pools and
         HTTP clients turn a cancellation into errors of their own, and the job mustn't be charged for that."""
-        return self._failed(job, handler, error) if slot.stop is None else self._stopped(slot, job, slot.stop)
+        return ender.failed(job, handler, error) if slot.stop is None else self._stopped(slot, job, slot.stop)
 
     def _interrupted(self, slot: Slot, job: Claimed, handler: Handler, error: BaseException) -> End | None:
         """The end of a handler that a cancellation has left; None when it is the slot itself that is to end."""
@@ -315,13 +312,13 @@ class Runner:
         if slot.stop is not None:
             return self._stopped(slot, job, slot.stop)
         # Something inside the handler was cancelled, not the handler: an error like any other.
-        return None if slot.task.cancelling() else self._failed(job, handler, error)
+        return None if slot.task.cancelling() else ender.failed(job, handler, error)
 
     def _stopped(self, slot: Slot, job: Claimed, reason: str) -> End:
         """The end of a job that was told to stop."""
         elapsed = monotonic() - job.started
         if reason == "timeout" and slot.handler is not None:
-            return self._failed(job, slot.handler, TimeoutError(f"still running after {elapsed:.3f} s, its timeout"))
+            return ender.failed(job, slot.handler, TimeoutError(f"still running after {elapsed:.3f} s, its timeout"))
         if reason == "cancelled":
             return End(job, "cancelled", 1, elapsed, text="cancelled while it ran")
         declared = slot.handler is not None and slot.handler.at_most_once
@@ -369,17 +366,20 @@ class Runner:
             slot.handler, slot.stop, slot.job = handler, None, job
             slot.deadline = None if timeout is None else job.started + timeout
         bound = context.enter(job)
+        given = None
         try:
             arguments = handler.arguments(job)
             if handler.context is not None:
-                arguments[handler.context] = slot.gives(self._context(job))
-            end = self._ended(job, handler, handler.function(**arguments))
+                given = arguments[handler.context] = slot.gives(self._context(job))
+            end = ender.returned(job, handler, handler.function(**arguments))
         except BaseException as error:
             end = self._raised(slot, job, handler, error)
         finally:
             context.leave(bound)
+        if given is not None and given.unfinished:
+            end = self._concluded_here(slot, given, handler, end)
         with slot.lock:
-            ended_here, slot.job, slot.deadline = slot.job is not None, None, None
+            ended_here, slot.job, slot.deadline, slot.ending = slot.job is not None, None, None, False
         return end if ended_here else None
 
     def _drain_thread_ends(self) -> None:
@@ -390,8 +390,3 @@ class Runner:
             self.ended += 1
         if len(self.backlog) <= self.low:
             self._on_room()
-
-
-def _caused(error: Exception, cause: BaseException) -> Exception:
-    error.__cause__ = cause
-    return error

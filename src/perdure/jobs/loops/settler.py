@@ -18,7 +18,7 @@ from ...core.op import Op
 from ...runtime import faults
 from ...runtime.clock import monotonic
 from ...runtime.dice import jittered
-from ..ops.settle import generations, settle, settle_free, traced
+from ..ops.settle import drop_leases, generations, settle, settle_free, traced
 from ..work import End, Lease
 
 R = TypeVar("R")
@@ -63,6 +63,7 @@ class Settler:
         self._pending: list[End] = []
         self._flushing: list[End] = []
         self._blocked: list[End] = []
+        self._written: list[End] = []
         self._blocked_until = 0.0
         self._still = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -73,10 +74,15 @@ class Settler:
     @property
     def waiting(self) -> int:
         """Ends not committed yet."""
-        return len(self._pending) + len(self._flushing) + len(self._blocked)
+        return len(self._pending) + len(self._flushing) + len(self._blocked) + len(self._written)
 
     def end(self, end: End) -> None:
         """Take one end, to be settled soon. Call it on the event loop's thread."""
+        if end.written == "yes":
+            self._written.append(end)
+            self._quiet.clear()
+            self._wake.set()
+            return
         if end.job.lease.lost:
             self.counts["stale"] += 1
             return
@@ -107,6 +113,8 @@ class Settler:
         while True:
             await self._wake.wait()
             async with self._still:
+                if self._written:
+                    await self._note_written()
                 ends, free = self._next()
                 if not ends:
                     self._wake.clear()
@@ -119,6 +127,20 @@ class Settler:
                 faults.point("settle.after_flush")
                 self._flushing = []
             self._on_flushed()
+
+    async def _note_written(self) -> None:
+        """Jobs that their handlers' transactions have settled: only their leases are left to see to."""
+        ends, self._written = self._written, []
+        for end in ends:
+            self.counts[end.verdict] += 1
+        emptied = [lease for lease in _emptied(ends) if not lease.lost]
+        if emptied:
+            try:
+                await self._link.run(drop_leases([lease.id for lease in emptied]))
+            except TransientError as error:
+                log.warning("leases without jobs are left for the rescue: %s", error)
+            for lease in emptied:
+                self._leases.pop(lease.id, None)
 
     def _next(self) -> tuple[list[End], bool]:
         """The ends of the next flush, and whether it must leave alone what somebody else has locked."""
@@ -144,9 +166,8 @@ class Settler:
                     stale, blocked = await self._link.transaction(settle_free(ends, self._worker(), empty))
                 else:
                     stale = await self._send(ends, empty)
-                if doubtful and stale:
-                    settled = await self._link.run(traced(stale))
-                    stale = [end for end in stale if end not in settled]
+                if stale and (doubtful or any(end.written == "perhaps" for end in stale)):
+                    stale = await self._untraced(stale)
                 break
             except ConnectionLost as error:
                 doubtful = True
@@ -172,6 +193,16 @@ class Settler:
                 self._leases.pop(lease.id, None)
         if stale:
             await self._report(stale)
+
+    async def _untraced(self, stale: Sequence[End]) -> list[End]:
+        """Those that were not settled by us. What a handler's own transaction has settled has completed, whatever its
+        worker came to think of it."""
+        settled = await self._link.run(traced(stale))
+        for end in settled:
+            if end.written == "perhaps":
+                self.counts[end.verdict] -= 1
+                self.counts["completed"] += 1
+        return [end for end in stale if end not in settled]
 
     def _put_aside(self, blocked: list[End]) -> None:
         """Try these again soon. They haven't ended yet, so their leases aren't empty yet."""

@@ -10,10 +10,27 @@ from ..work import Claimed
 
 
 class Slot:
-    """One place to run a job. ``stop`` is set with the reason when its job is told to end, ``told`` with the monotonic
-    seconds then. ``queued``: its job, when it waits for a child process and its handler has not been called."""
+    """One place to run a job.
 
-    __slots__ = ("busy", "context", "deadline", "handler", "job", "lock", "queued", "stop", "task", "told", "waiter")
+    ``stop`` is set with the reason when its job is told to end, ``told`` with the monotonic seconds then. ``queued``:
+    its job, when it waits for a child process and its handler has not been called. ``ending``: its handler has ended
+    and left a transaction that is being committed, which nothing stops any more.
+    """
+
+    __slots__ = (
+        "busy",
+        "context",
+        "deadline",
+        "ending",
+        "handler",
+        "job",
+        "lock",
+        "queued",
+        "stop",
+        "task",
+        "told",
+        "waiter",
+    )
 
     def __init__(self) -> None:
         # A thread begins and ends its jobs while the loop looks for those to stop: one of the two ends each job.
@@ -28,6 +45,12 @@ class Slot:
         self.told = 0.0
         self.queued: Claimed | None = None
         self.busy = False
+        self.ending = False
+
+    @property
+    def running(self) -> bool:
+        """Whether it has a job that can be told to stop, and hasn't been."""
+        return self.job is not None and self.stop is None and not self.ending
 
     def gives(self, context: Context) -> Context:
         """What the job's handler is given hears of a stop, also of one that came before it."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...core.op import Op, Row, one, rows
+from ...core.errors import OwnershipLost
+from ...core.op import Op, Row, maybe, one, rows
 from ...sql import statement
 from .. import rules
-from ..work import End
+from ..work import Claimed, End
 
 
 def _ids(row: Row) -> list[int]:
@@ -23,6 +24,8 @@ GIVE_BACK = statement("jobs.give_back", _ids)
 TRACES = statement("jobs.traces", lambda row: int(row["id"]))
 LOCK = statement("jobs.lock", lambda row: int(row["id"]))
 LOCK_FREE = statement("jobs.lock_free", lambda row: int(row["id"]))
+HOLD = statement("jobs.hold", lambda row: int(row["id"]))
+DROP_LEASES = statement("jobs.drop_leases", lambda row: int(row["id"]))
 GENERATIONS = statement("jobs.generations", lambda row: (int(row["id"]), int(row["generation"])))
 
 
@@ -105,6 +108,33 @@ def _settle_group(
             errors=texts,
         )
     )
+
+
+def hold(job: Claimed) -> Op[None]:
+    """Keep the job for the rest of the transaction: nobody rescues it meanwhile. Raises OwnershipLost."""
+    if (yield from maybe(HOLD, id=job.id, generation=job.generation)) is None:
+        raise lost(job)
+
+
+def complete(end: End) -> Op[None]:
+    """Settle one completed job in the transaction of its handler. Raises OwnershipLost; then nothing was written."""
+    if (yield from settle([end], 0)):
+        raise lost(end.job)
+
+
+def lost(job: Claimed) -> OwnershipLost:
+    """What a handler is told that no longer owns its job."""
+    return OwnershipLost(
+        f"isn't at generation {job.generation} any more",
+        job_id=job.id,
+        field=f"job {job.id}",
+        fix="leave the handler: whoever holds the job now runs it",
+    )
+
+
+def drop_leases(ids: Sequence[int]) -> Op[None]:
+    """Drop leases that have none of their jobs left."""
+    yield from rows(DROP_LEASES, ids=ids)
 
 
 def traced(ends: Sequence[End]) -> Op[list[End]]:

@@ -1,0 +1,138 @@
+"""A handler's own transaction: it holds the job, so that rescue leaves it alone, until the handler has ended.
+
+If the job has completed, that is written into it and all of it is committed; otherwise it is rolled back.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, ExitStack
+from typing import Any, NoReturn
+
+import psycopg
+
+from ..core.errors import OwnershipLost
+from ..jobs.ops.settle import complete, hold
+from ..jobs.work import Claimed, End
+from ..pg.drive import adrive, drive
+from ..pg.errors import translate
+from ..runtime import faults
+from .client.bound import AsyncTransaction, Transaction
+from .desk import Desk
+
+
+class Open:
+    """A handler's open transaction, in a thread or a child process. ``goes_on``: what it has written is to be committed
+    at the end of the block, because the job goes on from there."""
+
+    def __init__(self) -> None:
+        self.goes_on = False
+
+    def begin(self, claimed: Claimed, desk: Desk) -> None:
+        """Open the transaction, and hold the job in it. Raises OwnershipLost."""
+        self._schema = desk.schema
+        with ExitStack() as stack:
+            conn = stack.enter_context(desk.blocking.connection())
+            self._rollback = psycopg.Rollback(stack.enter_context(conn.transaction()))
+            drive(conn, hold(claimed), desk.schema)
+            self.transaction = HandlerTransaction(conn, desk.schema, self)
+            self._stack = stack.pop_all()
+
+    def commit(self) -> None:
+        """Commit, without an end of the job."""
+        try:
+            self._stack.close()
+        except Exception as error:
+            _raise_ours(error)
+
+    def rollback(self) -> None:
+        """Roll back; the connection goes back clean, or is closed."""
+        self._stack.__exit__(type(self._rollback), self._rollback, None)
+
+    def conclude(self, end: End) -> End:
+        """Write a completed end, and commit."""
+        if end.verdict != "completed":
+            self.rollback()
+            return end
+        try:
+            drive(self.transaction.connection, complete(end), self._schema)
+        except OwnershipLost:
+            self.rollback()
+            return end  # it is refused again where ends are settled, counted and logged
+        except BaseException:
+            self.rollback()
+            raise
+        faults.point("handler.before_commit")
+        self.commit()
+        faults.point("handler.after_commit")
+        end.written = "yes"
+        return end
+
+
+class AsyncOpen:
+    """The same, on the loop."""
+
+    def __init__(self) -> None:
+        self.goes_on = False
+
+    async def begin(self, claimed: Claimed, desk: Desk) -> None:
+        """Open the transaction, and hold the job in it. Raises OwnershipLost."""
+        self._schema = desk.schema
+        async with AsyncExitStack() as stack:
+            conn = await stack.enter_async_context(desk.awaited.connection())
+            self._rollback = psycopg.Rollback(await stack.enter_async_context(conn.transaction()))
+            await adrive(conn, hold(claimed), self._schema)
+            self.transaction = AsyncHandlerTransaction(conn, self._schema, self)
+            self._stack = stack.pop_all()
+
+    async def commit(self) -> None:
+        """Commit, without an end of the job."""
+        try:
+            await self._stack.aclose()
+        except Exception as error:
+            _raise_ours(error)
+
+    async def rollback(self) -> None:
+        """Roll back; the connection goes back clean, or is closed."""
+        await self._stack.__aexit__(type(self._rollback), self._rollback, None)
+
+    async def conclude(self, end: End) -> End:
+        """Write a completed end, and commit."""
+        if end.verdict != "completed":
+            await self.rollback()
+            return end
+        try:
+            await adrive(self.transaction.connection, complete(end), self._schema)
+        except OwnershipLost:
+            await self.rollback()
+            return end
+        except BaseException:
+            await self.rollback()
+            raise
+        faults.point("handler.before_commit")
+        await self.commit()
+        faults.point("handler.after_commit")
+        end.written = "yes"
+        return end
+
+
+class HandlerTransaction(Transaction):
+    """The nouns, and ``connection`` (psycopg), in the transaction of a handler."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: str, opened: Open) -> None:
+        super().__init__(connection, schema)
+        self._opened = opened
+
+
+class AsyncHandlerTransaction(AsyncTransaction):
+    """The nouns, awaited, and ``connection`` (psycopg), in the transaction of a handler."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any], schema: str, opened: AsyncOpen) -> None:
+        super().__init__(connection, schema)
+        self._opened = opened
+
+
+def _raise_ours(error: Exception) -> NoReturn:
+    ours = translate(error)
+    if ours is None:
+        raise error
+    raise ours from error

@@ -1,0 +1,66 @@
+"""The ender: what a handler returned or raised, as the end of its job. It never raises: that would end the worker."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ...core.endings import Ending, storable
+from ...core.errors import PerdureError, TransientError
+from ...runtime.clock import monotonic, utc_now
+from ...runtime.dice import roll
+from .. import rules
+from ..handler import Handler
+from ..work import Claimed, End
+
+
+def returned(job: Claimed, handler: Handler, value: object) -> End:
+    """The end of a handler that returned."""
+    if value is None:
+        return End(job, "completed", 1, monotonic() - job.started)
+    if isinstance(value, Ending):
+        return failed(job, handler, value)
+    if isinstance(value, End):  # of a child, where the handler's own transaction has ended with its job
+        value.job = job
+        return value
+    try:
+        return End(job, "completed", 1, monotonic() - job.started, handler.encode(value))
+    except PerdureError as error:
+        # The work is done; running it again for a better result would do it twice.
+        return End(job, "dead", 1, monotonic() - job.started, text=storable(str(error)), reason="bad_result")
+
+
+def failed(job: Claimed, handler: Handler, error: BaseException) -> End:
+    """The end of a failed attempt, whatever the error is made of: to raise here would end the worker."""
+    if isinstance(error, asyncio.CancelledError):
+        # Born inside the handler, so an error like any other; but policies are written for Exceptions.
+        error = _caused(RuntimeError("something that the handler waited for was cancelled"), error)
+    try:
+        return _judged(job, handler, error)
+    except Exception as broken:
+        # An ending of the application's own, say, that lacks what its base class keeps.
+        return _judged(job, handler, _caused(broken, error))
+
+
+def _judged(job: Claimed, handler: Handler, error: BaseException) -> End:
+    return rules.failed(
+        job,
+        error,
+        rules.policy_for(job, handler.retry),
+        elapsed=monotonic() - job.started,
+        dice=roll(),
+        now=utc_now(),
+        at_most_once=rules.at_most_once_for(job, handler.at_most_once),
+    )
+
+
+def uncommitted(job: Claimed, handler: Handler, error: BaseException) -> End:
+    """The end of a job whose handler's transaction could not be committed with it."""
+    if not isinstance(error, TransientError):
+        return failed(job, handler, error)
+    once = rules.at_most_once_for(job, handler.at_most_once)
+    return rules.uncommitted(job, error, elapsed=monotonic() - job.started, dice=roll(), at_most_once=once)
+
+
+def _caused(error: Exception, cause: BaseException) -> Exception:
+    error.__cause__ = cause
+    return error
