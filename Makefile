@@ -1,5 +1,5 @@
 # `make` lists the targets. Everything is installed into .venv; nothing outside this directory is touched, except that
-# `make test` installs PostgreSQL 15 from the system's packages where it is missing and may be installed.
+# `make test` installs PostgreSQL 15 and PgBouncer from the system's packages where they are missing and may be installed.
 
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
@@ -27,6 +27,7 @@ lint: .venv/dev ## ruff, mypy --strict, the import contracts
 	$(BIN)/lint-imports
 
 test-newest: .venv/dev ## the tests on the embedded PostgreSQL 18
+	tools/apt.sh
 	$(PYTEST) -n 2
 
 test-oldest: .venv/dev ## the tests that need a server, on PostgreSQL 15

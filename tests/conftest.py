@@ -21,6 +21,7 @@ import pytest
 
 from perdure.pg.migrate import migrate
 from tests import servers
+from tests.pooler import Pooler, pooling
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -93,6 +94,13 @@ def new_server(request: pytest.FixtureRequest) -> NewServer:
 def server(new_server: NewServer) -> Iterator[servers.Server]:
     """The server of this test process. A test that stops or starts it leaves it running."""
     with new_server() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def pooler(server: servers.Server) -> Iterator[Pooler]:
+    """PgBouncer in transaction mode before that server, with one server session for each database."""
+    with pooling(server, default_pool_size="1") as started:
         yield started
 
 

@@ -98,8 +98,8 @@ def test_a_worker_whose_sessions_are_all_ended_recovers(floor: Floor) -> None:
 MOMENTS: dict[str, Moment] = {
     "claim": lambda session, text: "insert into perdure.lease" in text,
     "settle": lambda session, text: "insert into perdure.history" in text,
-    "retry": lambda session, text: "insert into perdure.scheduled" in text and session == "perdure-settle",
-    "commit": lambda session, text: text == "commit" and session == "perdure-settle",
+    "retry": lambda session, text: "insert into perdure.scheduled" in text and session.startswith("perdure-settle "),
+    "commit": lambda session, text: text == "commit" and session.startswith("perdure-settle "),
 }
 
 

@@ -32,10 +32,7 @@ from ..jobs.loops.runner import Runner
 from ..jobs.loops.settler import Settler
 from ..jobs.ops import queues as queue_ops
 from ..jobs.work import End, Lease
-from ..pg.connect import connect
-from ..pg.link import Link
 from ..pg.listen import Listener
-from ..pg.migrate import check
 from ..runtime.clock import monotonic
 from ..runtime.dice import jittered
 from ..runtime.patience import patiently
@@ -43,6 +40,7 @@ from .context import Context, in_child
 from .desk import Desk
 from .handlers import handler
 from .registry import App
+from .wires import Wires
 
 log = logging.getLogger("perdure.worker")
 
@@ -56,7 +54,8 @@ class Worker:
 
     ``url``: of the database. ``queues``: slots by queue name; None means every queue the app's tasks name, with
     SLOTS_DEFAULT each. ``drain_seconds``: how long running jobs may go on after ``stop``. ``history_days``: how long
-    finished jobs are kept.
+    finished jobs are kept. ``direct_url``: of the server itself, when ``url`` leads to a pooler in transaction mode;
+    without it, the worker polls there and doesn't listen.
     """
 
     def __init__(
@@ -69,6 +68,7 @@ class Worker:
         name: str | None = None,
         drain_seconds: float = limits.DRAIN_SECONDS,
         history_days: int = limits.HISTORY_DAYS,
+        direct_url: str | None = None,
     ) -> None:
         named = {task.queue for task in app.tasks.values()} | {"default"}
         self._named = named
@@ -76,6 +76,7 @@ class Worker:
         self._handlers = {task.name: handler(task) for task in app.tasks.values()}
         self._url, self._schema = url, schema
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"
+        self._wires = Wires(url, schema, self._name, direct_url)
         self._drain_seconds, self._history_days = drain_seconds, history_days
         self._me = Identity()
         self._stop = asyncio.Event()
@@ -106,11 +107,15 @@ class Worker:
         that broke.
         """
         self._loop = asyncio.get_running_loop()
+        if not await self._unless_stopped(patiently(lambda: asyncio.to_thread(self._wires.find))):
+            return True
         self._make_parts()
         try:
             if not await self._unless_stopped(self._begin()):
                 return True
-            self._spawn(self._settler.run(), self._listener.run(), self._chores.run(), self._sweep_deadlines())
+            self._spawn(self._settler.run(), self._chores.run(), self._sweep_deadlines())
+            if self._wires.listens:
+                self._spawn(self._listener.run())
             self._claiming = self._spawn(self._claimer.run())
             for runner in self._runners:
                 runner.start(self._loop_ended)
@@ -147,28 +152,27 @@ class Worker:
         }
 
     def _make_parts(self) -> None:
-        self._links = {
-            "claim": Link(self._url, self._schema, "claim"),
-            "settle": Link(self._url, self._schema, "settle"),
-            "chores": Link(self._url, self._schema, "maintenance"),
-        }
+        self._links = self._wires.links()
         self._desk = Desk(self._url, self._schema)
         self._leases: dict[int, Lease] = {}
         self._settler = Settler(
             self._links["settle"], lambda: self._me.worker, self._leases, lambda: self._claimer.stir()
         )
         self._heart = Heart(
-            self._url,
+            self._wires.straight,
             self._schema,
             on_beat=self._hand_over,
             gauges=lambda: json.dumps(self.gauges()),
+            pooled=not self._wires.listens,
+            who=self._name,
         )
         self._listener = Listener(
-            self._url,
+            self._wires.straight,
             self._schema,
             on_notify=self._notified,
             on_connect=lambda: self._claimer.sign(),
             jittered=jittered,
+            who=self._name,
         )
         self._chores = Chores(
             self._links["chores"],
@@ -190,8 +194,7 @@ class Worker:
         return True
 
     async def _begin(self) -> None:
-        """Check the schema, find the queues, register, start the heart. Waits for a server that doesn't answer."""
-        await patiently(lambda: asyncio.to_thread(self._check_schema))
+        """Find the queues, register, start the heart. Waits for a server that doesn't answer."""
         chores = self._links["chores"]
         ids = await patiently(lambda: chores.run(queue_ops.ensure(list(self._queues))))
         self._intakes = [Intake(ids[name], name, self._runner(slots)) for name, slots in self._queues.items()]
@@ -251,11 +254,6 @@ class Worker:
         found = await patiently(lambda: self._links["chores"].run(workers.connections()))
         if (warning := rules.shortage(found)) is not None:
             log.log(logging.WARNING if found.own > found.allowed else logging.INFO, warning)
-
-    def _check_schema(self) -> None:
-        """On a thread: it is psycopg's conversation, once in a worker's life."""
-        with connect(self._url, "maintenance") as conn:
-            check(conn, schema=self._schema)
 
     def _spawn(self, *loops: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run them until the worker ends; the task of the last one."""

@@ -24,7 +24,7 @@ from ..pg import embedded
 from ..pg.connect import connect, wait_for_server
 from ..pg.drive import drive
 from ..pg.migrate import checked_schema, migrate
-from ..pg.url import resolve, shown
+from ..pg.url import direct, resolve, shown
 from ..runtime.clock import monotonic
 from ..runtime.parent import Tether
 from ..sql import statement
@@ -79,7 +79,7 @@ def dev(
         arguments += ["--queues", queues]
     with _database(url) as address:
         wait_for_server(address, say, WAIT_SECONDS)
-        with connect(address, "migration") as conn:
+        with connect(direct() or address, "migration") as conn:
             migrate(conn, schema=schema, say=say)
         say(f"database {shown(address)}; Ctrl-C ends")
         code = asyncio.run(Reloader(arguments, {"DATABASE_URL": address}, Path.cwd()).run())

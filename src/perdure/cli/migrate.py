@@ -9,7 +9,7 @@ import typer
 
 from ..pg import migrate as migrations
 from ..pg.connect import connect, wait_for_server
-from ..pg.url import resolve
+from ..pg.url import direct, resolve
 from . import show
 from .options import Json, Schema, Url
 from .show import say
@@ -42,7 +42,7 @@ def migrate(
     An upgrade without a stop is `perdure migrate --phase pre`, the deployment of the new version, `perdure migrate`.
     """
     migrations.checked_schema(schema)
-    address = resolve(url, say=say)
+    address = resolve(url or direct(), say=say)
     wait_for_server(address, say, WAIT_SECONDS)
     with connect(address, "migration") as conn:
         if plan:

@@ -20,6 +20,7 @@ from ..app.registry import App
 from ..app.worker import SLOTS_DEFAULT, STOP_GRACE_SECONDS, Worker
 from ..core import check, limits
 from ..core.errors import InvalidOption
+from ..pg.url import direct
 from ..runtime import parent
 from .database import opened
 from .options import AppPath, Schema, Url
@@ -120,7 +121,7 @@ async def _work(
     app: App, url: str, slots: Mapping[str, int] | None, schema: str, name: str | None, drain_seconds: float
 ) -> bool:
     loop = asyncio.get_running_loop()
-    worker = Worker(app, url, queues=slots, schema=schema, name=name, drain_seconds=drain_seconds)
+    worker = Worker(app, url, queues=slots, schema=schema, name=name, drain_seconds=drain_seconds, direct_url=direct())
     asked = 0
 
     def stop(number: int, frame: FrameType | None) -> None:

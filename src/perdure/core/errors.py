@@ -154,6 +154,12 @@ class ServerTooOld(ConfigError):
     code = "server_too_old"
 
 
+class PoolerInTheWay(ConfigError):
+    """What was asked for needs a session of its own, and the URL leads to a pooler in transaction mode."""
+
+    code = "pooler_in_the_way"
+
+
 class SchemaBehind(ConfigError):
     """The database lacks migrations that this code needs."""
 

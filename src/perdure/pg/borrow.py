@@ -13,12 +13,12 @@ from typing import Any, NoReturn, TypeVar, overload
 import asyncpg
 import asyncpg.pool
 import psycopg
-from psycopg.pq import TransactionStatus
 
 from ..core.errors import Unsupported
 from ..core.op import Call, Op, Row
 from ..sql import compiled, numbered
 from .drive import aconverse, adrive, apg, converse, drive
+from .pooler import is_loose
 
 R = TypeVar("R")
 
@@ -82,7 +82,7 @@ class _Psycopg(Borrowed):
         return drive(self._conn, op, self._schema)
 
     def _together(self) -> AbstractContextManager[Any]:
-        return self._conn.transaction() if _loose(self._conn) else nullcontext()
+        return self._conn.transaction() if is_loose(self._conn) else nullcontext()
 
 
 class _AsyncPsycopg(AsyncBorrowed):
@@ -94,7 +94,7 @@ class _AsyncPsycopg(AsyncBorrowed):
         return await adrive(self._conn, op, self._schema)
 
     def _together(self) -> AbstractAsyncContextManager[Any]:
-        return self._conn.transaction() if _loose(self._conn) else nullcontext()
+        return self._conn.transaction() if is_loose(self._conn) else nullcontext()
 
 
 class _Asyncpg(AsyncBorrowed):
@@ -120,7 +120,7 @@ class _Django(Borrowed):
 
     def _together(self) -> AbstractContextManager[Any]:
         raw = self._raw()
-        return raw.transaction() if _loose(raw) else nullcontext()
+        return raw.transaction() if is_loose(raw) else nullcontext()
 
     def _raw(self) -> psycopg.Connection[Any]:
         """The connection under Django's, held to the rules that Django's own cursors keep."""
@@ -266,11 +266,6 @@ def _driver_error(error: Any) -> BaseException:
 
 def _is_session(owner: Any) -> bool:
     return not hasattr(owner, "exec_driver_sql")
-
-
-def _loose(conn: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:
-    """Whether each statement on the connection would commit by itself."""
-    return conn.autocommit and conn.info.transaction_status == TransactionStatus.IDLE
 
 
 def _asyncpg_closed(conn: Any) -> bool:

@@ -23,10 +23,14 @@ from ..core.errors import (
     DatabaseMissing,
     LoginRefused,
     PerdureError,
+    PoolerInTheWay,
     ServerTooOld,
     ServerUnavailable,
     UnknownHost,
 )
+from ..core.op import one
+from .drive import drive
+from .pooler import IDENTIFY, REFUSED, PooledConnection, Terms, declared
 from .url import database_of, for_asyncpg, options_of, shown, user_of
 
 Purpose: TypeAlias = Literal["app", "handler", "claim", "settle", "beat", "listen", "maintenance", "migration"]
@@ -73,32 +77,52 @@ BOUNDS: Mapping[Purpose, Bounds] = {
 }
 
 
+def bounds(purpose: Purpose) -> dict[str, str]:
+    """The server's settings that bound what is done for this purpose, by name."""
+    of = BOUNDS[purpose]
+    return {
+        "lock_timeout": str(of.lock_ms),
+        "statement_timeout": str(of.statement_ms),
+        "idle_in_transaction_session_timeout": str(of.idle_in_transaction_ms),
+    }
+
+
 def settings(purpose: Purpose) -> dict[str, str]:
     """The server's settings for a session of this purpose, by name."""
-    bounds = BOUNDS[purpose]
     return {
-        "lock_timeout": str(bounds.lock_ms),
-        "statement_timeout": str(bounds.statement_ms),
-        "idle_in_transaction_session_timeout": str(bounds.idle_in_transaction_ms),
+        **bounds(purpose),
         "tcp_keepalives_idle": str(KEEPALIVE["keepalives_idle"]),
         "tcp_keepalives_interval": str(KEEPALIVE["keepalives_interval"]),
         "tcp_keepalives_count": str(KEEPALIVE["keepalives_count"]),
     }
 
 
-def for_psycopg(url: str, purpose: Purpose) -> dict[str, Any]:
-    """The keyword arguments of ``psycopg.connect``, sync or async. What the URL itself sets wins."""
+def application(purpose: Purpose, who: str = "") -> str:
+    """What the server shows the session as; Postgres keeps 63 bytes of it."""
+    return f"perdure-{purpose} {who}".strip()
+
+
+def for_psycopg(url: str, purpose: Purpose, *, who: str = "") -> dict[str, Any]:
+    """The keyword arguments of ``psycopg.connect``, sync or async. What the URL itself sets wins.
+
+    ``who``: the worker, for the session's name.
+    """
     ours = " ".join(f"-c {name}={value}" for name, value in settings(purpose).items())
+    return {**for_pooler(url, purpose, who=who), "options": f"{ours} {options_of(url)}".strip(), "prepare_threshold": 5}
+
+
+def for_pooler(url: str, purpose: Purpose, *, who: str = "") -> dict[str, Any]:
+    """The same for a connection to a pooler, which takes no settings and keeps no prepared statement."""
     return {
         "conninfo": url,
         "connect_timeout": BOUNDS[purpose].connect_seconds,
-        "application_name": f"perdure-{purpose}",
-        "options": f"{ours} {options_of(url)}".strip(),
+        "application_name": application(purpose, who),
+        "prepare_threshold": None,
         **KEEPALIVE,
     }
 
 
-def for_pg(url: str, purpose: Purpose, **more: str) -> dict[str, Any]:
+def for_pg(url: str, purpose: Purpose, *, who: str = "", **more: str) -> dict[str, Any]:
     """The keyword arguments of ``asyncpg.connect``; ``more`` are further settings of the server.
 
     A server that answers ends a statement by itself; the client's own bound, a little later, is for one that has
@@ -109,24 +133,76 @@ def for_pg(url: str, purpose: Purpose, **more: str) -> dict[str, Any]:
         "dsn": for_asyncpg(url),
         "timeout": float(bounds.connect_seconds),
         "command_timeout": bounds.statement_ms / 1_000 + SILENT_SECONDS if bounds.statement_ms else None,
-        "server_settings": {"application_name": f"perdure-{purpose}", **settings(purpose), **more},
+        "server_settings": {"application_name": application(purpose, who), **settings(purpose), **more},
     }
 
 
 def connect(url: str, purpose: Purpose = "app") -> psycopg.Connection[Any]:
-    """A psycopg connection in autocommit mode to a server that is new enough.
+    """A psycopg connection in autocommit mode to a server that is new enough, or to a pooler before one.
 
     Raises ``ServerUnavailable`` when it doesn't answer, and one of the ``ConfigError`` classes when it can't work.
     """
     try:
-        conn = psycopg.connect(**for_psycopg(url, purpose), autocommit=True)
+        conn = _found(url, purpose)
     except psycopg.OperationalError as error:
         raise refusal(error, url) from error
     try:
         require_version(conn.info.server_version)
-    except ServerTooOld:
+        if purpose == "migration" and isinstance(conn, PooledConnection):
+            raise PoolerInTheWay(
+                "leads to a pooler, and migrations need a session of their own",
+                field="database URL",
+                fix="give the URL of the server itself in PERDURE_DIRECT_URL",
+            )
+    except ConfigError:
         conn.close()
         raise
+    return conn
+
+
+def check_direct(conn: psycopg.Connection[Any], url: str) -> None:
+    """Return when the URL leads past the pooler to the database that the connection reaches.
+
+    Raises ``ConfigError`` classes, and ``ServerUnavailable``.
+    """
+    here = drive(conn, one(IDENTIFY))
+    with connect(url, "maintenance") as straight:
+        if isinstance(straight, PooledConnection):
+            raise PoolerInTheWay(
+                "leads to a pooler, too", field="PERDURE_DIRECT_URL", fix="give the URL of the server itself"
+            )
+        there = drive(straight, one(IDENTIFY))
+    if (here.database, here.up_since) != (there.database, there.up_since):
+        raise ConfigError(
+            f"leads to another database ({shown(url)}) than the database URL",
+            field="PERDURE_DIRECT_URL",
+            fix="give the URL of the server and database that the pooler leads to",
+        )
+
+
+def pooled(url: str, purpose: Purpose = "app", *, who: str = "") -> PooledConnection:
+    """A connection to what is known to be a pooler. Raises what psycopg raises."""
+    conn = PooledConnection.connect(**for_pooler(url, purpose, who=who), autocommit=True)
+    assert isinstance(conn, PooledConnection)
+    conn.terms = Terms(bounds(purpose))
+    return conn
+
+
+def _found(url: str, purpose: Purpose) -> psycopg.Connection[Any]:
+    """A connection, once it is known whether it leads to a pooler: unless the environment says so, it is one that
+    refuses settings, or whose sessions are served by other processes than they were told."""
+    known = declared()
+    if known:
+        return pooled(url, purpose)
+    try:
+        conn = psycopg.connect(**for_psycopg(url, purpose), autocommit=True)
+    except psycopg.OperationalError as error:
+        if known is None and REFUSED in str(error):
+            return pooled(url, purpose)
+        raise
+    if known is None and drive(conn, one(IDENTIFY)).pid != conn.info.backend_pid:
+        conn.close()
+        return pooled(url, purpose)
     return conn
 
 

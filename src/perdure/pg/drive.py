@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 from ..core.op import Call, Op, Row
 from ..sql import compiled, numbered
 from .errors import translate
+from .pooler import AsyncPooledConnection, PooledConnection, is_loose
 
 R = TypeVar("R")
 Send: TypeAlias = Callable[[Call], Sequence[Row]]
@@ -88,9 +89,11 @@ def _refuse(op: Op[R], error: Exception) -> Call:
 
 
 def _execute(conn: Connection[Any], call: Call, schema: str) -> Sequence[Row]:
+    text = compiled(call.statement, schema).encode()
+    if isinstance(conn, PooledConnection) and is_loose(conn):
+        return conn.alone(text, call.params)
     # A plain Cursor, whatever kind the owner of the connection prefers.
     with Cursor(conn, row_factory=dict_row) as cursor:
-        text = compiled(call.statement, schema).encode()
         if conn.info.pipeline_status:  # a pipeline inside the owner's brings the rows when it ends
             with conn.pipeline():
                 cursor.execute(text, call.params)
@@ -100,8 +103,10 @@ def _execute(conn: Connection[Any], call: Call, schema: str) -> Sequence[Row]:
 
 
 async def _aexecute(conn: AsyncConnection[Any], call: Call, schema: str) -> Sequence[Row]:
+    text = compiled(call.statement, schema).encode()
+    if isinstance(conn, AsyncPooledConnection) and is_loose(conn):
+        return await conn.alone(text, call.params)
     async with AsyncCursor(conn, row_factory=dict_row) as cursor:
-        text = compiled(call.statement, schema).encode()
         if conn.info.pipeline_status:
             async with conn.pipeline():
                 await cursor.execute(text, call.params)

@@ -7,6 +7,7 @@ import logging
 from typing import Any, TypeVar
 
 import asyncpg
+import psycopg
 
 from ..core.errors import ConfigError, ConnectionLost, DatabaseError, ServerUnavailable
 from ..core.op import Op
@@ -22,19 +23,22 @@ PLANS = {"enable_seqscan": "off", "enable_bitmapscan": "off", "jit": "off"}
 ascending order, which a bitmap scan would not keep."""
 
 
+DRIVERS_RAISE = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, psycopg.Error)
+
+
 class Link:
     """One connection for one purpose. Ops are driven one at a time; each statement commits by itself, except in
     ``transaction``. Raises ``core.errors`` classes only. A connection that is gone is always told: by ConnectionLost,
     even when it broke while nobody used it; the use after that connects again.
 
     A ConfigError (refused login, missing database) is raised by the first connection only: what has worked before is
-    waited for, since a name server or a password that is being changed comes back.
+    waited for, since a name server or a password that is being changed comes back. ``who``: the worker, for the
+    session's name.
     """
 
-    def __init__(self, url: str, schema: str, purpose: Purpose) -> None:
-        self._url, self._schema = url, schema
-        self._settings = for_pg(url, purpose, **PLANS)
-        self._conn: asyncpg.Connection[Any] | None = None
+    def __init__(self, url: str, schema: str, purpose: Purpose, *, who: str = "") -> None:
+        self._url, self._schema, self._purpose, self._who = url, schema, purpose, who
+        self._conn: Any = None
         self._turn = asyncio.Lock()
         self.connects = 0
 
@@ -43,7 +47,7 @@ class Link:
         async with self._turn:
             conn = await self._connected()
             try:
-                return await apg(conn, op, self._schema)
+                return await self._drive(conn, op)
             except ConnectionLost:
                 self._drop()
                 raise
@@ -57,19 +61,13 @@ class Link:
         async with self._turn:
             conn = await self._connected()
             try:
-                await conn.execute("begin")
-                try:
-                    result = await apg(conn, op, self._schema)
-                except DatabaseError:
-                    if not conn.is_closed():
-                        await conn.execute("rollback")
-                    raise
-                await conn.execute("commit")
-                return result
+                return await self._together(conn, op)
             except ConnectionLost:
                 self._drop()
                 raise
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+            except DatabaseError:
+                raise  # it is rolled back
+            except (*DRIVERS_RAISE, OSError) as error:
                 ours = translate(error)
                 self._drop()
                 raise ConnectionLost(str(ours)) from error
@@ -77,34 +75,31 @@ class Link:
                 self._drop()  # whatever it is, the transaction must not stay open for the next op to work in
                 raise
 
-    async def connection(self) -> asyncpg.Connection[Any]:
-        """The raw connection, for a listener."""
+    async def connection(self) -> Any:
+        """The driver's own connection, for a listener."""
         async with self._turn:
             return await self._connected()
 
     async def close(self) -> None:
         """Close politely; safe to call twice."""
         conn, self._conn = self._conn, None
-        if conn is not None and not conn.is_closed():
-            try:
-                await conn.close(timeout=2.0)
-            except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                conn.terminate()
+        if conn is not None:
+            await self._part(conn)
 
     def _drop(self) -> None:
         conn, self._conn = self._conn, None
-        if conn is not None and not conn.is_closed():
-            conn.terminate()
+        if conn is not None:
+            self._hang_up(conn)
 
-    async def _connected(self) -> asyncpg.Connection[Any]:
+    async def _connected(self) -> Any:
         if self._conn is not None:
-            if not self._conn.is_closed():
+            if not self._closed(self._conn):
                 return self._conn
             self._conn = None
             raise ConnectionLost("the server has ended the session")
         try:
-            conn: asyncpg.Connection[Any] = await asyncpg.connect(**self._settings)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            conn = await self._connect()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, psycopg.Error) as error:
             ours = refusal(error, self._url)
             if isinstance(ours, DatabaseError) or (isinstance(ours, ConfigError) and not self.connects):
                 raise ours from error
@@ -112,3 +107,36 @@ class Link:
         self.connects += 1
         self._conn = conn
         return conn
+
+    # What depends on the driver.
+
+    async def _connect(self) -> Any:
+        return await asyncpg.connect(**for_pg(self._url, self._purpose, who=self._who, **PLANS))
+
+    async def _drive(self, conn: Any, op: Op[R]) -> R:
+        return await apg(conn, op, self._schema)
+
+    async def _together(self, conn: Any, op: Op[R]) -> R:
+        await conn.execute("begin")
+        try:
+            result = await apg(conn, op, self._schema)
+        except DatabaseError:
+            if not conn.is_closed():
+                await conn.execute("rollback")
+            raise
+        await conn.execute("commit")
+        return result
+
+    def _closed(self, conn: Any) -> bool:
+        return bool(conn.is_closed())
+
+    def _hang_up(self, conn: Any) -> None:
+        if not conn.is_closed():
+            conn.terminate()
+
+    async def _part(self, conn: Any) -> None:
+        if not conn.is_closed():
+            try:
+                await conn.close(timeout=2.0)
+            except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                conn.terminate()

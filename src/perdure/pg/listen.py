@@ -30,8 +30,9 @@ class Listener:
         on_notify: Callable[[str], None],
         on_connect: Callable[[], Op[Any]],
         jittered: Callable[[float], float],
+        who: str = "",
     ) -> None:
-        self._link = Link(url, schema, "listen")
+        self._link = Link(url, schema, "listen", who=who)
         self._jittered = jittered
         self._schema, self._on_notify, self._on_connect = schema, on_notify, on_connect
         self._conn: asyncpg.Connection[Any] | None = None

@@ -44,6 +44,12 @@ def resolve(
     return checked(named, field="DATABASE_URL") if named else ensure(say=say)
 
 
+def direct(*, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The URL of the server itself, where $PERDURE_DIRECT_URL gives one beside a pooler's. Raises ``InvalidUrl``."""
+    named = environ.get("PERDURE_DIRECT_URL")
+    return checked(named, field="PERDURE_DIRECT_URL") if named else None
+
+
 def checked(url: str, *, field: str = "url") -> str:
     """The URL in libpq's own spelling (``postgresql+asyncpg://`` loses its driver), when every driver can read it.
 

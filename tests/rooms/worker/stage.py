@@ -118,9 +118,9 @@ async def until(
 
 
 @asynccontextmanager
-async def working(db: Database, app: App, **options: Any) -> AsyncIterator[Worker]:
-    """A worker that has started; drained, and its own errors raised, at the end."""
-    worker = Worker(app, db.url, **options)
+async def working(db: Database, app: App, *, url: str | None = None, **options: Any) -> AsyncIterator[Worker]:
+    """A worker that has started; drained, and its own errors raised, at the end. ``url``: another way to ``db``."""
+    worker = Worker(app, url or db.url, **options)
     running = asyncio.create_task(worker.run())
     started = asyncio.create_task(worker.started.wait())
     await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED, timeout=BOUND_SECONDS)

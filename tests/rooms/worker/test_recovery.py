@@ -19,7 +19,7 @@ from tests.rooms.worker.stage import Stage, until, working
 
 END_CLAIM_SESSION = (
     "select count(pg_terminate_backend(pid, 10000)) from pg_stat_activity "
-    "where application_name = 'perdure-claim' and datname = current_database()"
+    "where application_name ~ '^perdure-claim ' and datname = current_database()"
 )
 ORPHANS = (
     "select count(*) from perdure.jobs j where place = 'leased' "

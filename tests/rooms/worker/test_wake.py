@@ -279,12 +279,12 @@ async def test_an_idle_worker_sends_two_statements_a_second(logged: tuple[Databa
         due = worker._chores.due
         await until(lambda: not due.open and due._consumed_at is not None and due.start >= due._consumed_at)
         loop = asyncio.get_running_loop()
-        beats = re.compile(r"^perdure-beat\|postgres\|.*(?:execute|statement)", re.MULTILINE)
+        beats = re.compile(r"^perdure-beat [^|]*\|postgres\|.*(?:execute|statement)", re.MULTILINE)
         told = log.stat().st_size
         began = loop.time()
         await until(lambda: len(beats.findall(log.read_text()[told:])) >= 6)
         window, text = loop.time() - began, log.read_text()[told:]
-    statements = re.findall(r"^(perdure-\w+)\|postgres\|.*?(?:execute[^:]*|statement): (.*)", text, re.MULTILINE)
+    statements = re.findall(r"^(perdure-\w+)[^|]*\|postgres\|.*?(?:execute[^:]*|statement): (.*)", text, re.MULTILINE)
     by_purpose = {name: sum(purpose == name for purpose, _ in statements) for name, _ in statements}
     print(f"{len(statements)} statements in {window:.1f} s: {by_purpose}")
 

@@ -18,6 +18,7 @@ from ...jobs.ops.enqueue import enqueue
 from ...pg.connect import Purpose
 from ...pg.drive import adrive
 from ...pg.migrate import checked_schema
+from ...pg.pooler import AsyncPooledConnection
 from ...pg.url import checked
 from . import opening
 from .bound import AsyncBound, AsyncTransaction, Lender
@@ -118,8 +119,11 @@ class Pooled:
             if self._closed:
                 raise opening.closed()
             if self._pool is None:
-                url = await asyncio.to_thread(opening.find, self._url, self._schema)
-                pool = AsyncConnectionPool(**opening.pool_settings(url, self._purpose), check=_check)
+                url, pooled = await asyncio.to_thread(opening.find, self._url, self._schema)
+                settings = opening.pool_settings(url, self._purpose, pooled)
+                if pooled:
+                    settings |= {"connection_class": AsyncPooledConnection, "configure": opening.abind(self._purpose)}
+                pool = AsyncConnectionPool(**settings, check=_check)
                 await pool.open()
                 self._pool = pool
             return self._pool

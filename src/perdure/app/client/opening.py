@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import select
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from ...core.errors import DatabaseError, ServerUnavailable, Unsupported
-from ...pg.connect import Purpose, connect, for_psycopg
+from ...pg.connect import Purpose, bounds, connect, for_pooler, for_psycopg
 from ...pg.migrate import check, migrate, plan
+from ...pg.pooler import AsyncPooledConnection, PooledConnection, Terms
 from ...pg.url import resolve
 
 CONNECTIONS_MAX: Final = 10
@@ -18,8 +20,8 @@ CONNECTION_SECONDS_MAX: Final = 10.0
 """How long a caller waits for one of them."""
 
 
-def find(url: str | None, schema: str) -> str:
-    """The URL of a database whose schema this code can work on.
+def find(url: str | None, schema: str) -> tuple[str, bool]:
+    """The URL of a database whose schema this code can work on, and whether it leads to a pooler.
 
     The embedded Postgres, which nobody else looks after, is migrated; a server somebody named is only checked. Raises
     the ConfigError classes, SchemaBehind among them, and ServerUnavailable.
@@ -30,12 +32,12 @@ def find(url: str | None, schema: str) -> str:
         if ours and plan(conn, schema=schema):
             migrate(conn, schema=schema)
         check(conn, schema=schema)
-    return found
+        return found, isinstance(conn, PooledConnection)
 
 
-def pool_settings(url: str, purpose: Purpose) -> dict[str, Any]:
+def pool_settings(url: str, purpose: Purpose, pooled: bool) -> dict[str, Any]:
     """The keyword arguments of psycopg's pools: nothing is opened before it is needed."""
-    settings = {**for_psycopg(url, purpose), "autocommit": True}
+    settings = {**(for_pooler if pooled else for_psycopg)(url, purpose), "autocommit": True}
     return {
         "conninfo": settings.pop("conninfo"),
         "kwargs": settings,
@@ -45,6 +47,24 @@ def pool_settings(url: str, purpose: Purpose) -> dict[str, Any]:
         "open": False,
         "name": "perdure",
     }
+
+
+def bind(purpose: Purpose) -> Callable[[PooledConnection], None]:
+    """Gives a new connection to a pooler its terms."""
+
+    def bound(conn: PooledConnection) -> None:
+        conn.terms = Terms(bounds(purpose))
+
+    return bound
+
+
+def abind(purpose: Purpose) -> Callable[[AsyncPooledConnection], Awaitable[None]]:
+    """The same, for asynchronous ones."""
+
+    async def bound(conn: AsyncPooledConnection) -> None:
+        conn.terms = Terms(bounds(purpose))
+
+    return bound
 
 
 def may_be_broken(socket: int) -> bool:

@@ -18,6 +18,7 @@ from ...jobs.ops.enqueue import enqueue
 from ...pg.connect import Purpose
 from ...pg.drive import drive
 from ...pg.migrate import checked_schema
+from ...pg.pooler import PooledConnection
 from ...pg.url import checked
 from . import opening
 from .bound import Bound, Lender, Transaction
@@ -139,7 +140,10 @@ class Pooled:
             if self._closed:
                 raise opening.closed()
             if self._pool is None:
-                settings = opening.pool_settings(opening.find(self._url, self._schema), self._purpose)
+                url, pooled = opening.find(self._url, self._schema)
+                settings = opening.pool_settings(url, self._purpose, pooled)
+                if pooled:
+                    settings |= {"connection_class": PooledConnection, "configure": opening.bind(self._purpose)}
                 pool = ConnectionPool(**settings, check=_check)
                 pool.open()
                 self._pool = pool

@@ -14,7 +14,7 @@ import psycopg
 
 from ...core import limits
 from ...core.errors import DatabaseError
-from ...pg.connect import for_psycopg
+from ...pg.connect import for_psycopg, pooled
 from ...pg.drive import drive
 from ...pg.errors import translate
 from ...runtime.clock import monotonic
@@ -29,13 +29,22 @@ class Heart:
     """Beats for one worker until stopped.
 
     ``on_beat`` is called on the heart's own thread with the worker and each good beat, and with None once that worker
-    is found dead; it must only hand over. ``gauges`` gives what the beat stores, as JSON text.
+    is found dead; it must only hand over. ``gauges`` gives what the beat stores, as JSON text. ``pooled``: the URL
+    leads to a pooler. ``who``: the worker, for the session's name.
     """
 
     def __init__(
-        self, url: str, schema: str, *, on_beat: Callable[[int, Beat | None], None], gauges: Callable[[], str | None]
+        self,
+        url: str,
+        schema: str,
+        *,
+        on_beat: Callable[[int, Beat | None], None],
+        gauges: Callable[[], str | None],
+        pooled: bool = False,
+        who: str = "",
     ) -> None:
         self._url, self._schema, self._on_beat, self._gauges = url, schema, on_beat, gauges
+        self._pooled, self._who = pooled, who
         self._lock = threading.Lock()  # a worker and its trust change together
         self._worker = 0
         self._conn: psycopg.Connection[object] | None = None
@@ -88,7 +97,10 @@ class Heart:
     def _connected(self) -> psycopg.Connection[object]:
         if self._conn is None or self._conn.closed:
             try:
-                self._conn = psycopg.connect(**for_psycopg(self._url, "beat"), autocommit=True)
+                if self._pooled:
+                    self._conn = pooled(self._url, "beat", who=self._who)
+                else:
+                    self._conn = psycopg.connect(**for_psycopg(self._url, "beat", who=self._who), autocommit=True)
             except psycopg.Error as error:
                 ours = translate(error)
                 assert ours is not None

@@ -1,0 +1,43 @@
+"""Which ways lead from a worker to its server: through a pooler or not, and what only a session of its own can do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..pg.connect import check_direct, connect
+from ..pg.link import Link
+from ..pg.migrate import check
+from ..pg.pooled import PooledLink
+from ..pg.pooler import PooledConnection
+
+
+class Wires:
+    """The worker's ways to its server, known once ``find`` has returned. ``who``: the worker, for its sessions' names.
+
+    ``straight``: the URL for the heartbeat and the listener. ``listens``: whether it leads to sessions that can.
+    """
+
+    def __init__(self, url: str, schema: str, who: str, direct_url: str | None) -> None:
+        self._url, self._schema, self._who, self._direct_url = url, schema, who, direct_url
+        self.straight = direct_url or url
+        self.pooled = False
+
+    @property
+    def listens(self) -> bool:
+        """Whether notifies can be had; otherwise the worker only polls."""
+        return not self.pooled or self._direct_url is not None
+
+    def find(self) -> None:
+        """See whether a pooler stands before the server, and that the schema fits. On a thread: it is psycopg's
+        conversation, once in a worker's life. Raises the ConfigError classes, and ServerUnavailable."""
+        with connect(self._url, "maintenance") as conn:
+            check(conn, schema=self._schema)
+            self.pooled = isinstance(conn, PooledConnection)
+            if self._direct_url is not None:
+                check_direct(conn, self._direct_url)
+
+    def links(self) -> dict[str, Link]:
+        """What the loops talk through."""
+        kind = PooledLink if self.pooled else Link
+        purposes: dict[str, Any] = {"claim": "claim", "settle": "settle", "chores": "maintenance"}
+        return {name: kind(self._url, self._schema, purpose, who=self._who) for name, purpose in purposes.items()}
