@@ -125,3 +125,16 @@ def test_what_is_shown_to_people_says_the_same(ask: Ask, capsys: pytest.CaptureF
     assert lines("jobs", "cancel", "1") == [["job 1: cancelled"]]
     assert lines("queues", "pause", "mail") == [["mail is paused"]]
     assert lines("status")[2][0] == "schema"
+
+
+def test_a_job_is_explained(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    """``perdure explain`` says why a job waits and what to do; of no job it says that there is none."""
+    ask("enqueue", "send", "--queue", "mail")
+
+    found = ask("explain", "1")
+    assert (found["place"], found["code"]) == ("ready", "no_worker")
+    assert found["fix"] == "start one: perdure worker APP --queues mail:10"
+    assert run(["explain", "1"]) == 0
+    assert "no worker that lives works on the queue mail" in capsys.readouterr().out
+    assert run(["explain", "2"]) == 1
+    assert "error: job 2: there is none" in capsys.readouterr().err

@@ -1,0 +1,183 @@
+"""Why is this job where it is, what will happen next, who holds it, and what is to be done?
+
+The statement gathers the facts, ``judged`` makes an explanation of them: by place, and by the reason within it. What a
+reason of ``held`` or ``dead`` means stands in the two tables here; a test holds them against every reason there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..core.op import Op, Row, maybe
+from ..jobs.view import gist
+from ..sql import statement
+
+AHEAD_MAX = 10_000
+"""How far the jobs before one are counted."""
+
+OVERDUE_SECONDS = 2.0
+"""Past its due time a job is promoted within a second, where there is a worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a job is where it is. ``code`` is stable; ``because``, ``next`` and ``fix`` are sentences for people: the
+    cause, what will happen by itself, and what somebody has to do (None: nothing). ``holder``: who has it in hand."""
+
+    id: int
+    place: str
+    code: str
+    because: str
+    next: str
+    fix: str | None = None
+    holder: str | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+EXPLAIN = statement("admin.explain", lambda row: judged(row))
+
+HELD: Mapping[str, tuple[str, str, str]] = {
+    "unknown_task": (
+        "no worker that claimed it knows the task {held_key}",
+        "the first worker that knows the task lets it go, within seconds",
+        "deploy a worker whose app declares {held_key}, or cancel it",
+    ),
+    "newer_version": (
+        "its arguments are of a later version ({held_key}) than the worker that claimed it takes",
+        "the first worker that takes that version lets it go, within seconds",
+        "go on with the deployment of the newer code, or cancel it",
+    ),
+}
+"""What a reason of ``held`` means, what happens next, and what is to be done."""
+
+OTHERWISE_HELD = ("it was set aside: {reason}", "it waits for its release", "cancel it, if it isn't wanted")
+
+DEAD: Mapping[str, str] = {
+    "exhausted": "every attempt that its policy allows has failed",
+    "permanent": "its handler said that no other attempt can succeed",
+    "not_retryable": "it failed with an error that its policy doesn't retry",
+    "max_elapsed": "it kept failing for longer than its policy retries",
+    "deadline": "it would have expired before its next attempt",
+    "worker_lost": "it has ended the process that ran it, again and again, or lost its workers too often",
+    "needs_review": "it may have run, and must not run twice: only a person can tell whether it did",
+    "bad_result": "its handler returned what can't be kept as a result; the work itself is done",
+    "unreadable": "what is stored of it can't be read",
+    "unsettleable": "Postgres refused to record how it ended",
+}
+"""What a reason of ``dead`` means."""
+
+
+def explain(id: int) -> Op[Explanation | None]:
+    """Why the job is where it is; None when there is none."""
+    return (yield from maybe(EXPLAIN, id=id, ahead_max=AHEAD_MAX))
+
+
+def judged(facts: Row) -> Explanation:
+    """The explanation of what is known about a job."""
+    return _PLACES[facts["place"]](facts)
+
+
+def _ready(facts: Row) -> Explanation:
+    if facts["paused_at"] is not None:
+        return _said(
+            facts, "paused", f"the queue {facts['queue']} is paused",
+            "it is claimed, in its turn, when the queue is resumed", f"perdure queues resume {facts['queue']}",
+        )  # fmt: skip
+    if not facts["workers"]:
+        others = f"; {facts['living']} workers live and work on other queues" if facts["living"] else ""
+        return _said(
+            facts, "no_worker", f"no worker that lives works on the queue {facts['queue']}{others}",
+            "the first worker that works on it claims it, in its turn",
+            f"start one: perdure worker APP --queues {facts['queue']}:10",
+        )  # fmt: skip
+    expiring = facts["expires_in"]
+    if expiring is not None and expiring <= 0:
+        return _said(facts, "expired", "it is too old by now", "it ends as expired when its turn comes")
+    ahead, slots = facts["ahead"], facts["slots"]
+    if not ahead:
+        return _said(facts, "next", "it is the first in line", "a worker claims it as soon as a slot is free")
+    count = f"at least {ahead}" if ahead >= AHEAD_MAX else str(ahead)
+    return _said(
+        facts, "behind_others", f"{count} jobs stand before it, for {slots} slots in {facts['workers']} workers",
+        "it is claimed in its turn: jobs of a lower priority number first, then by arrival",
+        "add workers or slots if that takes too long" if ahead > slots else None,
+    )  # fmt: skip
+
+
+def _scheduled(facts: Row) -> Explanation:
+    due = facts["due_in"]
+    when = f"in {due:.0f} s" if due > 0 else f"{-due:.0f} s ago"
+    if due < -OVERDUE_SECONDS and not facts["living"]:
+        return _said(
+            facts, "overdue", f"it was due {when}, and no worker lives to move it to ready",
+            "the first worker moves it within a second", "start a worker: perdure worker APP",
+        )  # fmt: skip
+    code, because = {
+        "retry": ("retrying", f"attempt {facts['attempt']} failed ({gist(facts['last_error'])})"),
+        "snooze": ("snoozed", "its handler asked to run later"),
+        "rescued": ("rescued", f"it has lost its worker {facts['rescues']} times in a row"),
+    }.get(facts["last_ending"] or "", ("delayed", "it was enqueued for later"))
+    return _said(
+        facts, code, f"{because}; it is due {when}", "it goes to ready when it is due",
+        f"perdure jobs retry {facts['id']} runs it now" if due > 0 else None,
+    )  # fmt: skip
+
+
+def _leased(facts: Row) -> Explanation:
+    holder = f"worker {facts['worker']} ({facts['worker_name']}), lease {facts['lease']}"
+    held = f"for {facts['held_by_lease_for'] or 0:.0f} s"
+    if facts["worker_state"] not in ("alive", "draining"):
+        return _said(
+            facts, "worker_gone", "the worker that held it is gone",
+            f"{'any' if facts['living'] else 'the first'} worker takes it back within a second; no attempt is charged",
+            None if facts["living"] else "start a worker: perdure worker APP", holder,
+        )  # fmt: skip
+    if facts["silent_in"] < 0:
+        return _said(
+            facts, "worker_silent", f"the worker that holds it is {-facts['silent_in']:.0f} s overdue",
+            "another worker declares it dead and takes the job back; no attempt is charged",
+            None if facts["living"] > 1 else "start a worker: perdure worker APP", holder,
+        )  # fmt: skip
+    if facts["cancel_asked"] is not None:
+        return _said(
+            facts, "cancelling", f"{holder} has it {held}, and was asked to stop it {facts['cancel_asked']:.0f} s ago",
+            "it ends as cancelled when its handler stops; a thread has to ask ctx.cancelled", None, holder,
+        )  # fmt: skip
+    return _said(
+        facts, "running", f"{holder} has it {held}: it runs, or is one of the next to run there",
+        "it ends as its handler does", None, holder,
+    )  # fmt: skip
+
+
+def _held(facts: Row) -> Explanation:
+    because, next, fix = HELD.get(facts["reason"], OTHERWISE_HELD)
+    return _said(facts, facts["reason"], because.format_map(facts), next.format_map(facts), fix.format_map(facts))
+
+
+def _dead(facts: Row) -> Explanation:
+    told = gist(facts["error"])
+    because = DEAD.get(facts["reason"], facts["reason"])
+    return _said(
+        facts, facts["reason"], f"{because}: {told}" if told else because, "nothing, until somebody acts",
+        f"mend the cause, then perdure jobs redrive {facts['id']}; or perdure jobs discard {facts['id']}",
+    )  # fmt: skip
+
+
+def _history(facts: Row) -> Explanation:
+    told = f": {gist(facts['error'])}" if facts["error"] else ""
+    kept = "nothing: it stands in history until its day is dropped"
+    return _said(facts, facts["outcome"], f"it has ended as {facts['outcome']}{told}", kept)
+
+
+def _said(
+    facts: Row, code: str, because: str, next: str, fix: str | None = None, holder: str | None = None
+) -> Explanation:
+    evidence = {name: value for name, value in facts.items() if value is not None}
+    return Explanation(facts["id"], facts["place"], code, because, next, fix, holder, evidence)
+
+
+_PLACES = {
+    "ready": _ready, "scheduled": _scheduled, "leased": _leased, "held": _held, "dead": _dead, "history": _history,
+}  # fmt: skip

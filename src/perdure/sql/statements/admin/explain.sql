@@ -1,0 +1,38 @@
+-- Does: what there is to know about why one job stands where it stands: its place, its queue, who could run it, who holds it, how its last attempt ended.
+-- Locks: none.
+-- Index: job, history, dead, held and cancel_request by id; ready (lane, pos) up to the job's own place in line; attempt by job; worker_living; whole of lease, one row a claimed batch.
+-- Bound: one job; what stands before it is counted up to `ahead_max`.
+select v.id, v.task, v.queue, v.key, v.place, v.reason, v.outcome, v.attempt, v.rescues, v.error,
+       extract(epoch from clock_timestamp() - v.created_at)::float8 as age, v.run_at,
+       extract(epoch from v.run_at - clock_timestamp())::float8 as due_in,
+       extract(epoch from v.expires_at - clock_timestamp())::float8 as expires_in,
+       q.paused_at,
+       (select count(*) from perdure.worker w where w.state in ('alive', 'draining'))::int as living,
+       coalesce(s.workers, 0)::int as workers, coalesce(s.slots, 0)::int as slots,
+       case when v.place = 'ready' then (
+           select count(*) from (select from perdure.ready r
+                                 where r.lane >= q.id * 4096 and r.lane <= j.lane and (r.lane < j.lane or r.pos < j.pos)
+                                 limit %(ahead_max)s::int) a)::int end as ahead,
+       h.key as held_key, extract(epoch from clock_timestamp() - h.held_at)::float8 as held_for,
+       l.id as lease, extract(epoch from clock_timestamp() - l.claimed_at)::float8 as held_by_lease_for,
+       w.id as worker, w.name as worker_name, w.state as worker_state,
+       extract(epoch from w.expires_at - clock_timestamp())::float8 as silent_in,
+       extract(epoch from clock_timestamp() - c.requested_at)::float8 as cancel_asked, c.reason as cancel_reason,
+       a.ending as last_ending, a.error as last_error
+from perdure.jobs v
+join perdure.queue q on q.name = v.queue
+left join perdure.job j on j.id = v.id
+left join perdure.held h on h.id = j.id
+left join perdure.cancel_request c on c.id = j.id
+left join lateral (
+    select l.id, l.worker, l.claimed_at from perdure.lease l
+    cross join lateral unnest(l.jobs, l.generations) as t(id, generation)
+    where v.place = 'leased' and t.id = j.id and t.generation = j.generation limit 1) l on true
+left join perdure.worker w on w.id = l.worker
+left join lateral (
+    select count(*) as workers, sum(w.slots) as slots from perdure.worker w
+    where w.state = 'alive' and v.queue = any(w.queues)) s on true
+left join lateral (
+    select a.ending, a.error from perdure.attempt a where a.job = v.id order by a.ended_at desc, a.generation desc limit 1) a on true
+where v.id = %(id)s::bigint
+limit 1

@@ -1,0 +1,176 @@
+"""Explain: each reason for which a job stands where it stands has its own words, what comes next, and what to do."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import get_args, get_type_hints
+
+import pytest
+
+from perdure.admin.explain import DEAD, HELD, Explanation, explain
+from perdure.core.backoff import GiveUp
+from perdure.jobs.ops import control, queues
+from tests.rooms.jobs.stage import Stage, end
+from tests.tidy import source
+
+Arrange = Callable[[Stage], int]
+CASES: dict[str, Arrange] = {}
+
+
+def case(arrange: Arrange) -> Arrange:
+    """A way for a job to wait, under the code of its explanation. Returns the job."""
+    CASES[arrange.__name__.removeprefix("_")] = arrange
+    return arrange
+
+
+@case
+def _no_worker(stage: Stage) -> int:
+    return stage.enqueue()[0]
+
+
+@case
+def _paused(stage: Stage) -> int:
+    stage.worker()
+    stage.main.run(queues.pause("default"))
+    return stage.enqueue()[0]
+
+
+@case
+def _next(stage: Stage) -> int:
+    stage.worker()
+    stage.enqueue(2, priority=9)
+    return stage.enqueue()[0]
+
+
+@case
+def _behind_others(stage: Stage) -> int:
+    stage.worker()
+    stage.enqueue(2)
+    job = stage.enqueue(priority=6)[0]
+    stage.enqueue(3, priority=6)
+    return job
+
+
+@case
+def _expired(stage: Stage) -> int:
+    stage.worker()
+    job = stage.enqueue(expires=60.0)[0]
+    stage.main.sql("update perdure.job set expires_at = clock_timestamp() - interval '1 s'")
+    return job
+
+
+@case
+def _delayed(stage: Stage) -> int:
+    stage.worker()
+    return stage.enqueue(delay=3600.0)[0]
+
+
+@case
+def _overdue(stage: Stage) -> int:
+    job = stage.enqueue(delay=3600.0)[0]
+    stage.main.sql(
+        "with s as (update perdure.scheduled set run_at = clock_timestamp() - interval '1 min' returning run_at) "
+        "update perdure.job set run_at = s.run_at from s"
+    )
+    return job
+
+
+@case
+def _retrying(stage: Stage) -> int:
+    return _ended(stage, "retry")
+
+
+@case
+def _snoozed(stage: Stage) -> int:
+    return _ended(stage, "snooze")
+
+
+def _ended(stage: Stage, verdict: str, **details: object) -> int:
+    worker, job = stage.worker(), stage.enqueue()[0]
+    stage.settle([end(stage.claim(worker)[0], verdict, **details)], worker)  # type: ignore[arg-type]
+    return job
+
+
+@case
+def _running(stage: Stage) -> int:
+    job = stage.enqueue()[0]
+    stage.claim(stage.worker())
+    return job
+
+
+@case
+def _cancelling(stage: Stage) -> int:
+    job = _running(stage)
+    assert stage.main.run(control.cancel(job, "not wanted")) == "requested"
+    return job
+
+
+@case
+def _worker_silent(stage: Stage) -> int:
+    job, worker = stage.enqueue()[0], stage.worker()
+    stage.claim(worker)
+    stage.silence(worker)
+    return job
+
+
+@case
+def _worker_gone(stage: Stage) -> int:
+    job, worker = stage.enqueue()[0], stage.worker()
+    stage.claim(worker)
+    assert stage.lose(worker)
+    return job
+
+
+for _reason in HELD:
+    CASES[_reason] = partial(_ended, verdict="held", reason=_reason, key="work")
+for _reason in DEAD:
+    CASES[_reason] = partial(_ended, verdict="dead", reason=_reason, text="it failed")
+
+
+@pytest.mark.parametrize("code", CASES)
+def test_each_reason_is_told_apart_and_said_what_to_do_about(stage: Stage, code: str) -> None:
+    """However a job has come to wait, its explanation names the reason, what happens next, who holds it, and what a
+    person has to do where nothing happens by itself. Red when a reason is taken for another."""
+    job = CASES[code](stage)
+    found = stage.main.run(explain(job))
+
+    assert found is not None
+    assert found.code == code
+    assert all((found.because, found.next, found.evidence))
+    assert (found.holder is not None) == (found.place == "leased")
+    if found.place in ("dead", "held") or code in ("paused", "no_worker", "overdue"):
+        assert found.fix
+    assert "{" not in f"{found.because}{found.next}{found.fix}"
+
+
+def test_what_has_ended_and_what_never_was(stage: Stage) -> None:
+    """A job in history is explained by its outcome; of a job that doesn't exist there is nothing to say."""
+    job = _ended(stage, "completed")
+    found = stage.main.run(explain(job))
+
+    assert isinstance(found, Explanation)
+    assert (found.place, found.code, found.fix) == ("history", "completed", None)
+    assert stage.main.run(explain(job + 1)) is None
+
+
+def test_every_reason_of_the_code_has_an_explanation() -> None:
+    """No job can be parked, or die, for a reason that explain has no words for: those in the code are those in its
+    tables. Red when a reason is added and not explained."""
+    given: dict[str, set[str]] = {"held": set(), "dead": set(get_args(get_type_hints(GiveUp)["reason"]))}
+    for path in source.python_files("src"):
+        for node in ast.walk(source.tree(path)):
+            if not (isinstance(node, ast.Call) and source.dotted(node.func) == "End"):
+                continue
+            words = [each.value for each in node.args if isinstance(each, ast.Constant)]
+            reasons = [each.value for each in node.keywords if each.arg == "reason"]
+            for verdict in given.keys() & set(words):
+                given[verdict] |= {str(each.value) for each in reasons if isinstance(each, ast.Constant)}
+    for path in source.STATEMENTS.rglob("*.sql"):
+        if "insert into perdure.dead" in (text := path.read_text()):
+            given["dead"] |= set(re.findall(r"then '(\w+)'", text))
+
+    assert given["held"] == HELD.keys()
+    assert given["dead"] == DEAD.keys()
