@@ -29,7 +29,9 @@ from ..jobs.loops.claimer import Claimer, Identity
 from ..jobs.loops.intake import Intake
 from ..jobs.loops.recoverer import Recoverer
 from ..jobs.loops.runner import Runner
+from ..jobs.loops.sampler import Sampler
 from ..jobs.loops.settler import Settler
+from ..jobs.ops import admission
 from ..jobs.ops import queues as queue_ops
 from ..jobs.work import End, Lease
 from ..pg.listen import Listener
@@ -74,6 +76,7 @@ class Worker:
         self._named = named
         self._queues = dict(queues) if queues is not None else dict.fromkeys(sorted(named), SLOTS_DEFAULT)
         self._handlers = {task.name: handler(task) for task in app.tasks.values()}
+        self._rules, self._app_name = list(app.queues.values()), app.name
         self._url, self._schema = url, schema
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"
         self._wires = Wires(url, schema, self._name, direct_url)
@@ -113,7 +116,7 @@ class Worker:
         try:
             if not await self._unless_stopped(self._begin()):
                 return True
-            self._spawn(self._settler.run(), self._chores.run(), self._sweep_deadlines())
+            self._spawn(self._settler.run(), self._chores.run(), self._sampler.run(), self._sweep_deadlines())
             if self._wires.listens:
                 self._spawn(self._listener.run())
             self._claiming = self._spawn(self._claimer.run())
@@ -129,8 +132,8 @@ class Worker:
 
     def gauges(self) -> dict[str, Any]:
         """Per queue: slots busy and free, jobs claimed ahead and how long the first of them has waited since its
-        enqueue, how long all slots have been busy since the start, the longest run of now; then what was settled by
-        verdict, and what waits to be."""
+        enqueue, how long all slots have been busy since the start, the longest run of now, attempts that end in a
+        second; then what was settled by verdict, and what waits to be."""
         return {
             "queues": {
                 intake.name: {
@@ -141,6 +144,7 @@ class Worker:
                     "wait_seconds": round(intake.runner.wait_seconds(), 3),
                     "saturated_seconds": round(intake.runner.saturated_seconds, 3),
                     "longest_run_seconds": round(intake.runner.longest_run_seconds(), 3),
+                    "ended_per_second": round(intake.ended_per_second(), 3),
                 }
                 for intake in self._intakes
             },
@@ -148,7 +152,7 @@ class Worker:
             "unsettled": self._settler.waiting,
             "claims": self._claimer.claims,
             "claimed": self._claimer.claimed,
-            "chores": dict(self._chores.counts),
+            "chores": dict(self._chores.counts) | {"advanced": self._sampler.advanced},
         }
 
     def _make_parts(self) -> None:
@@ -197,8 +201,10 @@ class Worker:
         """Find the queues, register, start the heart. Waits for a server that doesn't answer."""
         chores = self._links["chores"]
         ids = await patiently(lambda: chores.run(queue_ops.ensure(list(self._queues))))
+        await self._declare()
         self._intakes = [Intake(ids[name], name, self._runner(slots)) for name, slots in self._queues.items()]
         self._runners = [intake.runner for intake in self._intakes]
+        self._sampler = Sampler(chores, self._intakes, lambda: self._claimer.notified(""))
         self._claimer = Claimer(
             self._links["claim"],
             self._me,
@@ -254,6 +260,16 @@ class Worker:
         found = await patiently(lambda: self._links["chores"].run(workers.connections()))
         if (warning := rules.shortage(found)) is not None:
             log.log(logging.WARNING if found.own > found.allowed else logging.INFO, warning)
+
+    async def _declare(self) -> None:
+        """Write what the app declares of its queues; say so where another app had declared it differently."""
+        if not self._rules:
+            return
+        chores = self._links["chores"]
+        for each in await patiently(lambda: chores.transaction(admission.declare(self._rules, self._app_name))):
+            if each.before is not None:
+                told = (each.rule.name, each.rule, self._app_name, each.before, each.before_by)
+                log.warning("the queue %s takes %s, says the app %s now; it took %s, said the app %s", *told)
 
     def _spawn(self, *loops: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run them until the worker ends; the task of the last one."""

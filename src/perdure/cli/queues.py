@@ -1,4 +1,4 @@
-"""``perdure queues``: how much waits where; pause and resume."""
+"""``perdure queues``: how much waits where; declare, pause and resume."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
+from ..app.loading import load_app
 from ..core.errors import InvalidOption
 from ..core.op import Op
+from ..jobs.ops import admission
 from ..jobs.ops import queues as ops
 from . import show
 from .database import opened
-from .options import Json, Schema, Url, noun
+from .options import AppPath, Json, Schema, Url, noun
 
 COLUMNS = ["queue", "ready", "scheduled", "leased", "held", "dead", "oldest", "state"]
 
@@ -33,6 +35,23 @@ def list_(url: Url = None, schema: Schema = "perdure", as_json: Json = False) ->
         show.document(found)
     else:
         show.table(COLUMNS, [cells(queue) for queue in found], empty="no queue yet: the first job makes one")
+
+
+@command.command()
+def apply(app: AppPath, url: Url = None, schema: Schema = "perdure", as_json: Json = False) -> None:
+    """Write what an app declares of its queues, as its workers do when they start: it binds everybody who enqueues."""
+    loaded = load_app(app)
+    with opened(url, schema) as database:
+        found = database.change(admission.declare(list(loaded.queues.values()), loaded.name))
+    if as_json:
+        show.document(found)
+        return
+    for each in found:
+        show.line(f"{each.rule.name}: {each.rule}{'' if each.changed else ', as before'}")
+        if each.before is not None:
+            show.line(f"  the app {each.before_by} had declared {each.before}")
+    if not found:
+        show.line(f"the app {loaded.name} declares nothing of its queues")
 
 
 @command.command()

@@ -7,6 +7,7 @@ a child process reports to its parent, and can be shown as problem+json (RFC 945
 
 from __future__ import annotations
 
+import math
 import re
 from typing import ClassVar
 
@@ -32,7 +33,7 @@ class PerdureError(Exception):
         return f"{named}; {self.fix}" if self.fix else named
 
     @property
-    def problem(self) -> dict[str, str | None]:
+    def problem(self) -> dict[str, str | float | None]:
         """The error as the members of an RFC 9457 problem document."""
         return {
             "type": f"urn:perdure:error:{self.code}",
@@ -182,6 +183,38 @@ class Unsupported(ConfigError):
     """What was asked for isn't possible here: an unknown session object, a missing extra."""
 
     code = "unsupported"
+
+
+class QueueSaturated(PerdureError):
+    """A queue holds as much as was declared, and its reaction is to refuse; nothing was written.
+
+    ``queue`` is its name, ``depth`` about how many jobs wait in it, ``max_depth`` how many may, None when it is bound
+    by age alone. ``retry_after``: seconds after which to try again, measured by how fast the queue drains.
+    ``deadline``: seconds that an enqueue may wait for room outside of a transaction, None when it may not.
+    """
+
+    code = "queue_saturated"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        queue: str = "",
+        depth: int = 0,
+        max_depth: int | None = None,
+        retry_after: float = 1.0,
+        deadline: float | None = None,
+        field: str | None = None,
+        fix: str | None = None,
+    ) -> None:
+        super().__init__(message, field=field, fix=fix)
+        self.queue, self.depth, self.max_depth = queue, depth, max_depth
+        self.retry_after, self.deadline = retry_after, deadline
+
+    @property
+    def problem(self) -> dict[str, str | float | None]:
+        """The members of a problem document, with ``status`` 429 and the seconds of its ``Retry-After`` header."""
+        return {**super().problem, "status": 429, "queue": self.queue, "retry_after": math.ceil(self.retry_after)}
 
 
 class DatabaseError(PerdureError):

@@ -40,6 +40,18 @@ CONTEXT_BYTES_MAX: Final = 1_024
 VERSION_MAX: Final = 30_000
 """The version of a task's arguments."""
 
+QUEUE_DEPTH_MAX: Final = 100_000_000
+"""What a queue may be declared to hold; more than that is no bound."""
+
+SAMPLE_SECONDS: Final = 1.0
+SAMPLE_IDLE_SECONDS: Final = 15.0
+SAMPLE_UNBOUNDED_SECONDS: Final = 5.0
+"""How often a worker counts a queue that is bounded and in use, bounded and idle, or in use and without a bound."""
+SAMPLE_SHARE: Final = 20
+"""A queue that is dear to count is counted no more often than this many times the counting takes."""
+ADVANCE_SECONDS: Final = 0.05
+"""While jobs wait for room in a queue, a worker lets in as many as fit this often."""
+
 PRIORITY_MIN: Final = 0
 PRIORITY_DEFAULT: Final = 5
 PRIORITY_MAX: Final = 9

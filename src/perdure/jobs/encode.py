@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -60,6 +60,12 @@ def columns(said: dict[str, _Column]) -> dict[str, Any]:
         "contexts": _array(said["context"], _context),
         "tags": [] if said["tags"].count(()) == count else [array_literal(tags) for tags in said["tags"]],
     }
+
+
+def dues(specs: Sequence[JobSpec], late: Mapping[int, datetime | timedelta]) -> dict[str, Any]:
+    """The due times of ``jobs.enqueue`` where those at some places differ from what the specs say."""
+    said = [late.get(place, spec.run_at or spec.delay) for place, spec in enumerate(specs)]
+    return {"run_ats": _array(tuple(said), _moment), "delays": _array(tuple(said), _period)}
 
 
 def scalars(spec: JobSpec) -> dict[str, Any]:
@@ -125,9 +131,9 @@ def _context(stored: str) -> str | None:
     return stored or None
 
 
-def _moment(expires: datetime | timedelta | None) -> datetime | None:
-    return expires if isinstance(expires, datetime) else None
+def _moment(said: datetime | timedelta | None) -> datetime | None:
+    return said if isinstance(said, datetime) else None
 
 
-def _period(expires: datetime | timedelta | None) -> float | None:
-    return expires.total_seconds() if isinstance(expires, timedelta) else None
+def _period(said: datetime | timedelta | None) -> float | None:
+    return said.total_seconds() if isinstance(said, timedelta) else None

@@ -12,7 +12,8 @@ from .view import Place
 
 Act = Literal[
     "enqueue", "claim", "complete", "cancel", "expire", "retry", "snooze", "bury", "park", "give_back", "rescue",
-    "promote", "hurry", "release", "redrive", "discard",
+    "promote", "hurry", "release", "redrive", "discard", "shed",
+    "advance",
 ]  # fmt: skip
 
 
@@ -37,9 +38,11 @@ MOVES: tuple[Move, ...] = (
     Move(None, "enqueue", "scheduled", False, "due later"),
     Move("ready", "claim", "leased", False, "by a worker that is alive"),
     Move("ready", "cancel", "history", False, "cancelled before it was claimed"),
+    Move("ready", "shed", "history", False, "gave way in a full queue to something more urgent"),
     Move("scheduled", "promote", "ready", False, "when it is due"),
     Move("scheduled", "hurry", "ready", False, "run now instead of later"),
     Move("scheduled", "cancel", "history", False, "cancelled before it was due"),
+    Move("scheduled", "advance", "ready", False, "its queue has room for those in line"),
     Move("leased", "complete", "history", False, "the handler returned"),
     Move("leased", "cancel", "history", False, "stopped, or cancelled before it started"),
     Move("leased", "expire", "history", False, "too old when its turn came"),

@@ -2,6 +2,53 @@
 
 CREATE SCHEMA perdure;
 
+CREATE FUNCTION perdure.admit(queue integer, wanted integer, OUT max_depth integer, OUT max_age double precision, OUT when_full text, OUT deadline double precision, OUT tenant_required boolean, OUT depth bigint, OUT age double precision, OUT space bigint, OUT room bigint, OUT retry_after double precision) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+#variable_conflict use_variable
+declare
+    last_seen perdure.queue_sample;
+    arrived bigint; most bigint; lined boolean; known boolean; surplus float8;
+begin
+    select r.max_depth, r.max_age, r.when_full, r.deadline, r.tenant_required
+    into max_depth, max_age, when_full, deadline, tenant_required
+    from perdure.queue_rule r where r.queue = admit.queue;
+    if when_full is null then
+        return;
+    end if;
+    most := greatest(coalesce(max_depth, 0), 1000) + 1;
+    for turn in 1 .. 2 loop
+        select * into last_seen from perdure.queue_sample x where x.queue = admit.queue order by x.at desc limit 1;
+        known := last_seen.at is not null;
+        arrived := (select count(*) from (
+            select from generate_series(queue * 4096, queue * 4096 + 9) as l(lane)
+            cross join lateral (select from perdure.ready r
+                                where r.lane = l.lane and r.pos > coalesce(last_seen.pos, 0) limit most) p limit most) c);
+        lined := exists (select from perdure.scheduled s where s.run_at = perdure.line(queue));
+        age := null;
+        if exists (select from perdure.ready r where r.lane = last_seen.oldest_lane and r.pos = last_seen.oldest_pos) then
+            age := extract(epoch from clock_timestamp() - last_seen.oldest_at);
+        elsif max_age is not null and (last_seen.oldest_pos is not null or arrived > 0) then
+            known := false;
+        end if;
+        depth := coalesce(last_seen.ready, 0) + arrived;
+        space := case when age > max_age then 0 when max_depth is not null then greatest(max_depth - depth, 0) end;
+        room := case when lined then 0 else space end;
+        depth := depth + case when lined then greatest(last_seen.line, 1) else 0 end;
+        exit when turn = 2;
+        exit when known and arrived <= greatest(50, sqrt(last_seen.ready)) and (room is null or room >= wanted);
+        exit when last_seen.at > clock_timestamp() - greatest(0.05, 20 * last_seen.took) * interval '1 second';
+        exit when not perdure.sample(queue);
+    end loop;
+    -- The time in which a tenth of the bound drains, or what is too old: long enough to be worth coming back after.
+    surplus := greatest(wanted, max_depth / 10.0, depth - max_depth, case when age > max_age then depth * (1 - max_age / age) end);
+    retry_after := case when last_seen.ended_per_second > 0 then least(greatest(surplus / last_seen.ended_per_second, 1), 300) else 300 end;
+end $$;
+
 CREATE FUNCTION perdure.cancel_v1(id bigint, reason text DEFAULT NULL::text) RETURNS text
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog'
@@ -315,6 +362,13 @@ begin
     return made;
 end $$;
 
+CREATE FUNCTION perdure.line(queue integer) RETURNS timestamp with time zone
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog'
+    AS $$
+    select timestamptz '9000-01-01 00:00:00+00' + queue * interval '1 second'
+$$;
+
 CREATE FUNCTION perdure.make_days(ahead integer, parents text[] DEFAULT '{history,attempt}'::text[]) RETURNS integer
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog'
@@ -345,6 +399,99 @@ CREATE FUNCTION perdure.refuse(state text, field text, problem text, fix text) R
     AS $$
 begin
     raise exception using errcode = state, message = field || ': ' || problem, hint = fix, column = field;
+end $$;
+
+CREATE FUNCTION perdure.sample(queue integer) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+#variable_conflict use_variable
+declare
+    began constant timestamptz := clock_timestamp();
+    most bigint := coalesce((select r.max_depth::bigint * 2 from perdure.queue_rule r where r.queue = sample.queue), 100000);
+    seen perdure.queue_sample;
+begin
+    begin
+        if not pg_try_advisory_xact_lock(hashtext('perdure.sample'), queue) then
+            return false;
+        end if;
+        with heads as materialized (
+            select c.lane, count(*) as jobs, min(c.pos) as first, max(c.pos) as last
+            from (select r.lane, r.pos from perdure.ready r
+                  where r.lane >= queue * 4096 and r.lane < (queue + 1) * 4096 order by r.lane, r.pos limit most) c
+            group by c.lane
+        ), eldest as (
+            select h.lane, h.first, greatest(j.created_at, case when j.run_at <= began then j.run_at end) as since
+            from heads h join perdure.ready r on r.lane = h.lane and r.pos = h.first join perdure.job j on j.id = r.id
+            order by 3 limit 1
+        )
+        select coalesce(sum(h.jobs), 0), max(h.last), (select e.lane from eldest e), (select e.first from eldest e),
+               (select e.since from eldest e)
+        into seen.ready, seen.pos, seen.oldest_lane, seen.oldest_pos, seen.oldest_at
+        from heads h;
+        seen.line := (select count(*) from (select from perdure.scheduled s where s.run_at = perdure.line(queue) limit most) c);
+        raise exception using errcode = 'PD000';
+    exception when sqlstate 'PD000' then
+        null;
+    end;
+    if seen.pos is null then
+        seen.pos := coalesce((select x.pos from perdure.queue_sample x where x.queue = sample.queue order by x.at desc limit 1), 0);
+    end if;
+    select coalesce(sum((w.gauges -> 'queues' -> q.name ->> 'ended_per_second')::float8), 0), count(w.id)
+    into seen.ended_per_second, seen.workers
+    from perdure.queue q
+    left join perdure.worker w on w.state = 'alive' and w.expires_at > began and q.name = any(w.queues)
+    where q.id = queue;
+    if random() < 0.02 then
+        delete from perdure.queue_sample x where x.ctid = any(array(
+            select y.ctid from perdure.queue_sample y where y.queue = sample.queue and y.at < began - interval '10 minutes'
+            order by y.at limit 1000 for update skip locked));
+    end if;
+    insert into perdure.queue_sample (queue, at, pos, ready, line, oldest_lane, oldest_pos, oldest_at, ended_per_second, workers, took)
+    values (queue, began, seen.pos, seen.ready, seen.line, seen.oldest_lane, seen.oldest_pos, seen.oldest_at,
+            seen.ended_per_second, seen.workers, extract(epoch from clock_timestamp() - began));
+    return true;
+end $$;
+
+CREATE FUNCTION perdure.shed(queue integer, priority integer, wanted integer) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+#variable_conflict use_variable
+declare
+    gone bigint[]; positions bigint[]; lanes int[];
+begin
+    lock table perdure.ready in row exclusive mode;
+    select array_agg(p.id), array_agg(p.pos), array_agg(p.lane) into gone, positions, lanes
+    from (
+        select b.id, b.pos, b.lane
+        from generate_series(queue * 4096 + 9, queue * 4096 + priority + 1, -1) as l(lane)
+        cross join lateral (
+            select j.id, r.pos, r.lane from perdure.ready r join perdure.job j on j.id = r.id
+            where r.lane = l.lane order by r.pos desc limit wanted for update of r, j skip locked
+        ) b
+        limit wanted
+    ) p;
+    if coalesce(cardinality(gone), 0) < wanted then
+        return 0;
+    end if;
+    delete from perdure.ready r using unnest(lanes, positions) as t(lane, pos) where r.lane = t.lane and r.pos = t.pos;
+    with ended as (
+        delete from perdure.job j where j.id = any(gone) returning j.*
+    )
+    insert into perdure.history (id, created_at, finished_at, lane, generation, attempt, rescues, outcome, task, key, tags,
+                                 options, context, error, payload)
+    select id, created_at, statement_timestamp(), lane, generation, attempt, rescues, 'discarded', task, key, tags, options,
+           context, 'shed: its queue was full, and more urgent jobs came', payload
+    from ended;
+    delete from perdure.cancel_request c where c.id = any(gone);
+    return wanted;
 end $$;
 
 CREATE FUNCTION perdure.wake(queue integer) RETURNS boolean
@@ -479,6 +626,7 @@ CREATE TABLE perdure.queue (
     name text NOT NULL,
     paused_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    guarded boolean DEFAULT false NOT NULL,
     CONSTRAINT queue_id_check CHECK (((id >= 1) AND (id <= 500000))),
     CONSTRAINT queue_name_check CHECK ((name <> ''::text))
 );
@@ -616,6 +764,42 @@ ALTER TABLE perdure.queue ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE perdure.queue_rule (
+    queue integer NOT NULL,
+    unlimited boolean DEFAULT false NOT NULL,
+    max_depth integer,
+    max_age double precision,
+    when_full text,
+    deadline double precision,
+    retention_days integer,
+    tenant_required boolean DEFAULT false NOT NULL,
+    declared_by text NOT NULL,
+    declared_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT queue_rule_check CHECK (((when_full IS NOT NULL) = ((max_depth IS NOT NULL) OR (max_age IS NOT NULL)))),
+    CONSTRAINT queue_rule_check1 CHECK (((deadline IS NOT NULL) = (NOT (when_full IS DISTINCT FROM 'block'::text)))),
+    CONSTRAINT queue_rule_check2 CHECK (((NOT unlimited) OR (when_full IS NULL))),
+    CONSTRAINT queue_rule_deadline_check CHECK ((deadline > (0)::double precision)),
+    CONSTRAINT queue_rule_max_age_check CHECK ((max_age > (0)::double precision)),
+    CONSTRAINT queue_rule_max_depth_check CHECK ((max_depth > 0)),
+    CONSTRAINT queue_rule_retention_days_check CHECK ((retention_days > 0)),
+    CONSTRAINT queue_rule_when_full_check CHECK ((when_full = ANY (ARRAY['reject'::text, 'block'::text, 'shed_lowest'::text, 'delay'::text, 'spill'::text])))
+);
+
+CREATE TABLE perdure.queue_sample (
+    queue integer NOT NULL,
+    at timestamp with time zone NOT NULL,
+    pos bigint NOT NULL,
+    ready integer NOT NULL,
+    line integer NOT NULL,
+    oldest_lane integer,
+    oldest_pos bigint,
+    oldest_at timestamp with time zone,
+    ended_per_second double precision NOT NULL,
+    workers integer NOT NULL,
+    took double precision NOT NULL
+)
+WITH (autovacuum_vacuum_threshold='1000', autovacuum_vacuum_scale_factor='0');
+
 CREATE TABLE perdure.worker (
     id integer NOT NULL,
     name text NOT NULL,
@@ -672,6 +856,9 @@ ALTER TABLE ONLY perdure.queue
 ALTER TABLE ONLY perdure.queue
     ADD CONSTRAINT queue_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY perdure.queue_rule
+    ADD CONSTRAINT queue_rule_pkey PRIMARY KEY (queue);
+
 ALTER TABLE ONLY perdure.ready
     ADD CONSTRAINT ready_pkey PRIMARY KEY (lane, pos);
 
@@ -692,6 +879,8 @@ CREATE INDEX history_id ON ONLY perdure.history USING btree (id);
 CREATE INDEX history_default_id_idx ON perdure.history_default USING btree (id);
 
 CREATE INDEX lease_worker ON perdure.lease USING btree (worker);
+
+CREATE INDEX queue_sample_latest ON perdure.queue_sample USING btree (queue, at);
 
 CREATE INDEX worker_living ON perdure.worker USING btree (expires_at) WHERE (state = ANY (ARRAY['alive'::text, 'draining'::text]));
 

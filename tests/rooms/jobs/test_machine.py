@@ -8,13 +8,12 @@ claimed or answered is foretold from what the tables said before.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, ClassVar, get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
@@ -27,12 +26,13 @@ from perdure.jobs.ops.chores import promote, release, sweep_cancels
 from perdure.jobs.ops.control import cancel, discard, redrive, retry
 from perdure.jobs.ops.leases import leases
 from perdure.jobs.ops.queues import pause, resume
-from perdure.jobs.states import LEGAL, MOVES, Act, Move
+from perdure.jobs.states import MOVES, Act, Move
 from perdure.jobs.view import Place
 from perdure.jobs.work import Claimed, Lease, Verdict
 from perdure.pg.migrate import migrate
 from tests.conftest import Database
-from tests.rooms.jobs.stage import Member, Stage, Standing, end, ended, ids
+from tests.rooms.jobs.machine import Bounded
+from tests.rooms.jobs.stage import Member, Stage, end, ended, ids
 
 ACT_OF_VERDICT: dict[str, Act] = {
     "completed": "complete",
@@ -46,65 +46,12 @@ ACT_OF_VERDICT: dict[str, Act] = {
 }
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 PLACES = [place for place in get_args(Place) if place != "waiting"]
-EMPTY = "truncate perdure.job, perdure.ready, perdure.scheduled, perdure.lease, perdure.held, perdure.dead, \
-perdure.cancel_request, perdure.history, perdure.attempt, perdure.worker restart identity"
-
 picks = st.integers(0, 1_000)
 """Which one of what there is just now: modulo its number."""
 
 
-class Places(RuleBasedStateMachine):
+class Places(Bounded):
     """Jobs, workers and people, on one database."""
-
-    stage: ClassVar[Stage]
-    seen: ClassVar[Counter[Move]]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stage.main.sql(EMPTY)
-        self.stage.main.run(resume("default"))
-        self.members: list[Member] = []
-        self.living: list[Member] = []
-        self.hands: list[tuple[Member, Claimed]] = []
-        self.before: dict[int, Standing] = {}
-        self.finished: dict[int, Standing] = {}
-        self.paused = False
-        self.clock = 0.0
-
-    # What the tables say
-
-    def _now(self) -> dict[int, Standing]:
-        standings = self.stage.standings()
-        astray = {id: found for id, found in standings.items() if len(found) != 1}
-        assert astray == {}, "every job stands in exactly one place, and is finished at most once"
-        return {id: found[0] for id, found in standings.items()}
-
-    def _moved(self, *acts: Act, of: dict[int, Act] | None = None) -> set[int]:
-        """Check that whatever has changed since the last act is a legal move of one of these; the jobs that moved."""
-        now = self._now()
-        assert self.before.keys() <= now.keys(), "no job is lost"
-        moved = {id for id in now if now[id] != self.before.get(id)}
-        for id in moved:
-            was, standing = self.before.get(id), now[id]
-            allowed = (of[id],) if of is not None and id in of else acts
-            source: Any = was.place if was else None
-            found = [LEGAL[source, act, standing.place] for act in allowed if (source, act, standing.place) in LEGAL]  # type: ignore[index]
-            assert found, f"job {id}: {was} -> {standing} is no move of {allowed}"
-            assert standing.generation - (was.generation if was else 0) == found[0].bumps
-            self.seen[found[0]] += 1
-        self.before = now
-        return moved
-
-    def _in(self, *places: str) -> list[int]:
-        return [id for id, standing in self.before.items() if standing.place in places]
-
-    def _one(self, place: str, pick: int) -> list[int]:
-        """One of the jobs in that place, if there is any."""
-        among = sorted(self._in(place))
-        return [among[pick % len(among)]] if among else []
-
-    def _leased(self, job: Claimed) -> bool:
-        return self.before[job.id].place == "leased" and self.before[job.id].generation == job.generation
 
     # Jobs arrive, are claimed, end
 

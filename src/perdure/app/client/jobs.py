@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
-from typing import Any, Unpack
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar, Unpack
 
+from ...core.errors import QueueSaturated
 from ...jobs.model import Enqueued, JobSpec, Options
 from ...jobs.ops.control import CancelAnswer
 from ...jobs.view import Attempt, Job
@@ -15,6 +16,8 @@ from ...runtime.dice import roll
 from . import verbs
 from .runs import AsyncRuns, Runs
 from .verbs import Page
+
+T = TypeVar("T")
 
 
 class Jobs:
@@ -25,15 +28,27 @@ class Jobs:
 
     def enqueue(self, job: JobSpec, **options: Unpack[Options]) -> Enqueued:
         """Write one job; its id. The options say what ``job`` doesn't: queue, key, priority, delay or run_at, expires,
-        timeout, retry, tags, at_most_once, context. Raises InvalidOption, or a DatabaseError; then nothing was written.
+        timeout, retry, tags, at_most_once, context. Raises InvalidOption, QueueSaturated or a DatabaseError; then
+        nothing was written.
         """
-        return Enqueued(self._runs.enqueue(verbs.spec(job, options)))
+        spec = verbs.spec(job, options)
+        return Enqueued(self._with_room(lambda: self._runs.enqueue(spec)))
 
     def enqueue_many(self, jobs: Iterable[JobSpec]) -> list[Enqueued]:
         """Write all of them or none, in order: one statement for each five thousand. Raises as ``enqueue`` does."""
         specs = verbs.specs(jobs)
         run = self._runs.change if verbs.needs_several(specs) else self._runs.ask
-        return run(verbs.enqueue_many(specs))
+        return self._with_room(lambda: run(verbs.enqueue_many(specs)))
+
+    def _with_room(self, write: Callable[[], T]) -> T:
+        """Write, and where a queue is full and lets its enqueuers wait, again; outside of any transaction."""
+        blocked = verbs.Blocked(self._runs.waits)
+        while True:
+            try:
+                return write()
+            except QueueSaturated as full:
+                pause = blocked.pause(full, monotonic(), roll())
+            time.sleep(pause)
 
     def get(self, id: int) -> Job:
         """One job, wherever it stands. Raises JobNotFound."""
@@ -97,13 +112,23 @@ class AsyncJobs:
 
     async def enqueue(self, job: JobSpec, **options: Unpack[Options]) -> Enqueued:
         """As ``Jobs.enqueue``."""
-        return Enqueued(await self._runs.enqueue(verbs.spec(job, options)))
+        spec = verbs.spec(job, options)
+        return Enqueued(await self._with_room(lambda: self._runs.enqueue(spec)))
 
     async def enqueue_many(self, jobs: Iterable[JobSpec]) -> list[Enqueued]:
         """As ``Jobs.enqueue_many``."""
         specs = verbs.specs(jobs)
         run = self._runs.change if verbs.needs_several(specs) else self._runs.ask
-        return await run(verbs.enqueue_many(specs))
+        return await self._with_room(lambda: run(verbs.enqueue_many(specs)))
+
+    async def _with_room(self, write: Callable[[], Awaitable[T]]) -> T:
+        blocked = verbs.Blocked(self._runs.waits)
+        while True:
+            try:
+                return await write()
+            except QueueSaturated as full:
+                pause = blocked.pause(full, monotonic(), roll())
+            await asyncio.sleep(pause)
 
     async def get(self, id: int) -> Job:
         """As ``Jobs.get``."""

@@ -1,8 +1,13 @@
-"""The noun ``queues``: get, list, pause, resume."""
+"""The noun ``queues``: declare, get, list, pause, resume."""
 
 from __future__ import annotations
 
+import builtins
+
+from ...jobs.bounds import Declaring
+from ...jobs.ops import admission
 from ...jobs.ops import queues as ops
+from ...jobs.ops.admission import Declared
 from ...jobs.ops.queues import Queue
 from . import verbs
 from .runs import AsyncRuns, Runs
@@ -21,6 +26,13 @@ class Queues:
     def list(self) -> list[Queue]:
         """Every queue, by name."""
         return self._runs.ask(ops.list_queues())
+
+    def declare(self, app: Declaring) -> builtins.list[Declared]:
+        """Write what the app declares of its queues, as its workers do when they start: from now on it binds everybody.
+
+        Each answer says whether that changed anything, and what another app had declared differently.
+        """
+        return self._runs.change(admission.declare(list(app.queues.values()), app.name))
 
     def pause(self, name: str) -> None:
         """Let nothing more be claimed from the queue; what runs goes on. Raises UnknownQueue."""
@@ -44,6 +56,10 @@ class AsyncQueues:
     async def list(self) -> list[Queue]:
         """As ``Queues.list``."""
         return await self._runs.ask(ops.list_queues())
+
+    async def declare(self, app: Declaring) -> builtins.list[Declared]:
+        """As ``Queues.declare``."""
+        return await self._runs.change(admission.declare(list(app.queues.values()), app.name))
 
     async def pause(self, name: str) -> None:
         """As ``Queues.pause``."""

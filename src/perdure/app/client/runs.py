@@ -21,6 +21,9 @@ class Runs(Protocol):
     def enqueue(self, spec: JobSpec) -> int: ...  # noqa: D102
     def refuse_wait(self) -> None: ...  # noqa: D102
 
+    waits: bool
+    """Whether nothing is held up by waiting here: no transaction is open."""
+
 
 class AsyncRuns(Protocol):
     """The same, awaited."""
@@ -30,9 +33,13 @@ class AsyncRuns(Protocol):
     async def enqueue(self, spec: JobSpec) -> int: ...  # noqa: D102
     def refuse_wait(self) -> None: ...  # noqa: D102
 
+    waits: bool
+
 
 class InTransaction:
     """The transaction that is open on a borrowed connection."""
+
+    waits = False
 
     def __init__(self, borrowed: Borrowed) -> None:
         self.ask = borrowed.ask
@@ -49,6 +56,8 @@ class InTransaction:
 
 class AsyncInTransaction:
     """The same, awaited."""
+
+    waits = False
 
     def __init__(self, borrowed: AsyncBorrowed) -> None:
         self.ask = borrowed.ask

@@ -64,6 +64,8 @@ class Client(Bound, Lender):
 class Pooled:
     """Ops on connections of its own, which are opened for ``purpose``: each in a transaction of its own."""
 
+    waits = True
+
     def __init__(self, url: str | None, schema: str, purpose: Purpose = "app") -> None:
         self._url, self._schema, self._purpose = url, schema, purpose
         self._opening = threading.Lock()

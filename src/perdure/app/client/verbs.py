@@ -14,6 +14,7 @@ from ...core.errors import (
     JobFailed,
     JobNotFound,
     JobNotRetryable,
+    QueueSaturated,
     UnknownQueue,
     WaitTimeout,
 )
@@ -172,6 +173,26 @@ def resume(name: str) -> Op[None]:
     """Let claims go on. Raises UnknownQueue."""
     if not (yield from queue_ops.resume(_queue(name))):
         _unknown(name)
+
+
+class Blocked:
+    """The wait of an enqueue for room in a queue, without the waiting. ``now``: the caller's monotonic clock."""
+
+    def __init__(self, waits: bool) -> None:
+        self._waits, self._pause = waits, PAUSE_SECONDS
+        self._since: float | None = None
+
+    def pause(self, full: QueueSaturated, now: float, dice: float) -> float:
+        """How long to wait before the next try. Raises the refusal when nothing may wait, or has waited long enough."""
+        self._since = now if self._since is None else self._since
+        if full.deadline is None or not self._waits:
+            raise full
+        left = self._since + full.deadline - now
+        if left <= 0:
+            full.message += f" (waited {full.deadline:g} s)"
+            raise full
+        self._pause = min(self._pause * PAUSE_GROWTH, PAUSE_SECONDS_MAX)
+        return min(self._pause * (0.5 + dice), left)
 
 
 class Waiting:

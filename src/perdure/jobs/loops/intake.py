@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import exp
+
 from ...core import limits
 from ...runtime.clock import monotonic
 from ..floors import Floor
@@ -10,17 +12,24 @@ from .runner import Runner
 PAYLOAD_BYTES_AHEAD = 16 * 1024 * 1024
 """What is claimed beyond the free slots holds at most about this many bytes of payload."""
 
+PACE_SECONDS = 5.0
+"""Over how long the pace is averaged that others are told."""
+
 
 class Intake:
     """One queue as its worker sees it. ``wet``: a claim may find something; ``dry`` after one that came back short."""
 
-    __slots__ = ("_bytes_per_job", "_ended", "_measured", "_rate", "floor", "id", "name", "runner", "wet")
+    __slots__ = (
+        "_bytes_per_job", "_ended", "_measured", "_pace", "_pace_at", "_pace_ended", "_rate",
+        "floor", "id", "name", "runner", "wet",
+    )  # fmt: skip
 
     def __init__(self, id: int, name: str, runner: Runner) -> None:
         self.id, self.name, self.runner = id, name, runner
         self.floor = Floor(tuple(id * 4096 + priority for priority in range(10)))
         self.wet = True
         self._rate, self._ended, self._measured, self._bytes_per_job = 0.0, 0, monotonic(), 200.0
+        self._pace, self._pace_at, self._pace_ended = 0.0, monotonic(), 0
 
     def ahead(self) -> int:
         """Jobs to have waiting beyond the free slots: at most what will run in CLAIM_AHEAD_SECONDS, and fits memory."""
@@ -39,6 +48,15 @@ class Intake:
         if waiting > ahead:
             return 0
         return min(self.runner.free + ahead, limits.CLAIM_BATCH_MAX)
+
+    def ended_per_second(self) -> float:
+        """Attempts that end in a second, whichever way, over the last few; asked with every beat."""
+        now, ended = monotonic(), self.runner.ended
+        span = now - self._pace_at
+        if span > 0.1:
+            self._pace += (1 - exp(-span / PACE_SECONDS)) * ((ended - self._pace_ended) / span - self._pace)
+            self._pace_at, self._pace_ended = now, ended
+        return self._pace
 
     def took(self, jobs: int, payload_bytes: int) -> None:
         """Note a claim's size. A rise counts at once, for the next claim's sake; a fall little by little."""

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from ...core import limits
 from ...core.errors import StatementRefused
-from ...core.op import Op, Statement, maybe, rows
+from ...core.op import Op, Statement, maybe
 from ...sql import statement
 from .. import encode
 from ..model import JobSpec
+from .admission import admit
 
 ENQUEUE: Statement[list[int] | None] = statement("jobs.enqueue", lambda row: row["ids"])
 ENQUEUE_ALIKE: Statement[list[int] | None] = statement("jobs.enqueue_alike", lambda row: row["ids"])
 ENQUEUE_ONE: Statement[list[int] | None] = statement("jobs.enqueue_one", lambda row: [row["id"]])
-ENSURE = statement("queues.ensure", lambda row: row)
 
 CHARS_MAX = 64 * 1_048_576
 """Characters of arguments in one statement, which stays far below the gigabyte that Postgres takes as one message."""
@@ -25,19 +26,18 @@ def enqueue(specs: Sequence[JobSpec], *, wake: bool = True) -> Op[list[int]]:
     """Write the jobs, in order; their ids come back in the same order. Each of ``batches`` is one statement.
 
     ``wake``: test for sleepers and notify them at commit. A transaction that is going to be prepared can't notify, so
-    its caller says False and leaves it to the poll.
+    its caller says False and leaves it to the poll. Raises QueueSaturated before anything is written.
     """
     if len(specs) == 1 and specs[0].delay is None and specs[0].run_at is None:
-        return (yield from _write(ENQUEUE_ONE, [specs[0].queue], {**encode.scalars(specs[0]), "wake": wake}))
+        return (yield from _write(ENQUEUE_ONE, specs, {**encode.scalars(specs[0]), "wake": wake}))
+    parts = batches(specs)
+    if len(parts) > 1:
+        # Before the first statement, and for all of them: what a later one refused would leave the first one written.
+        return (yield from _write_admitted(specs, (yield from admit(specs)), wake))
     ids: list[int] = []
-    for batch in batches(specs):
-        said = encode.turned(batch)
-        if encode.alike(said):
-            params = encode.shared(batch[0], said["payload"])
-            ids += yield from _write(ENQUEUE_ALIKE, [batch[0].queue], {**params, "wake": wake})
-        else:
-            params = encode.columns(said)
-            ids += yield from _write(ENQUEUE, params["queues"], {**params, "wake": wake})
+    for batch in parts:
+        written, params = _encoded(batch)
+        ids += yield from _write(written, batch, {**params, "wake": wake})
     return ids
 
 
@@ -56,12 +56,38 @@ def batches(specs: Sequence[JobSpec]) -> list[Sequence[JobSpec]]:
     return [*found, specs[start:]] if specs else found
 
 
-def _write(written: Statement[list[int] | None], queues: list[str], params: Mapping[str, Any]) -> Op[list[int]]:
-    """The ids that the statement returns; when it finds a queue missing, it is made and the statement sent again."""
-    ids = yield from maybe(written, **params)
-    if ids is None:
-        yield from rows(ENSURE, names=queues)
-        ids = yield from maybe(written, **params)
+def _encoded(batch: Sequence[JobSpec]) -> tuple[Statement[list[int] | None], dict[str, Any]]:
+    """The statement that writes them, and its parameters."""
+    said = encode.turned(batch)
+    if encode.alike(said):
+        return ENQUEUE_ALIKE, encode.shared(batch[0], said["payload"])
+    return ENQUEUE, encode.columns(said)
+
+
+def _write(written: Statement[list[int] | None], batch: Sequence[JobSpec], params: Mapping[str, Any]) -> Op[list[int]]:
+    """The ids that the statement returns; when a queue is missing, it is made; when one is guarded, it is asked."""
+    ids = yield from maybe(written, **params, admitted=False)
+    if ids is not None:
+        return ids
+    due = yield from admit(batch)
+    if due:
+        return (yield from _write_admitted(batch, due, params["wake"]))
+    return _made((yield from maybe(written, **params, admitted=True)))
+
+
+def _write_admitted(specs: Sequence[JobSpec], due: Mapping[int, datetime | timedelta], wake: bool) -> Op[list[int]]:
+    """Write what has been admitted, those at these places with another due time than they say."""
+    ids: list[int] = []
+    for batch in batches(specs):
+        written, params = _encoded(batch)
+        late = {place - len(ids): when for place, when in due.items() if 0 <= place - len(ids) < len(batch)}
+        if late:
+            written, params = ENQUEUE, encode.columns(encode.turned(batch)) | encode.dues(batch, late)
+        ids += _made((yield from maybe(written, **params, wake=wake, admitted=True)))
+    return ids
+
+
+def _made(ids: list[int] | None) -> list[int]:
     if ids is None:
         raise StatementRefused("a queue could not be created", field="queue", fix="create it before this transaction")
     return ids

@@ -8,7 +8,6 @@ from datetime import datetime
 
 from ...core.op import Op, maybe, rows
 from ...sql import statement
-from .enqueue import ENSURE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +24,7 @@ class Queue:
     oldest_seconds: float | None
 
 
+ENSURE = statement("queues.ensure", lambda row: row)
 FIND = statement("queues.find", lambda row: (str(row["name"]), int(row["id"])))
 LIST = statement("queues.list", lambda row: Queue(**row))
 PAUSE = statement("queues.pause", lambda row: str(row["name"]))

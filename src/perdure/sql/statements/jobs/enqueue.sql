@@ -1,9 +1,10 @@
--- Does: writes the bodies of many jobs and their arrivals in ready (in scheduled, when due later), and wakes sleepers. Writes nothing and returns null when a queue has no row yet.
+-- Does: writes the bodies of many jobs and their arrivals in ready (in scheduled, when due later), and wakes sleepers. Writes nothing and returns null when a queue has no row yet, or is guarded and hasn't admitted them.
 -- Locks: row exclusive on job, ready and scheduled; waits for nobody.
 -- Index: queue by name.
 -- Bound: the rows given; in tasks and queues an array of one value stands for every row, elsewhere a missing value is null.
 with known as materialized (
-    select bool_and(exists (select from perdure.queue q where q.name = s.name)) as every
+    select bool_and(exists (select from perdure.queue q
+                            where q.name = s.name and (%(admitted)s::boolean or not q.guarded))) as every
     from (select distinct unnest(%(queues)s::text[])) as s(name)
 ), bodies as (
     insert into perdure.job (id, pos, created_at, run_at, expires_at, lane, task, key, tags, options, context, payload)

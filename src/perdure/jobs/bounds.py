@@ -1,0 +1,185 @@
+"""What a queue may hold: what is declared of it, what it may still take, and what is to be done with the rest. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal, Protocol, TypeAlias, get_args
+
+from ..core import check, limits
+from ..core.errors import InvalidOption, QueueSaturated
+from ..core.op import Row
+from .model import JobSpec
+
+WhenFull: TypeAlias = Literal["reject", "block", "shed_lowest", "delay", "spill"]
+"""What becomes of a job for a full queue: its enqueue fails, or waits for room and then fails; a less urgent job gives
+way; it becomes due later; it waits in line until the queue has room."""
+
+LINE: Final = limits.MOMENT_MAX
+"""Jobs in line stand in ``scheduled`` under this moment and their queue's number in seconds, which nobody can name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What is declared of one queue. ``max_depth``: jobs that may wait in it; ``max_age``, ``deadline``: seconds."""
+
+    name: str
+    unlimited: bool = False
+    max_depth: int | None = None
+    max_age: float | None = None
+    when_full: WhenFull | None = None
+    deadline: float | None = None
+    retention_days: int | None = None
+    tenant_required: bool = False
+
+    def __str__(self) -> str:
+        """The rule in words, for people."""
+        if self.when_full is None:
+            return "without a bound" if self.unlimited else "no bound declared"
+        bound = [f"{self.max_depth:,} jobs" if self.max_depth else "", f"{self.max_age:g} s" if self.max_age else ""]
+        patience = f" for {self.deadline:g} s" if self.deadline else ""
+        return f"at most {' and '.join(filter(None, bound))}, then {self.when_full}{patience}"
+
+
+class Declaring(Protocol):
+    """What declares rules of queues: an app. ``name`` is its own."""
+
+    name: str
+
+    @property
+    def queues(self) -> Mapping[str, Rule]: ...  # noqa: D102
+
+
+def rule(
+    name: str,
+    *,
+    max_depth: int | Literal["unlimited"] | None,
+    max_age: timedelta | float | None,
+    when_full: WhenFull | None,
+    deadline: timedelta | float | None,
+) -> Rule:
+    """The bound as it was declared. Raises InvalidOption, naming what can't be meant."""
+    check.name("name", name, limits.QUEUE_NAME_CHARS_MAX)
+    if when_full is not None and when_full not in get_args(WhenFull):
+        raise InvalidOption(
+            f"{when_full!r} is no reaction", field="when_full", fix=f"give one of {', '.join(get_args(WhenFull))}"
+        )
+    unlimited = max_depth == "unlimited"
+    depth = None if unlimited or max_depth is None else _depth(max_depth)
+    age = None if max_age is None else check.seconds("max_age", max_age)
+    bound = depth is not None or age is not None
+    if unlimited and bound:
+        raise InvalidOption("is given, and max_depth is unlimited", field="max_age", fix="give one of the two")
+    if when_full is not None and not bound:
+        raise InvalidOption("is given without a bound", field="when_full", fix="give max_depth or max_age, too")
+    reaction: WhenFull | None = when_full or ("reject" if bound else None)
+    if reaction == "block" and deadline is None:
+        raise InvalidOption("is missing", field="deadline", fix="say how long an enqueue may wait for room")
+    if reaction != "block" and deadline is not None:
+        raise InvalidOption("is given, and nothing waits", field="deadline", fix='say when_full="block", too')
+    return Rule(
+        name=name,
+        unlimited=unlimited,
+        max_depth=depth,
+        max_age=age,
+        when_full=reaction,
+        deadline=None if deadline is None else check.seconds("deadline", deadline),
+    )
+
+
+def _depth(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limits.QUEUE_DEPTH_MAX:
+        raise InvalidOption(
+            f"{value!r} is not allowed", field="max_depth", fix=f'give 1 to {limits.QUEUE_DEPTH_MAX:,}, or "unlimited"'
+        )
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What one queue may still take. ``room``: jobs, None when it has no bound; the rest as it is declared or found."""
+
+    id: int
+    name: str
+    max_depth: int | None
+    when_full: WhenFull | None
+    deadline: float | None
+    depth: int
+    age: float | None
+    room: int | None
+    retry_after: float
+
+    @classmethod
+    def read(cls, row: Row) -> Room:
+        """From a row of ``queues.admit``; what isn't guarded has room for everything."""
+        told = {name: row[name] for name in ("id", "name", "max_depth", "when_full", "deadline", "age", "room")}
+        return cls(**told, depth=row["depth"] or 0, retry_after=row["retry_after"] or 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Shed:
+    """Jobs that must give way before others can be written: so many of a queue, all less urgent than ``priority``."""
+
+    room: Room
+    priority: int
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """How jobs are taken in: those at these places in the list are due then, the others as they say; who gives way."""
+
+    due: Mapping[int, datetime | timedelta]
+    sheds: Sequence[Shed]
+
+
+def admission(specs: Sequence[JobSpec], rooms: Sequence[Room]) -> Admission:
+    """How the jobs are taken in. Raises QueueSaturated when one of the queues refuses what it has no room for."""
+    due: dict[int, datetime | timedelta] = {}
+    sheds: list[Shed] = []
+    for room in rooms:
+        if room.when_full is None or room.room is None:
+            continue
+        places = [place for place, spec in enumerate(specs) if spec.queue == room.name]
+        if room.when_full in ("spill", "delay"):
+            # What is due later anyway waits in line then, if it must.
+            places = [place for place in places if specs[place].delay is None and specs[place].run_at is None]
+        over = places[room.room :]
+        if not over:
+            continue
+        if room.when_full == "spill":
+            due.update(dict.fromkeys(over, LINE + timedelta(seconds=room.id)))
+        elif room.when_full == "delay":
+            # One after the other, so that they don't all come back in the same moment.
+            due.update(
+                (place, timedelta(seconds=room.retry_after * (1 + turn / len(over)))) for turn, place in enumerate(over)
+            )
+        elif room.when_full == "shed_lowest":
+            lowest = max(limits.PRIORITY_DEFAULT if (p := specs[place].priority) is None else p for place in places)
+            sheds.append(Shed(room, lowest, len(over)))
+        else:
+            raise saturated(room, len(places))
+    return Admission(due, sheds)
+
+
+def saturated(room: Room, wanted: int) -> QueueSaturated:
+    """The refusal of a queue that is full, or whose oldest job has waited for too long."""
+    jobs = "it" if wanted == 1 else f"{wanted:,} jobs"
+    if room.max_depth is not None and wanted > room.max_depth:
+        fix = f"enqueue at most {room.max_depth:,} at a time"
+    else:
+        fix = f"try again in {room.retry_after:.0f} s, or see why the queue drains no faster"
+    full = f"holds {room.depth:,} jobs" + (f" of {room.max_depth:,}" if room.max_depth is not None else "")
+    if room.age is not None:
+        full += f", the oldest ready for {room.age:.1f} s"
+    return QueueSaturated(
+        f"the queue {room.name} {full}, and has no room for {jobs}",
+        queue=room.name,
+        depth=room.depth,
+        max_depth=room.max_depth,
+        retry_after=room.retry_after,
+        deadline=room.deadline,
+        field="queue",
+        fix=fix,
+    )

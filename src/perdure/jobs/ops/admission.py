@@ -1,0 +1,100 @@
+"""What guarded queues may take: asked for when an enqueue finds one, kept by whoever lets jobs into ``ready``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+
+from ...core import limits
+from ...core.op import Op, Row, maybe, one, rows
+from ...sql import statement
+from ..bounds import Room, Rule, admission, saturated
+from ..model import JobSpec
+from .queues import ENSURE
+
+ADMIT = statement("queues.admit", Room.read)
+SHED = statement("queues.shed", lambda row: int(row["shed"]))
+SAMPLE = statement("queues.sample", lambda row: Sample(row["guarded"], row["lined"], row["taken"]))
+ADVANCE = statement("queues.advance", lambda row: int(row["advanced"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a worker learns of a queue that it counts. ``lined``: jobs wait for room; ``taken``: it was counted now."""
+
+    guarded: bool
+    lined: bool
+    taken: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """What came of declaring one queue: whether that changed anything, and what another app had said differently."""
+
+    rule: Rule
+    changed: bool
+    before: Rule | None
+    before_by: str | None
+
+
+def admit(specs: Sequence[JobSpec]) -> Op[Mapping[int, datetime | timedelta]]:
+    """Make room for the jobs, as their queues' reactions say: when those at these places are due, instead.
+
+    What gives way is gone with the transaction, or at once without one; nothing else is written yet. Raises
+    QueueSaturated.
+    """
+    wanted = Counter(spec.queue for spec in specs)
+    rooms = yield from rows(ADMIT, names=list(wanted), wanted=list(wanted.values()))
+    if len(rooms) < len(wanted):
+        yield from rows(ENSURE, names=list(wanted))
+        rooms = yield from rows(ADMIT, names=list(wanted), wanted=list(wanted.values()))
+    taken = admission(specs, rooms)
+    for shed in taken.sheds:
+        if (yield from one(SHED, queue=shed.room.id, priority=shed.priority, wanted=shed.jobs)) < shed.jobs:
+            raise saturated(shed.room, shed.jobs)
+    return taken.due
+
+
+def sample(queue: int, fresh: float) -> Op[Sample | None]:
+    """Count a queue, unless somebody did within the last ``fresh`` seconds. None: there is no such queue."""
+    return (yield from maybe(SAMPLE, queue=queue, fresh=fresh))
+
+
+def advance(queue: int, limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
+    """Let in as many of those that wait in line as there is room for; how many."""
+    return (yield from one(ADVANCE, queue=queue, limit=limit))
+
+
+def declare(rules: Sequence[Rule], by: str) -> Op[list[Declared]]:
+    """Write what an app declares of its queues, so that everybody's enqueues are bound by it. The last one counts."""
+    yield from rows(ENSURE, names=[rule.name for rule in rules])
+    found = []
+    for rule in sorted(rules, key=lambda rule: rule.name):
+        said = {field.name: getattr(rule, field.name) for field in fields(rule)}
+        row = yield from one(DECLARE, **said, declared_by=by)
+        before = _before(rule.name, row)
+        differs = before is not None and row["before_by"] != by and before != rule
+        found.append(
+            Declared(
+                rule=rule,
+                changed=row["changed"],
+                before=before if differs else None,
+                before_by=row["before_by"] if differs else None,
+            )
+        )
+    return found
+
+
+def _row(row: Row) -> Row:
+    return row
+
+
+def _before(name: str, row: Row) -> Rule | None:
+    if row["before_by"] is None:
+        return None
+    return Rule(name=name, **{field.name: row[field.name] for field in fields(Rule) if field.name != "name"})
+
+
+DECLARE = statement("queues.declare", _row)
