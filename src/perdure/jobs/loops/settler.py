@@ -157,7 +157,8 @@ class Settler:
 
         ``free``: those whose jobs another transaction has locked are put aside, so that it holds up nobody else.
         """
-        doubtful, pause, blocked = False, 0.05, list[End]()
+        # What was put aside has been sent before, perhaps by a transaction that commits only now.
+        doubtful, pause, blocked = free, 0.05, list[End]()
         while True:
             # A lease isn't empty any more when one of its ends has been put aside meanwhile.
             empty = [lease.id for lease in emptied if lease.left == 0]

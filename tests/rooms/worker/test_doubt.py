@@ -1,0 +1,56 @@
+"""A settlement whose answer is lost while its transaction still holds the jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from perdure.core.errors import ConnectionLost
+from perdure.jobs.loops.settler import Settler
+from perdure.jobs.ops.settle import settle
+from perdure.jobs.work import Lease
+from perdure.pg.drive import drive
+from perdure.pg.link import Link
+from tests.conftest import Database
+from tests.rooms.jobs.stage import Stage, end
+from tests.rooms.worker.stage import until
+
+
+async def test_what_commits_while_it_is_put_aside_is_not_called_stale(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A settlement is lost on the wire, and its transaction goes on holding the job, so that the repeated one gives up
+    waiting and puts the end aside; then the first one commits. The end has been settled and isn't stale [DW-30]. Red
+    when the doubt is forgotten with the end that is put aside."""
+    stage = Stage(db)
+    stage.enqueue(1)
+    me = stage.worker()
+    (job,) = stage.claim(me)
+    lost = db.connect()
+    link, leases = Link(db.url, db.schema, "settle"), {job.lease.id: job.lease}
+    settler = Settler(link, lambda: me.id, leases, lambda: None)
+    run = link.run
+
+    async def sent_and_lost(op: Any) -> Any:
+        op.close()
+        lost.execute("begin")
+        drive(lost, settle([end(job)], me.id, [job.lease.id]))
+        monkeypatch.setattr(link, "run", run)
+        raise ConnectionLost("the wire is cut")
+
+    monkeypatch.setattr(link, "run", sent_and_lost)
+    task = asyncio.create_task(settler.run())
+    try:
+        settler.end(end(job))
+        await until(lambda: settler._blocked)
+        lost.execute("commit")
+        await asyncio.wait_for(settler.settled(), 30.0)
+    finally:
+        task.cancel()
+        await link.close()
+        stage.close()
+
+    assert dict(+settler.counts) == {"completed": 1}
+    assert leases == dict[int, Lease]()

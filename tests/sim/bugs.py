@@ -1,0 +1,109 @@
+"""Planted bugs: one guard of the product taken out, in memory. The simulator must notice each of them soon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from perdure.jobs.floors import Floor
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """A statement, what its text says and what it says instead; or attributes of the code and what they are instead.
+
+    ``seed``: where it is found at once, as far as anybody has looked; the search begins there.
+    """
+
+    statement: str = ""
+    text: str = ""
+    instead: str = ""
+    code: tuple[tuple[type, str, Callable[..., Any]], ...] = ()
+    seed: int = 1
+
+
+def _reached(self: Floor, lane: int) -> int:
+    return self.reached[lane]
+
+
+def _all_reached(self: Floor, now: float | None = None) -> list[int]:
+    self.whole = True
+    return [self.reached[lane] for lane in self.lanes]
+
+
+_RAISE = Floor._raise
+
+
+def _raised_unguarded(self: Floor, blocked: bool) -> None:
+    if self.candidate is not None and self.candidate.confirmed is not None:
+        self.candidate.confirmed = frozenset()
+    _RAISE(self, blocked)
+
+
+def _raised_anyway(self: Floor, blocked: bool) -> None:
+    _RAISE(self, False)
+
+
+BUGS: Mapping[str, Bug] = {
+    "a settlement doesn't look at the generation": Bug(
+        "jobs.finish", " and j.generation = %(generation)s::int\n", "\n", seed=8
+    ),
+    "a retry doesn't look at the generation": Bug(
+        "jobs.reschedule", "j.id = t.id and j.generation = %(generation)s::int", "j.id = t.id", seed=82
+    ),
+    "a burial doesn't look at the generation": Bug(
+        "jobs.bury", "j.id = t.id and j.generation = %(generation)s::int", "j.id = t.id"
+    ),
+    "a give-back doesn't look at the generation": Bug(
+        "jobs.give_back", "where j.generation = %(generation)s::int order", "order", seed=9
+    ),
+    "a give-back leaves the generation": Bug("jobs.give_back", "set generation = j.generation + 1, pos", "set pos"),
+    "a rescue doesn't look at the generation": Bug(
+        "jobs.rescue", " and listed.generation = j.generation\n", "\n", seed=43
+    ),
+    "a rescue leaves the generation": Bug(
+        "jobs.rescue", "set generation = j.generation + 1, rescues", "set rescues", seed=5
+    ),
+    "a rescue charges an attempt": Bug(
+        "jobs.rescue", "rescues = j.rescues + 1, pos", "rescues = j.rescues + 1, attempt = j.attempt + 1, pos", seed=5
+    ),
+    "a rescue takes from the living, too": Bug(
+        "jobs.rescue", "w.state in ('alive', 'draining')", "w.state = 'draining'"
+    ),
+    "a lease is closed with jobs in it": Bug(
+        "jobs.close_lease",
+        "and not exists (select from unnest(l.jobs, l.generations) as t(id, generation)\n"
+        "                      join perdure.job j on j.id = t.id and j.generation = t.generation)",
+        "",
+        seed=60,
+    ),
+    "a claim doesn't hold its worker alive": Bug("jobs.claim", "    for key share of w\n", "\n", seed=11),
+    "a claim doesn't name its incarnation": Bug("jobs.claim", "w.incarnation = %(incarnation)s::int and ", "", seed=9),
+    "a worker is declared dead without the lock": Bug("fleet.expired", "\nfor update", "", seed=53),
+    "a new incarnation doesn't wait for its claim": Bug(
+        "fleet.reincarnate", "state in ('alive', 'draining') for update", "state in ('alive', 'draining')", seed=11
+    ),
+    "a draining worker's claim goes through": Bug(
+        "fleet.drain", "and state = 'alive' for update", "and state = 'alive'", seed=69
+    ),
+    "a retry forgets the scheduled row": Bug(
+        "jobs.reschedule", "select run_at, id from moved", "select run_at, id from moved where false", seed=4
+    ),
+    "a cancel ends what is leased": Bug(
+        "jobs.cancel",
+        "delete from perdure.job j using left_place p where j.id = p.id",
+        "delete from perdure.job j using body p where j.id = p.id",
+        seed=11,
+    ),
+    "a redrive leaves the generation": Bug(
+        "jobs.redrive", "set generation = j.generation + 1, attempt", "set attempt", seed=12
+    ),
+    "a settled job leaves no trace": Bug("jobs.traces", "where h.id = t.id and", "where h.id = -t.id and"),
+    "a floor is where the claims have been": Bug(
+        code=((Floor, "start", _reached), (Floor, "starts", _all_reached)),
+    ),
+    "a floor has no guards": Bug(code=((Floor, "_raise", _raised_unguarded),)),
+    "a floor isn't confirmed": Bug(code=((Floor, "_raise", _raised_anyway),)),
+}
+"""By what it does."""

@@ -1,0 +1,42 @@
+"""What an actor asks for, and what all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from perdure.core.op import Op
+from tests.sim.stand import Stand
+from tests.sim.truth import Judge, Model
+
+
+@dataclass(slots=True)
+class Deed:
+    """An op to be driven. ``together``: its statements are one transaction. ``judge`` says what it answers for; None
+    for an op that only reads. ``abandon``: its caller rolls back in the end."""
+
+    name: str
+    op: Op[Any]
+    judge: Judge | None = None
+    together: bool = False
+    abandon: bool = False
+
+    def did_nothing(self, result: Any) -> bool:
+        """Whether it says so itself; an empty list of stale ends says the contrary."""
+        return result is None or result == 0 or getattr(result, "lease", True) is None
+
+
+Script = Generator[Deed | None, Any, None]
+"""What an actor does; None lets others go first."""
+
+
+@dataclass(eq=False)
+class World:
+    """What the actors share: the stand, the model, the dice, and whether chaos is over."""
+
+    stand: Stand
+    model: Model
+    dice: Random
+    over: bool = False

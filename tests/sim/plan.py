@@ -1,0 +1,44 @@
+"""What a seed decides before the first step: how many take part, and how unlucky they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+JUMPS = (0.3, 1.1, 2.6, 4.0, 4.0, 70.0)
+"""How far time may jump, in seconds: within a trust window, past it, past a worker's death, past a backoff."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a seed decides before the first step: how many there are of each kind, and how unlucky they are."""
+
+    workers: int
+    enqueuers: int
+    housekeepers: int
+    people: int
+    stick: float
+    crash: float
+    lose: float
+    refuse: float
+    give_up: float
+    jump: float
+    freeze: float
+
+    @classmethod
+    def draw(cls, dice: Random) -> Plan:
+        """Some schedules know one kind of bad luck only, some all, some none."""
+        crash, lose, refuse = (dice.choice(each) for each in ((0.0, 0.02, 0.06), (0.0, 0.05, 0.15), (0.0, 0.03)))
+        return cls(
+            dice.choice((1, 2, 2, 3)),
+            dice.choice((1, 1, 2)),
+            dice.choice((1, 2)),
+            dice.choice((0, 1, 1, 2)),
+            dice.choice((0.0, 0.5, 0.8)),
+            crash,
+            lose,
+            refuse,
+            dice.choice((0.05, 0.3)),
+            dice.choice((0.02, 0.06, 0.12)),
+            dice.choice((0.0, 0.03, 0.06)),
+        )

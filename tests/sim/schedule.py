@@ -1,0 +1,345 @@
+"""One schedule: a seed decides who goes next, who crashes, who is told nothing, and how far time jumps.
+
+A step is one statement, or one commit, of one actor. Every statement that would commit by itself is held open until its
+commit is drawn as a step of its own, so that whatever can happen between the two does. When the chaos is over, whoever
+is left works everything off, with the floors it has; then nothing may be left over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Literal, TypeAlias
+
+from perdure.core.errors import ConnectionLost, DatabaseError, LockTimeout, TransientError
+from tests.sim import crew, people
+from tests.sim.calm import wind_up
+from tests.sim.crew import Worker
+from tests.sim.deed import Deed, Script, World
+from tests.sim.plan import JUMPS, Plan
+from tests.sim.stand import Stand
+from tests.sim.talk import Actor, Talk
+from tests.sim.truth import Model, Violation
+
+FINISH_ROUNDS_MAX = 300
+VOLATILE = ("holder",)
+"""Columns that differ from run to run: how Postgres names a transaction."""
+
+PARTS = {"claimer": crew.claimer, "settler": crew.settler, "heart": crew.heart}
+OTHERS = {"enqueuer": people.enqueuer, "housekeeper": people.housekeeper, "person": people.person}
+
+Anybody: TypeAlias = Actor | Talk
+Fate = Literal["committed", "rolled back", "late"]
+
+
+@dataclass
+class Schedule:
+    """One run. ``steps``: how many of chaos. ``trace`` has a line for each, the same for the same seed."""
+
+    stand: Stand
+    seed: int
+    steps: int = 60
+    trace: list[str] = field(default_factory=list)
+
+    async def run(self, edits: Mapping[str, tuple[str, str]] | None = None) -> None:
+        """Raises Violation, with everything said by then in ``trace``."""
+        await self.stand.clear(edits or {})
+        self.dice, self.model = Random(self.seed), Model()
+        self.plan = Plan.draw(self.dice)
+        self.world = World(self.stand, self.model, self.dice)
+        self.ghosts: list[Talk] = []
+        await self._cast()
+        last: Anybody | None = None
+        for step in range(self.steps):
+            last = await self._chaos(step, last)
+        self._say(self.steps, "chaos is over")
+        await self._finish()
+
+    async def _chaos(self, step: int, last: Anybody | None) -> Anybody | None:
+        """One step; who took it, if anybody did."""
+        dice, plan = self.dice, self.plan
+        if dice.random() < plan.jump:
+            await self._jump(step)
+            return last
+        if dice.random() < plan.freeze:
+            await self._freeze(step)
+        free = [each for each in self._everybody() if not self._waits(each) and each.frozen_until <= step]
+        if not free:
+            await self._all_wait(step)
+            return None
+        if dice.random() < plan.give_up and (stuck := [actor for actor in self.actors if self._waits(actor)]):
+            await self._give_up(dice.choice(stuck), step)
+            return last
+        chosen = last if last in free and dice.random() < plan.stick else dice.choice(free)
+        while (said := await self._step_of(chosen)) is None:  # it had nothing to do, which is no step
+            chosen = dice.choice(free)
+        self._say(step, said)
+        await self._woken(step)
+        return chosen
+
+    def _everybody(self) -> list[Anybody]:
+        return [*self.actors, *self.ghosts]
+
+    async def _step_of(self, each: Anybody, *, lucky: bool = False) -> str | None:
+        return await (self._ghost(each) if isinstance(each, Talk) else self._act(each, lucky=lucky))
+
+    async def _cast(self) -> None:
+        """Who takes part, and a few jobs to begin with."""
+        self.actors: list[Actor] = []
+        plan, world = self.plan, self.world
+        for number in range(plan.workers):
+            worker = Worker(number, self.stand.queue)
+            for part in ("claimer", "settler", "heart"):
+                await self._join(f"{part}{number}", worker)
+        for name, count in (("enqueuer", plan.enqueuers), ("housekeeper", plan.housekeepers), ("person", plan.people)):
+            for number in range(count):
+                await self._join(f"{name}{number}", None)
+        for actor in self.actors:
+            if actor.name.startswith(("claimer", "enqueuer")):
+                script = crew.register(actor.worker) if actor.worker else people.enqueuer(world)
+                await self._straight(actor, script)
+
+    async def _join(self, name: str, worker: Worker | None) -> None:
+        actor = Actor(name, worker, await self.stand.session(), iter(()))  # type: ignore[arg-type]
+        actor.script = self._script(actor)
+        self.actors.append(actor)
+
+    def _script(self, actor: Actor) -> Script:
+        kind = actor.name.rstrip("0123456789")
+        if actor.worker is not None:
+            return PARTS[kind](self.world, actor.worker)
+        return OTHERS[kind](self.world)
+
+    async def _straight(self, actor: Actor, script: Script) -> None:
+        """Do the script's first deed here and now, without chaos."""
+        deed = next(script)
+        assert deed is not None
+        deed.abandon = False
+        talk = Talk(actor.session, deed, actor)
+        while not talk.over or talk.open:
+            await self._step(talk)
+        with suppress(StopIteration):
+            script.send(talk.result)
+        actor.told = None
+        script.close()
+
+    # One step
+
+    def _waits(self, each: Anybody) -> bool:
+        talk = each if isinstance(each, Talk) else each.talk
+        return talk is not None and talk.session.sent is not None
+
+    async def _freeze(self, step: int) -> None:
+        """Somebody stops for a while, in the middle of whatever it was about: a worker with all its parts, so that the
+        others take it for dead."""
+        chosen = self.dice.choice(self.actors)
+        until = step + self.dice.choice((8, 15, 25))
+        for actor in self._process(chosen):
+            actor.frozen_until = until
+        self._say(step, f"{chosen.name} freezes until step {until}")
+        if chosen.worker is not None:
+            await self.stand.jump(4.0)
+
+    def _process(self, actor: Actor) -> list[Actor]:
+        """The actor, and the other parts of its worker."""
+        return [each for each in self.actors if each is actor or (actor.worker and each.worker is actor.worker)]
+
+    async def _act(self, actor: Actor, *, lucky: bool = False) -> str | None:
+        """The actor's next step: a new deed, or the next statement or commit of the one under way; None for nothing."""
+        if actor.talk is None:
+            deed = self._next_deed(actor)
+            if deed is None:
+                return None
+            actor.talk = Talk(actor.session, deed, actor)
+        talk = actor.talk
+        luck = 1.0 if lucky else self.dice.random()
+        for chance, bad_luck in (
+            (self.plan.crash, self._crash),
+            (self.plan.lose, self._lose),
+            (self.plan.refuse, self._refuse),
+        ):
+            if luck < chance:
+                return await bad_luck(actor, talk)
+            luck -= chance
+        return f"{actor.name} {await self._step(talk)}"
+
+    def _next_deed(self, actor: Actor) -> Deed | None:
+        told, actor.told = actor.told, None
+        try:
+            if isinstance(told, DatabaseError):
+                return actor.script.throw(told)
+            return actor.script.send(told)
+        except StopIteration:
+            actor.over = True
+            return None
+
+    async def _step(self, talk: Talk) -> str:
+        """The next statement of the talk, or its commit."""
+        name = talk.deed.name
+        if talk.commits:
+            how = "rollback" if talk.deed.abandon and talk.over else "commit"
+            await self._end(talk, how)
+            return f"{name}: {how}"
+        if talk.call is None:
+            talk.go(None)
+        assert talk.call is not None
+        await self.stand.send(talk.session, talk.call)
+        if talk.session.waits:
+            return f"{name}: {talk.call.statement.name} waits"
+        return self._absorb(talk)
+
+    def _absorb(self, talk: Talk) -> str:
+        """Take what the statement has brought."""
+        name, rows = self._named(talk), None
+        try:
+            rows = talk.session.take()
+        except DatabaseError as error:
+            if error.sqlstate == "40P01":
+                raise Violation(f"{name}: a deadlock; locks are taken in ascending id") from error
+            raise Violation(f"{name}: {error}") from error
+        talk.open = True
+        talk.go(rows)
+        return f"{name} -> {_shown(rows)}"
+
+    def _named(self, talk: Talk) -> str:
+        assert talk.call is not None
+        return f"{talk.deed.name}: {talk.call.statement.name}"
+
+    async def _end(self, talk: Talk, how: str) -> None:
+        """Commit (and look at the tables) or roll back; whoever waits for the deed is told."""
+        await self.stand.end(talk.session, how)
+        talk.open = False
+        if how == "commit" and talk.deed.judge is not None:
+            if not talk.over:
+                raise Violation(f"{talk.deed.name} writes with several statements that commit one by one")
+            # What says that it did nothing isn't looked after; if it lies, the next look says so.
+            if not talk.deed.did_nothing(talk.result):
+                self.model.check(await self.stand.truth(), talk.deed.judge, talk.result)
+        if talk.over:
+            self._told(talk, talk.result if how == "commit" else TransientError("rolled back by its caller"))
+
+    def _told(self, talk: Talk, told: object) -> None:
+        """The talk is over for whoever waits for it."""
+        if talk.owner is not None:
+            talk.owner.told, talk.owner.talk = told, None
+            talk.owner = None
+
+    async def _woken(self, step: int) -> None:
+        """Take what statements have brought that had to wait."""
+        for each in self._everybody():
+            talk = each if isinstance(each, Talk) else each.talk
+            if talk is not None and talk.session.sent is not None and not talk.session.waits:
+                self._say(step, f"{each.name if isinstance(each, Actor) else 'a ghost'} goes on: {self._absorb(talk)}")
+
+    async def _ghost(self, talk: Talk) -> str:
+        """The next step of a talk nobody waits for. What commits by itself may still arrive, and commit, later; a
+        transaction of several statements is rolled back by its server."""
+        if talk.goes_on and not (talk.over or talk.deed.together):
+            return f"a ghost's {await self._step(talk)}"
+        self.ghosts.remove(talk)
+        how = "commit" if talk.commits and not talk.deed.abandon else "rollback"
+        if talk.open:
+            await self._end(talk, how)
+        self.stand.give_back(talk.session)
+        return f"a ghost's {talk.deed.name}: {how}"
+
+    async def _all_wait(self, step: int) -> None:
+        """Nobody can go on. Whoever is frozen comes back; if nobody is, they wait for each other, as Postgres says."""
+        frozen = [actor for actor in self.actors if actor.frozen_until > step]
+        for actor in frozen:
+            actor.frozen_until = 0
+        if not frozen:
+            await self.stand.deadlock()
+            await self._woken(step)
+            raise Violation("everybody waits for somebody")
+
+    async def _jump(self, step: int) -> None:
+        seconds = self.dice.choice(JUMPS)
+        await self.stand.jump(seconds)
+        self._say(step, f"time jumps by {seconds} s")
+
+    # Bad luck
+
+    async def _crash(self, actor: Actor, talk: Talk) -> str:
+        """The actor's process is gone: a worker's with all its parts. What they had sent meets its fate."""
+        process, said = self._process(actor), []
+        worker = Worker(actor.worker.number, actor.worker.queue) if actor.worker else None
+        for each in process:
+            if each.talk is not None:
+                said.append(f"{each.talk.deed.name} {await self._detach(each, each.talk)}")
+            each.worker, each.told = worker, None
+            each.script.close()
+            each.script = self._script(each)
+        return f"{actor.name} crashes: {', '.join(said)}"
+
+    async def _lose(self, actor: Actor, talk: Talk) -> str:
+        """The connection is lost: the actor doesn't know what became of its statement."""
+        name = talk.deed.name
+        return f"{actor.name} {name}: connection lost, {await self._detach(actor, talk, ConnectionLost('lost'))}"
+
+    async def _detach(self, actor: Actor, talk: Talk, told: DatabaseError | None = None) -> str:
+        """Take the talk from its owner, who is told this: it commits now, or is rolled back, or will do so later."""
+        fate: Fate = self.dice.choice(("committed", "rolled back", "late"))
+        self._told(talk, told)
+        if fate == "late" or talk.session.sent is not None:
+            talk.goes_on = self.dice.random() < 0.5
+            self.ghosts.append(talk)
+            actor.session = await self.stand.session()
+            return "late"
+        if talk.open:
+            fate = fate if talk.commits and not talk.deed.abandon else "rolled back"
+            await self._end(talk, "commit" if fate == "committed" else "rollback")
+        return fate
+
+    async def _refuse(self, actor: Actor, talk: Talk) -> str:
+        """The server refuses for now: rolled back, and the actor knows."""
+        await self.stand.end(talk.session, "rollback")
+        talk.open = False
+        self._told(talk, TransientError("refused", sqlstate="40001"))
+        return f"{actor.name} {talk.deed.name}: refused for now"
+
+    async def _give_up(self, actor: Actor, step: int) -> None:
+        """It has waited for a lock for too long."""
+        assert actor.talk is not None
+        talk = actor.talk
+        await self.stand.cancel(talk.session)
+        talk.open = False
+        self._told(talk, LockTimeout("waited for too long", sqlstate="55P03"))
+        self._say(step, f"{actor.name} {talk.deed.name}: gave up waiting")
+        await self._woken(step)
+
+    # The end
+
+    async def _finish(self) -> None:
+        """Everybody comes to the end of what it is about, without bad luck; then everything is worked off."""
+        self.world.over = True
+        rounds = 0
+        while self.ghosts or not all(actor.over for actor in self.actors):
+            rounds += 1
+            if rounds > FINISH_ROUNDS_MAX:
+                raise Violation(f"it doesn't end: {[actor.name for actor in self.actors if not actor.over]}")
+            for each in self._everybody():
+                if self._waits(each) or (isinstance(each, Actor) and each.over):
+                    continue
+                if (said := await self._step_of(each, lucky=True)) is not None:
+                    self._say(self.steps, said)
+                    await self._woken(self.steps)
+        await wind_up(self.world, self.actors, lambda text: self._say(self.steps, text))
+        self.stand.cleared()
+
+    def _say(self, step: int, text: str) -> None:
+        self.trace.append(f"{step:3} {self.stand.now:6.1f} s  {text}")
+
+
+def _shown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A few words of what a statement brought."""
+    if len(rows) != 1:
+        return f"{len(rows)} rows"
+    shown = {
+        name: value
+        for name, value in dict(rows[0]).items()
+        if isinstance(value, int | bool | str | list) and name not in VOLATILE
+    }
+    return ", ".join(f"{name}={value}" for name, value in shown.items())[:120] or "nothing"
