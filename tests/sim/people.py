@@ -6,7 +6,7 @@ from random import Random
 
 from perdure.core.errors import DatabaseError
 from perdure.core.op import Op
-from perdure.fleet.ops import workers
+from perdure.fleet.ops import upkeep, workers
 from perdure.jobs.model import JobSpec
 from perdure.jobs.ops import chores, control, queues
 from perdure.jobs.ops import claim as claiming
@@ -94,7 +94,7 @@ def sweep() -> Script:
 
 
 def _guarded(op: Op[int]) -> Op[int]:
-    return (yield from op) if (yield from chores.mine("cancels")) else 0
+    return (yield from op) if (yield from upkeep.take("cancels")).mine else 0
 
 
 def person(world: World) -> Script:

@@ -180,6 +180,7 @@ class Worker:
         )
         self._chores = Chores(
             self._links["chores"],
+            lambda: self._me.worker,
             job_rules.known(self._handlers.values()),
             history_days=self._history_days,
             on_moved=lambda: self._claimer.notified(""),
@@ -386,7 +387,8 @@ class Worker:
         await self._desk.close()
         self._heart.stop()
         if self._me.worker:
-            await self._within(5.0, self._links["chores"].run(workers.leave(self._me.worker)))
+            cause = None if self._failure is None else f"a loop broke: {self._failure!r}"[: limits.REASON_CHARS_MAX]
+            await self._within(5.0, self._links["chores"].run(workers.leave(self._me.worker, cause)))
         await self._listener.close()
         for link in self._links.values():
             await link.close()

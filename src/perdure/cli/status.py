@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from ..fleet.ops.workers import list_workers
+from ..fleet.ops.upkeep import list_chores
+from ..fleet.ops.workers import crashes, list_workers
 from ..jobs.ops.queues import list_queues
 from ..pg.migrate import plan
 from ..pg.url import shown
 from ..runtime.clock import utc_now
 from . import show
+from .chores import banner, state
 from .database import opened
 from .options import Json, Schema, Url
 from .queues import COLUMNS, cells
@@ -23,21 +25,26 @@ def status(url: Url = None, schema: Schema = "perdure", as_json: Json = False) -
     with opened(url, schema) as database:
         queues = database.ask(list_queues())
         workers = [each for each in database.ask(list_workers()) if each.state in ("alive", "draining")]
+        chores, crashed = database.ask(list_chores()), database.ask(crashes())
         pending = [migration.title for migration in plan(database.conn, schema=schema)]
         version = database.conn.info.parameter_status("server_version") or ""
         where = shown(database.url)
     if as_json:
         show.document(
             {"database": where, "postgres": version, "schema": schema, "pending_migrations": pending,
-             "queues": queues, "workers": workers}
+             "queues": queues, "workers": workers, "safe_mode": crashed.safe_mode, "chores": chores}
         )  # fmt: skip
         return
+    if crashed.safe_mode:
+        show.say(banner(crashed))
     now = utc_now()
+    troubled = [f"{each.name} {state(each)}: {each.last_error}" for each in chores if each.consecutive_failures]
     show.facts(
         [
             ("database", where),
             ("postgres", version),
             ("schema", f"{schema}, {len(pending)} migrations pending" if pending else f"{schema}, up to date"),
+            ("housekeeping", "; ".join(troubled) or "ok"),
             ("workers", _summary([(each.name, show.ago(each.started_at, now) or "") for each in workers])),
         ]
     )

@@ -95,6 +95,16 @@ RESCUE_DELAY_SECONDS_MAX: Final = 60.0
 """The first rescue gives a job back at once; each further one in a row waits twice as long, up to this."""
 CHORE_BATCH_MAX: Final = 1_000
 """Rows that one promotion, release or cancel sweep moves."""
+CHORE_FAILURES_MAX: Final = 3
+"""Failures in a row after which a chore that jobs don't wait for is parked, and reported."""
+CHORE_PARKED_SECONDS: Final = 3_600.0
+"""How long it is parked, unless somebody unparks it; then it is tried once."""
+CHORE_PAUSE_SECONDS: Final = 5.0
+CHORE_PAUSE_SECONDS_MAX: Final = 60.0
+"""How long a chore that failed waits, doubled with each failure in a row up to the second."""
+CRASHES_MAX: Final = 3
+CRASH_WINDOW_SECONDS: Final = 600.0
+"""So many unclean ends of workers within so long are a crash loop: what jobs don't wait for is paused meanwhile."""
 
 POLL_IDLE_SECONDS: Final = 1.0
 DRAIN_SECONDS: Final = 30.0

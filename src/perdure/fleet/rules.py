@@ -2,7 +2,30 @@
 
 from __future__ import annotations
 
-from .model import WORKER_CONNECTIONS, Connections
+from ..core import limits
+from .model import WORKER_CONNECTIONS, Connections, Memory, Turn
+
+BUSY_SECONDS = 5.0
+"""When to look again at a chore that another worker is doing."""
+
+SAFE_SECONDS = 30.0
+"""The same while a crash loop pauses it."""
+
+
+def turn(memory: Memory, me: int) -> Turn:
+    """Whether this worker does a chore of a period now. One that was begun and not ended, by a worker that is gone or
+    by this one, has failed: whatever ended that run may end the next."""
+    if not memory.mine:
+        return Turn(False, BUSY_SECONDS)
+    if memory.running_on is not None and not memory.left_cleanly:
+        if memory.runs and memory.running_on != me:
+            return Turn(False, BUSY_SECONDS)
+        return Turn(False, crashed=True)
+    if memory.due_in > 0:
+        return Turn(False, memory.due_in)
+    if memory.crashes >= limits.CRASHES_MAX:
+        return Turn(False, SAFE_SECONDS, paused=True)
+    return Turn(True)
 
 
 def shortage(found: Connections) -> str | None:

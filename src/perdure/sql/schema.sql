@@ -278,6 +278,27 @@ begin
     return dropped;
 end $_$;
 
+CREATE FUNCTION perdure.drop_parts(parent text, days integer, parts_max integer) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    SET "TimeZone" TO 'UTC'
+    AS $_$
+declare
+    part text; dropped int := 0;
+begin
+    for part in
+        select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
+        where i.inhparent = to_regclass(format('perdure.%I', parent)) and c.relname ~ ('^' || parent || '_[0-9]{8}$')
+          and to_date(right(c.relname, 8), 'YYYYMMDD') + 1 <= current_date - days
+        order by c.relname limit parts_max
+    loop
+        execute format('alter table perdure.%I detach partition perdure.%I', parent, part);
+        execute format('drop table perdure.%I', part);
+        dropped := dropped + 1;
+    end loop;
+    return dropped;
+end $_$;
+
 CREATE FUNCTION perdure.enqueue_v1(task text, payload json DEFAULT '{}'::json, queue text DEFAULT 'default'::text, key text DEFAULT NULL::text, priority integer DEFAULT NULL::integer, delay interval DEFAULT NULL::interval, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_in interval DEFAULT NULL::interval, timeout double precision DEFAULT NULL::double precision, retry json DEFAULT NULL::json, tags text[] DEFAULT NULL::text[], at_most_once boolean DEFAULT NULL::boolean, wake boolean DEFAULT true, context json DEFAULT NULL::json, version integer DEFAULT NULL::integer) RETURNS bigint
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog'
@@ -539,6 +560,24 @@ CREATE TABLE perdure.cancel_request (
     reason text,
     requested_at timestamp with time zone DEFAULT now() NOT NULL
 );
+
+CREATE TABLE perdure.chore (
+    name text NOT NULL,
+    running_on integer,
+    last_started_at timestamp with time zone,
+    last_success_at timestamp with time zone,
+    last_failure_at timestamp with time zone,
+    last_error text,
+    consecutive_failures integer DEFAULT 0 NOT NULL,
+    period interval,
+    due_at timestamp with time zone,
+    parked_until timestamp with time zone,
+    batch integer,
+    CONSTRAINT chore_batch_check CHECK ((batch > 0)),
+    CONSTRAINT chore_consecutive_failures_check CHECK ((consecutive_failures >= 0)),
+    CONSTRAINT chore_name_check CHECK ((name <> ''::text))
+)
+WITH (fillfactor='50', autovacuum_vacuum_threshold='200', autovacuum_vacuum_scale_factor='0');
 
 CREATE TABLE perdure.dead (
     id bigint NOT NULL,
@@ -813,6 +852,8 @@ CREATE TABLE perdure.worker (
     slots integer NOT NULL,
     queues text[] NOT NULL,
     gauges json,
+    cause text,
+    excused boolean DEFAULT false NOT NULL,
     CONSTRAINT worker_check CHECK (((state = ANY (ARRAY['dead'::text, 'left'::text])) = (ended_at IS NOT NULL))),
     CONSTRAINT worker_name_check CHECK ((name <> ''::text)),
     CONSTRAINT worker_state_check CHECK ((state = ANY (ARRAY['alive'::text, 'draining'::text, 'dead'::text, 'left'::text])))
@@ -834,6 +875,9 @@ ALTER TABLE ONLY perdure.history ATTACH PARTITION perdure.history_default DEFAUL
 
 ALTER TABLE ONLY perdure.cancel_request
     ADD CONSTRAINT cancel_request_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY perdure.chore
+    ADD CONSTRAINT chore_pkey PRIMARY KEY (name);
 
 ALTER TABLE ONLY perdure.dead
     ADD CONSTRAINT dead_pkey PRIMARY KEY (id);
@@ -881,6 +925,8 @@ CREATE INDEX history_default_id_idx ON perdure.history_default USING btree (id);
 CREATE INDEX lease_worker ON perdure.lease USING btree (worker);
 
 CREATE INDEX queue_sample_latest ON perdure.queue_sample USING btree (queue, at);
+
+CREATE INDEX worker_ended ON perdure.worker USING btree (ended_at) WHERE (state = ANY (ARRAY['dead'::text, 'left'::text]));
 
 CREATE INDEX worker_living ON perdure.worker USING btree (expires_at) WHERE (state = ANY (ARRAY['alive'::text, 'draining'::text]));
 

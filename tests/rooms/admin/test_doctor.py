@@ -10,6 +10,7 @@ from perdure.admin import doctor
 from perdure.admin.doctor import horizon, workers
 from perdure.admin.model import Check, Finding, Subject
 from perdure.core.op import Op, rows
+from perdure.fleet.ops import workers as fleet
 from perdure.sql import report
 from tests.rooms.admin.surgery import examined
 from tests.rooms.jobs.stage import Stage
@@ -31,6 +32,55 @@ SICK = [
     ("history.days", f"select {TOMORROW}", "warn", "tomorrow has no partition in attempt yet"),
     ("history.days", "select perdure.drop_days(-1)", "fail", "today has no partition in history and attempt"),
 ]
+
+
+CHORE = "insert into perdure.chore (name, {}) values ('history.drop', {})"
+BACKGROUND = [
+    (CHORE.format("last_success_at", "now()"), "ok", "done when it is due"),
+    (CHORE.format("consecutive_failures, last_error", "1, 'no luck'"), "warn", "the last time with: no luck"),
+    (CHORE.format("consecutive_failures, last_error", "5, 'no luck'"), "fail", "it failed 5 times in a row"),
+    (
+        CHORE.format("consecutive_failures, parked_until, last_error", "3, now() + interval '1 h', 'no luck'"),
+        "fail",
+        "perdure chores unpark history.drop",
+    ),
+    (
+        CHORE.format("period, last_success_at, last_error", "'1 h', now() - interval '3 h', 'a reader was in the way'"),
+        "warn",
+        "a reader was in the way",
+    ),
+]
+
+
+@pytest.mark.parametrize(("memory", "status", "said"), BACKGROUND)
+def test_a_background_failure_reaches_somebody(stage: Stage, memory: str, status: str, said: str) -> None:
+    """The doctor has a finding for each kind of chore, which names its last error and what to do when it fails, is
+    parked, or is late while workers live [OPS-74]. Red when a failure is only logged."""
+    stage.worker()
+    stage.main.sql(memory)
+    found = examined(stage)["background.history.drop"]
+
+    assert found.status == status
+    assert said in found.message
+    assert {"last_success_at", "consecutive_failures", "last_error"} <= found.evidence.keys()
+
+
+def test_a_crash_loop_is_told(stage: Stage) -> None:
+    """Three unclean ends within ten minutes fail, two are a warning, and clean ones count for nothing; each is named
+    with its cause [OPS-76]."""
+    stage.main.run(fleet.leave(stage.worker("clean").id))
+    found = [examined(stage)["proc.crash_loop"]]
+    for name in ("one", "two"):
+        stage.lose(stage.worker(name))
+    found.append(examined(stage)["proc.crash_loop"])
+    stage.main.run(fleet.leave(stage.worker("three").id, "a loop broke: KeyError"))
+    found.append(examined(stage)["proc.crash_loop"])
+    stage.main.run(fleet.excuse())
+    found.append(examined(stage)["proc.crash_loop"])
+
+    assert [each.status for each in found] == ["ok", "warn", "fail", "ok"]
+    assert found[2].evidence["last"][0] == "three: a loop broke: KeyError"
+    assert "perdure chores resume" in found[2].message
 
 
 @pytest.mark.parametrize(("check", "damage", "status", "said"), SICK)

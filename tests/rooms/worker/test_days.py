@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perdure.app.registry import App
+from perdure.fleet.ops import upkeep
 from perdure.jobs.loops import chores as loop
 from perdure.jobs.ops import chores
 from tests.rooms.worker.stage import Stage, until, working
@@ -17,7 +18,7 @@ async def test_days_that_a_reader_held_up_are_made_when_it_is_gone(
 ) -> None:
     """While a transaction that has read history stays open, the worker makes the attempt log's day, settles, and
     tries history's again; once the reader is gone it is made. Red when a failure counts as done, or ends the round."""
-    monkeypatch.setattr(loop, "DAY_RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(loop, "DUTY_RETRY_SECONDS", 0.1)
     caplog.set_level("INFO", "perdure.chores")
     app = App("a")
 
@@ -35,7 +36,7 @@ async def test_days_that_a_reader_held_up_are_made_when_it_is_gone(
     async with working(stage.db, app):
         await stage.until_true(made, "attempt")
         (id,) = await stage.enqueue(work.job())
-        await until(lambda: caplog.text.count("the days of history will be seen to later") > 1)
+        await until(lambda: caplog.text.count("history.make waits for another transaction") > 1)
         assert not await stage.value(made, "history")
         reader.execute("commit")
         await stage.until_true(made, "history")
@@ -48,7 +49,7 @@ async def test_the_making_of_days_waits_briefly_for_a_lock(stage: Stage) -> None
     shown = []
     for lock_ms in (chores.DAYS_LOCK_MS, None):
         with stage.conn.transaction():
-            await stage.ask(chores.mine("days", lock_ms))
+            await stage.ask(upkeep.take("days", lock_ms=lock_ms))
             shown.append(await stage.value("show lock_timeout"))
     shown.append(await stage.value("show lock_timeout"))
 

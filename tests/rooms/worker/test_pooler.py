@@ -18,8 +18,8 @@ from perdure import AsyncClient, Client, RetryAfter
 from perdure.app.registry import App
 from perdure.app.worker import Worker
 from perdure.core.errors import ConfigError
+from perdure.fleet.ops.upkeep import take
 from perdure.jobs.model import JobSpec
-from perdure.jobs.ops.chores import mine
 from perdure.pg.drive import drive
 from perdure.pg.pooled import PooledLink
 from tests.conformance.ways import driver
@@ -154,10 +154,10 @@ async def test_a_chore_behind_a_pooler_is_free_again_when_its_holder_dies(stage:
     holder, link = stage.db.connect(), PooledLink(pooler.url(stage.db.name), "perdure", "maintenance")
     try:
         holder.execute("begin")
-        assert await asyncio.to_thread(lambda: drive(holder, mine("rescue")))
-        assert not await link.transaction(mine("rescue"))
+        assert await asyncio.to_thread(lambda: drive(holder, take("rescue")).mine)
+        assert not (await link.transaction(take("rescue"))).mine
         await stage.value("select pg_terminate_backend(%s, 10000)", holder.info.backend_pid)
-        assert await link.transaction(mine("rescue"))
+        assert (await link.transaction(take("rescue"))).mine
         assert await stage.value("select count(*) from pg_locks where locktype = 'advisory'") == 0
     finally:
         await link.close()

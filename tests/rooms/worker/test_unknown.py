@@ -83,7 +83,8 @@ async def test_a_release_that_failed_is_done_again(stage: Stage, caplog: pytest.
     other = stage.db.connect()
     other.execute("begin")
     other.execute("lock table perdure.ready in share mode")
+    caplog.set_level("INFO", "perdure.chores")
     async with working(stage.db, new):
-        await until(lambda: "a chore will be done again" in caplog.text)
+        await until(lambda: "release waits for another transaction" in caplog.text)
         other.execute("commit")
         await stage.until_in("history", id)

@@ -13,7 +13,7 @@ from ...core.errors import ConnectionLost, DatabaseError
 from ...core.op import Op, one
 from ...sql import statement
 from ..model import Check, Finding, Subject
-from . import deploy, history, horizon, places, queues, schema, workers
+from . import background, deploy, history, horizon, places, queues, schema, workers
 
 R = TypeVar("R")
 
@@ -24,6 +24,7 @@ CHECKS: tuple[Check, ...] = (
     *places.CHECKS,
     *queues.CHECKS,
     *workers.CHECKS,
+    *background.CHECKS,
     *history.CHECKS,
     *horizon.CHECKS,
 )

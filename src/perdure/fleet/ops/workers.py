@@ -9,7 +9,7 @@ import msgspec
 from ...core import limits
 from ...core.op import Op, Row, maybe, one, rows
 from ...sql import statement
-from ..model import Beat, Connections, Worker
+from ..model import Beat, Connections, Crashes, Worker
 
 
 def _beat(row: Row) -> Beat:
@@ -30,7 +30,9 @@ LEAVE = statement("fleet.leave", lambda row: int(row["id"]))
 REINCARNATE = statement("fleet.reincarnate", lambda row: int(row["incarnation"]))
 LIST = statement("fleet.list", _worker)
 CONNECTIONS = statement("fleet.connections", lambda row: Connections(**row))
-PRUNE = statement("fleet.prune", lambda row: row)
+PRUNE = statement("fleet.prune", lambda row: int(row["id"]))
+CRASHES = statement("fleet.crashes", lambda row: Crashes(row["crashes"], row["last_at"], list(row["named"])))
+EXCUSE = statement("fleet.excuse", lambda row: int(row["id"]))
 
 
 def register(*, name: str, host: str, pid: int, slots: int, queues: Sequence[str]) -> Op[tuple[int, int]]:
@@ -69,9 +71,9 @@ def drain(worker: int) -> Op[bool]:
     return (yield from maybe(DRAIN, worker=worker)) is not None
 
 
-def leave(worker: int) -> Op[bool]:
-    """Sign off. Whatever the worker still holds is open to rescue from now."""
-    return (yield from maybe(LEAVE, worker=worker)) is not None
+def leave(worker: int, cause: str | None = None) -> Op[bool]:
+    """Sign off. Whatever the worker still holds is open to rescue from now. ``cause``: why its end isn't clean."""
+    return (yield from maybe(LEAVE, worker=worker, cause=cause)) is not None
 
 
 def reincarnate(worker: int) -> Op[int | None]:
@@ -89,6 +91,16 @@ def connections() -> Op[Connections]:
     return (yield from one(CONNECTIONS))
 
 
-def prune(days: int = 1) -> Op[None]:
-    """Forget workers that ended long ago and hold nothing."""
-    yield from rows(PRUNE, days=days)
+def prune(days: int = 1, limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
+    """Forget workers that ended long ago and hold nothing; how many."""
+    return len((yield from rows(PRUNE, days=days, limit=limit)))
+
+
+def crashes(window: float = limits.CRASH_WINDOW_SECONDS) -> Op[Crashes]:
+    """The unclean ends of workers within the window (seconds)."""
+    return (yield from one(CRASHES, window=window))
+
+
+def excuse() -> Op[int]:
+    """Let the unclean ends so far not count towards a crash loop any more; how many there were."""
+    return len((yield from rows(EXCUSE)))

@@ -1,7 +1,9 @@
-"""Housekeeping, which is everybody's job: promotion, rescue, cancel sweeps, parked jobs, day partitions.
+"""Housekeeping, which is everybody's job: promotion, rescue, cancel sweeps, parked jobs, and what has a period.
 
-Each chore is a small idempotent op that one worker at a time does; what there is to do comes from the looks and beats
-that happen anyway, so an idle worker sends nothing for it.
+Each chore is a small idempotent op that one worker at a time does, in a transaction that holds the chore's lock. What
+jobs wait for is done when the looks and beats that happen anyway find something, so an idle worker sends nothing for
+it; what has a period (``ops.chores.duties``) is done once in it, by whoever gets to it first. A failure is remembered
+in the database (``fleet.ops.upkeep``), so that it holds up the next worker, too, and reaches somebody.
 """
 
 from __future__ import annotations
@@ -10,37 +12,59 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 from ...core import limits
-from ...core.errors import ConnectionLost, DatabaseError, LockTimeout
+from ...core.errors import ConnectionLost, DatabaseError, ServerUnavailable, TransientError
 from ...core.op import Op
-from ...fleet.ops import workers
+from ...fleet.model import Done
+from ...fleet.ops import upkeep, workers
+from ...runtime import faults
 from ...runtime.clock import monotonic
 from ...runtime.dice import jittered
 from ..due import LAG_SECONDS, Due
 from ..ops import chores as ops
 from ..ops.claim import Look
-from ..ops.rescue import close_leases, rescue
+from ..ops.rescue import Rescue, close_leases, rescue
 from .settler import Link
 
+R = TypeVar("R")
 log = logging.getLogger("perdure.chores")
 
-DAY_CHORES_SECONDS = 3_600.0
-"""Partitions are looked after this often."""
+PAUSE_SECONDS = 0.5
+"""After a lost connection, and before what another transaction's lock held up is tried again."""
 
-DAY_RETRY_SECONDS = 60.0
-"""The same when it failed, or somebody was reading: days are made long before they are needed."""
+DUTY_RETRY_SECONDS = 60.0
+"""The latter for a duty: days are made long before they are needed."""
 
 RELEASE_SECONDS = 3.0
 """Between two releases of parked jobs: while workers of an older version run, they may park the same ones again."""
 
+_CONTENDED = ("55P03", "40")  # a lock wasn't granted in time; a deadlock, or a serialisation that failed
+_TOO_MUCH = ("53200", "54", "57014")  # out of memory, a limit of the server's, or of the time a statement may take
+
 
 class Chores:
-    """Does what looks and beats have found. ``tasks``: the names this worker knows, for jobs parked as unknown."""
+    """Does what looks and beats have found, and the duties that are due.
 
-    def __init__(self, link: Link, tasks: Sequence[str], *, history_days: int, on_moved: Callable[[], None]) -> None:
-        self._link, self._tasks, self._history_days, self._on_moved = link, list(tasks), history_days, on_moved
+    ``me``: this worker's id. ``tasks``: the names it knows, for jobs parked as unknown. ``on_moved``: called when jobs
+    have become ready. ``counts``: how much was done, by chore; ``failures`` and ``contended``: how often it failed, and
+    how often a lock of somebody else's held it up.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        me: Callable[[], int],
+        tasks: Sequence[str],
+        *,
+        history_days: int,
+        on_moved: Callable[[], None],
+    ) -> None:
+        self._link, self._me, self._tasks, self._on_moved = link, me, list(tasks), on_moved
+        self._duties = ops.duties(history_days)
         self._stir = asyncio.Event()
         self._due_at: float | None = None
         self._tend_next = False
@@ -49,8 +73,12 @@ class Chores:
         self._lost = self._requests = self._parked = False
         self._release_at = 0.0
         self._expired: set[int] = set()
-        self._days_at = 0.0
+        self._not_before: dict[str, float] = {}
+        self.paused = False
+        """Whether a crash loop of workers keeps the duties waiting."""
         self.counts: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
+        self.contended: Counter[str] = Counter()
 
     def look(self, look: Look) -> None:
         """Take what a look has found."""
@@ -74,25 +102,83 @@ class Chores:
         while True:
             await self._wait()
             try:
-                await self._bury_workers()
-                await self._rescue()
-                await self._tend()
-                await self._promote()
-                await self._sweep()
-                await self._days()
+                await self._attend()
+                for duty in self._duties:
+                    await self._try(duty.name, partial(self._serve, duty), duty)
             except DatabaseError as error:
                 if isinstance(error, ConnectionLost):
                     self.due.reset()
-                log.warning("a chore will be done again: %s", error)
-                await asyncio.sleep(jittered(0.5))
+                log.warning("chores will go on: %s", error)
+                await asyncio.sleep(jittered(PAUSE_SECONDS))
+
+    async def _attend(self) -> None:
+        """What looks and beats have found, in this order."""
+        await self._try("bury", self._bury_workers)
+        await self._try("rescue", self._rescue)
+        await self._try("promote", self._promote)
+        await self._try("cancels", self._sweep)
+        await self._try("release", self._release)
 
     async def _wait(self) -> None:
         now = monotonic()
-        due = min(self._due_at if self._due_at is not None else now + 60.0, self._days_at)
+        due = min(self._due_at if self._due_at is not None else now + 60.0, *map(self._at, self._duties))
         if due > now and not self._stir.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stir.wait(), due - now)
         self._stir.clear()
+
+    def _at(self, duty: ops.Duty) -> float:
+        return self._not_before.get(duty.name, 0.0)
+
+    async def _try(self, chore: str, act: Callable[[], Awaitable[None]], duty: ops.Duty | None = None) -> None:
+        """Do a chore that doesn't hold up the others when it fails. A lost connection is nobody's failure here."""
+        if monotonic() < self._not_before.get(chore, 0.0):
+            return
+        try:
+            await act()
+        except (ConnectionLost, ServerUnavailable):
+            raise
+        except (DatabaseError, MemoryError) as error:
+            await self._failed(chore, error, duty)
+
+    async def _failed(self, chore: str, error: DatabaseError | MemoryError, duty: ops.Duty | None) -> None:
+        """Remember it, and wait: longer after each failure in a row, until a duty is parked."""
+        state = _TOO_MUCH[0] if isinstance(error, MemoryError) else error.sqlstate or ""
+        if isinstance(error, TransientError) and state.startswith(_CONTENDED):
+            self.contended[chore] += 1
+            pause = PAUSE_SECONDS if duty is None else DUTY_RETRY_SECONDS
+            self._not_before[chore] = monotonic() + jittered(pause)
+            log.info("%s waits for another transaction, and is tried again in %.1f s: %s", chore, pause, error)
+            if duty is not None:
+                await self._link.run(upkeep.fail(chore, str(error), parks=True, charge=False, pause=pause))
+            return
+        self.failures[chore] += 1
+        batch = limits.CHORE_BATCH_MAX if duty is None else duty.batch
+        halves = batch if state.startswith(_TOO_MUCH) else None
+        self._not_before[chore] = monotonic() + limits.CHORE_PAUSE_SECONDS  # also when it can't be remembered
+        setback = await self._link.run(upkeep.fail(chore, str(error), parks=duty is not None, halves=halves))
+        self._not_before[chore] = monotonic() + setback.due_in
+        told = f"it is parked for {setback.due_in:.0f} s" if setback.parked else f"again in {setback.due_in:.0f} s"
+        log.error("%s failed (%d in a row), %s: %s", chore, setback.failures, told, error)
+
+    async def _do(self, chore: str, act: Callable[[int], Op[R]], more: Callable[[R, int], bool]) -> Done[R]:
+        """Once, what a look has found, if no other worker does it."""
+        done = await self._link.transaction(upkeep.do(chore, act, limits.CHORE_BATCH_MAX, more=more))
+        if done.wait:
+            self._not_before[chore] = monotonic() + done.wait
+        return done
+
+    async def _drain(self, chore: str, act: Callable[[int], Op[int]]) -> None:
+        """As often as there is more."""
+        more = True
+        while more:
+            done = await self._do(chore, act, _as_much)
+            more = done.more
+            if done.result:
+                self.counts[chore] += done.result
+                if chore == "promote":
+                    self.due.promoted()
+                    self._on_moved()
 
     async def _bury_workers(self) -> None:
         for worker in sorted(self._expired):
@@ -101,15 +187,18 @@ class Chores:
             if name is not None:
                 log.warning("worker %d (%s) gave no sign of life and was declared dead", worker, name)
                 self._lost = True
+                self.counts["bury"] += 1
 
     async def _rescue(self) -> None:
         """One lease a statement, each its own transaction; then, later, the lease rows that are empty."""
         if not self._lost:
             return
         self._lost, after = False, 0
-        while (found := await self._link.run(rescue(after))).lease is not None:
+        while (found := (await self._do("rescue", partial(_rescue, after), _more_leases)).result) is not None:
+            if found.lease is None:
+                break
             after = found.lease
-            self.counts["rescued"] += found.rescued
+            self.counts["rescue"] += found.rescued
             if found.rescued:
                 told = (found.rescued, found.lease, found.worker, found.buried)
                 log.warning("rescued %d jobs of lease %d (worker %s), %d of them to the dead", *told)
@@ -127,50 +216,57 @@ class Chores:
             self._due_at = monotonic()
 
     async def _promote(self) -> None:
+        await self._tend()
         if self._due_at is None or monotonic() < self._due_at:
             return
         self._due_at = None
-        moved = limits.CHORE_BATCH_MAX
-        while moved == limits.CHORE_BATCH_MAX:
-            moved = await self._link.run(ops.promote(floor=self.due.start))
-            self.counts["promoted"] += moved
-            if moved:
-                self.due.promoted()
-                self._on_moved()
+        await self._drain("promote", lambda limit: ops.promote(limit, floor=self.due.start))
 
     async def _sweep(self) -> None:
         if self._requests:
             self._requests = False
-            await self._guarded("cancels", ops.sweep_cancels())
+            await self._drain("cancels", ops.sweep_cancels)
+
+    async def _release(self) -> None:
         if self._parked and monotonic() >= self._release_at:
             self._release_at = monotonic() + jittered(RELEASE_SECONDS)
-            released = limits.CHORE_BATCH_MAX
-            while released == limits.CHORE_BATCH_MAX:
-                released = await self._link.run(ops.release(self._tasks))
-                self.counts["released"] += released
+            await self._drain("release", lambda limit: ops.release(self._tasks, limit))
             self._parked = False  # only now: a release that failed is done again
 
-    async def _days(self) -> None:
-        if monotonic() < self._days_at:
+    async def _serve(self, duty: ops.Duty) -> None:
+        """A duty that may be due: begin it in a transaction of its own, then do it, a batch a transaction."""
+        turn = await self._link.transaction(upkeep.begin(duty.name, self._me(), duty.period))
+        self._pause(turn.paused)
+        if not turn.now:
+            self._not_before[duty.name] = monotonic() + jittered(turn.wait)
+            self.failures[duty.name] += turn.crashed
+            if turn.crashed:
+                log.error("%s was begun by a worker that is gone, and counts as failed", duty.name)
             return
-        self._days_at, read = monotonic() + jittered(DAY_RETRY_SECONDS), False
-        for parent in ops.DAY_TABLES:
-            for op in (ops.make_days(parent), ops.drop_days(parent, self._history_days)):
-                try:
-                    await self._guarded("days", op, ops.DAYS_LOCK_MS)
-                except LockTimeout:
-                    log.info("the days of %s will be seen to later: a transaction that reads it is open", parent)
-                    read = True
-        await self._link.run(workers.prune())
-        if not read:
-            self._days_at = monotonic() + jittered(DAY_CHORES_SECONDS)
+        more = True
+        while more:
+            faults.point("chore.run")
+            done = await self._link.transaction(
+                upkeep.do(duty.name, duty.op, duty.batch, more=_as_much, period=duty.period, lock_ms=duty.lock_ms)
+            )
+            more = done.more
+            self.counts[duty.name] += done.result or 0
+            await self._attend()  # no job waits for a duty, however long it takes
+        self._not_before[duty.name] = monotonic() + jittered(duty.period if done.result is not None else done.wait)
 
-    async def _guarded(self, chore: str, op: Op[int], lock_ms: int | None = None) -> None:
-        self.counts[chore] += await self._link.transaction(_if_mine(chore, op, lock_ms))
+    def _pause(self, paused: bool) -> None:
+        if paused and not self.paused:
+            log.warning("workers end uncleanly again and again: what no job waits for is paused (see perdure status)")
+        self.paused = paused
 
 
-def _if_mine(chore: str, op: Op[int], lock_ms: int | None) -> Op[int]:
-    if not (yield from ops.mine(chore, lock_ms)):
-        op.close()
-        return 0
-    return (yield from op)
+def _as_much(done: int, bound: int) -> bool:
+    return done >= bound
+
+
+def _more_leases(found: Rescue, bound: int) -> bool:
+    return found.lease is not None
+
+
+def _rescue(after: int, bound: int) -> Op[Rescue]:
+    return rescue(after)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ...core import limits
 from ...core.op import Op, maybe, one, rows
+from ...fleet.ops.workers import prune
 from ...sql import statement
 from ..floors import Holders, Range
 from .control import CANCEL, UNSEAT
 
-GUARD = statement("jobs.guard_chore", lambda row: bool(row["mine"]))
 PROMOTE = statement("jobs.promote", lambda row: int(row["taken"]))
 DUE_WRITERS = statement("jobs.due_writers", lambda row: str(row["holder"]))
 DUE_PROBE = statement("jobs.due_probe", lambda row: (int(row["range"]) - 1, int(row["pos"])))
 RELEASE = statement("jobs.release", lambda row: int(row["released"]))
 MAKE_DAYS = statement("jobs.make_days", lambda row: int(row["days"]))
 DROP_DAYS = statement("jobs.drop_days", lambda row: int(row["days"]))
+DROP_STRAYS = {
+    "history": statement("jobs.drop_history_strays", lambda row: int(row["rows"])),
+    "attempt": statement("jobs.drop_attempt_strays", lambda row: int(row["rows"])),
+}
 FORGET_CANCELS = statement("jobs.forget_cancels", lambda row: row)
 
 DAY_TABLES = ("history", "attempt")
@@ -25,6 +30,26 @@ DAY_TABLES = ("history", "attempt")
 
 DAYS_LOCK_MS = 100
 """How long the making of days waits for whoever reads the table. Every settlement waits behind it for as long."""
+
+
+DAYS_DROPPED_MAX = 8
+"""Day partitions that one transaction drops: each takes a lock of its own in the server's table of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """A chore of a period, for which no job waits: done once in so many seconds, by whoever gets to it first.
+
+    ``op`` does as much as it is given at most (``batch``), and returns how much it did: as much means that there is
+    more. Each is a transaction. ``lock_ms``: how long one waits for a lock, because others will wait behind it; None
+    for what the session allows.
+    """
+
+    name: str
+    op: Callable[[int], Op[int]]
+    batch: int = limits.CHORE_BATCH_MAX
+    period: float = 3_600.0
+    lock_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +62,6 @@ class Wanted:
 
 
 CANCELS = statement("jobs.cancels", lambda row: Wanted(row["id"], row["reason"], row["ended"]))
-
-
-def mine(chore: str, lock_ms: int | None = None) -> Op[bool]:
-    """Whether this transaction may do the chore: one worker at a time does.
-
-    ``lock_ms``: how long it may wait for a lock, because others will wait behind it; None for what the session allows.
-    """
-    return (yield from one(GUARD, chore=chore, lock_timeout=None if lock_ms is None else f"{lock_ms}ms"))
 
 
 def promote(limit: int = limits.CHORE_BATCH_MAX, *, floor: int = 0) -> Op[int]:
@@ -72,7 +89,7 @@ def release(tasks: Sequence[str], limit: int = limits.CHORE_BATCH_MAX) -> Op[int
 
 
 def sweep_cancels(limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
-    """Carry out cancel requests whose job has left its lease, and forget those whose job has ended."""
+    """Carry out cancel requests whose job has left its lease, and forget those whose job has ended; how many."""
     wanted = yield from rows(CANCELS, limit=limit)
     for each in wanted:
         if not each.ended and (yield from maybe(UNSEAT, id=each.id)) is not None:
@@ -86,6 +103,29 @@ def make_days(parent: str, ahead: int = 3) -> Op[int]:
     return (yield from one(MAKE_DAYS, parent=parent, ahead=ahead))
 
 
-def drop_days(parent: str, days: int) -> Op[int]:
-    """Drop the day partitions that are past their keeping, of one of DAY_TABLES."""
-    return (yield from one(DROP_DAYS, parent=parent, days=days))
+def drop_days(parent: str, days: int, limit: int = DAYS_DROPPED_MAX) -> Op[int]:
+    """Drop the oldest day partitions that are past their keeping, of one of DAY_TABLES; how many."""
+    return (yield from one(DROP_DAYS, parent=parent, days=days, limit=limit))
+
+
+def drop_strays(parent: str, days: int, limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
+    """Delete what is past its keeping and stands in no day's partition, of one of DAY_TABLES; how many rows."""
+    return (yield from one(DROP_STRAYS[parent], days=days, limit=limit))
+
+
+def duties(history_days: int) -> list[Duty]:
+    """Every chore of a period. ``history_days``: how long finished jobs and the attempt log are kept."""
+    of_days = [
+        duty
+        for parent in DAY_TABLES
+        for duty in (
+            Duty(f"{parent}.make", partial(_make_days, parent), lock_ms=DAYS_LOCK_MS),
+            Duty(f"{parent}.drop", partial(drop_days, parent, history_days), DAYS_DROPPED_MAX, lock_ms=DAYS_LOCK_MS),
+            Duty(f"{parent}.strays", partial(drop_strays, parent, history_days)),
+        )
+    ]
+    return [*of_days, Duty("workers.prune", partial(prune, 1))]
+
+
+def _make_days(parent: str, limit: int) -> Op[int]:
+    return make_days(parent)
