@@ -49,6 +49,14 @@ TARGETS: dict[str, tuple[str, list[tuple[str, float, str]]]] = {
             ("at most", 150.0, "value"), ("at most", 1.05, "floor"),
         ],
     ),
+    "history": ("1000", [("at most", 1.1, "floor"), ("at most", 1.1, "floor")]),
+    "soak": (
+        "2",
+        [
+            ("at least", 0.475, "floor"), ("at most", 1.25, "floor"), ("at most", 1.25, "floor"),
+            ("at most", 1.25, "floor"), ("at most", 1.25, "floor"),
+        ],
+    ),
 }  # fmt: skip
 """What each benchmark is to be tried with, and the targets it judges, in the order of its figures."""
 
@@ -64,7 +72,8 @@ def test_every_figure_stands_beside_its_floor(name: str, empty_db: Database) -> 
     ratio; and the database is as empty as before."""
     jobs, targets = TARGETS[name]
 
-    report = json.loads(answer("bench", name, "--jobs", jobs, "--rounds", "1", "--json", "--url", empty_db.url))
+    amount = ("--seconds", jobs) if name == "soak" else ("--jobs", jobs, "--rounds", "1")
+    report = json.loads(answer("bench", name, *amount, "--json", "--url", empty_db.url))
 
     assert (report["benchmark"], report["ok"], report["problems"]) == (name, True, [])
     assert (report["jobs"], report["rounds"]) == (int(jobs), 1)

@@ -51,6 +51,8 @@ COUNT = statement("bench.count", lambda row: Counts(**row))
 LEASES = statement("bench.leases", lambda row: (int(row["id"]), int(row["lease"])))
 LAST_LEASE = statement("bench.last_lease", lambda row: int(row["lease"]))
 SESSIONS = statement("bench.sessions", lambda row: (int(row["pid"]), float(row["asked_at"])))
+SIZES = statement("bench.sizes", lambda row: (str(row["name"]), int(row["bytes"]), int(row["dead"])))
+FILL_HISTORY = statement("bench.fill_history", _as_it_is)
 SERVER = statement("bench.server", lambda row: Server(**row))
 
 
@@ -123,6 +125,16 @@ def last_lease() -> Op[int]:
 def sessions() -> Op[dict[int, float]]:
     """When each other session in the schema began its last statement (seconds since 1970), by its process."""
     return dict((yield from rows(SESSIONS)))
+
+
+def sizes() -> Op[list[tuple[str, int, int]]]:
+    """Of each table that jobs pass through: its name, its bytes with indexes, its dead rows."""
+    return (yield from rows(SIZES))
+
+
+def fill_history(first: int, last: int, payload: str) -> Op[None]:
+    """Finished jobs that never ran, with these numbers."""
+    yield from rows(FILL_HISTORY, first=first, last=last, payload=payload)
 
 
 def server() -> Op[Server]:

@@ -18,7 +18,9 @@ from .drain import drain
 from .enqueue import enqueue
 from .figures import Figure, Report
 from .floor import Floor, floored
+from .history import history
 from .latency import latency
+from .soak import soak
 from .stage import Plan, Stage, staged
 
 Act: TypeAlias = Callable[[Stage, Floor, Plan], Awaitable[list[Figure]]]
@@ -38,6 +40,8 @@ BENCHMARKS = {
     "latency": Benchmark(latency, Plan(300, 3)),
     "bloat": Benchmark(bloat, Plan(160_000, 2)),
     "crash": Benchmark(crash, Plan(100_000, 4)),
+    "history": Benchmark(history, Plan(1_000_000, 3)),
+    "soak": Benchmark(soak, Plan(60, 1)),
 }
 
 

@@ -72,6 +72,23 @@ def crash(jobs: Jobs = None, rounds: Rounds = None, url: Url = None, as_json: Js
     _bench("crash", url, jobs, rounds, as_json)
 
 
+@command.command()
+def history(jobs: Jobs = None, rounds: Rounds = None, url: Url = None, as_json: Json = False) -> None:
+    """What N finished jobs in history cost a claim."""
+    _bench("history", url, jobs, rounds, as_json)
+
+
+@command.command()
+def soak(
+    seconds: Annotated[int | None, typer.Option(metavar="N", min=2, help="How long; by default a minute.")] = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """A worker at half of what it can drain, for some time: whether the tables' sizes level off and latency stays
+    flat."""
+    _bench("soak", url, seconds, None, as_json)
+
+
 def _bench(name: str, url: str | None, jobs: int | None, rounds: int | None, as_json: bool) -> None:
     """Measure and show. A missed target is shown, and is no error; counts that don't add up are one."""
     with _interruptible(), _progress() as say:
