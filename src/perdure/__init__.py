@@ -10,6 +10,7 @@ from .core.backoff import Retry
 from .core.context import Envelope
 from .core.endings import Cancel, Permanent, RetryAfter, Snooze
 from .core.errors import PerdureError
+from .core.lowwater import LowWater
 from .jobs.model import Enqueued, JobSpec
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Enqueued",
     "Envelope",
     "JobSpec",
+    "LowWater",
     "PerdureError",
     "Permanent",
     "Retry",

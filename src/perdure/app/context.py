@@ -6,16 +6,17 @@ from functools import lru_cache
 from typing import Any, Unpack
 
 from ..core.errors import Unsupported
-from ..jobs import handler
 from ..jobs.model import JobSpec, Options
 from ..jobs.work import Claimed, End
 from .block import Block, on_a_loop
+from .books import Versions
 from .client.jobs import AsyncJobs, Jobs
 from .desk import Desk
 from .open import AsyncOpen, Open
+from .saving import Saving
 
 
-class Context(handler.Context):
+class Context(Saving):
     """The job that a handler runs, and what the handler may do on its behalf; injected for a parameter annotated
     ``perdure.Context``.
 
@@ -25,7 +26,7 @@ class Context(handler.Context):
     __slots__ = ("_desk", "opened")
 
     def __init__(self, claimed: Claimed, desk: Desk | None = None) -> None:
-        super().__init__(claimed)
+        super().__init__(claimed, None if desk is None else desk.books)
         self._desk = desk
         self.opened: Open | AsyncOpen | None = None
         """The transaction of ``transaction()``, while it is open."""
@@ -79,11 +80,11 @@ class Context(handler.Context):
         await self.desk.leave()
 
 
-def in_child(url: str, schema: str, claimed: Claimed) -> Context:
+def in_child(url: str, schema: str, versions: Versions, claimed: Claimed) -> Context:
     """The context of a job that runs in a child process of a worker."""
-    return Context(claimed, _desk_of_child(url, schema))
+    return Context(claimed, _desk_of_child(url, schema, versions))
 
 
 @lru_cache(maxsize=1)
-def _desk_of_child(url: str, schema: str) -> Desk:
-    return Desk(url, schema)
+def _desk_of_child(url: str, schema: str, versions: Versions) -> Desk:
+    return Desk(url, schema, versions=versions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from .books import Books, OwnBooks, Versions
 from .client import aio, sync
 
 
@@ -11,13 +12,14 @@ class Desk:
     """What the contexts of one worker, or of one child process, do their I/O through.
 
     Nothing is opened before a handler asks for it: ``blocking`` has the connections for handlers in threads,
-    ``awaited`` those for handlers on the loop.
+    ``awaited`` those for handlers on the loop. ``books``: where checkpoints and progress are written.
     """
 
-    def __init__(self, url: str, schema: str) -> None:
+    def __init__(self, url: str, schema: str, books: Books | None = None, *, versions: Versions = ()) -> None:
         self._url, self.schema = url, schema
         self.blocking = sync.Pooled(url, schema, "handler")
         self.awaited = aio.Pooled(url, schema, "handler")
+        self.books = books or OwnBooks(lambda op: self.blocking.ask(op), versions)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -25,6 +25,8 @@ def handler(task: Task[..., Any]) -> Handler:
         address=f"{task.function.__module__}:{task.function.__qualname__}",
         version=task.version,
         upgrades=task.upgrades,
+        checkpoint_version=task.checkpoint_version,
+        checkpoint_upgrades=task.checkpoint_upgrades,
     )
 
 

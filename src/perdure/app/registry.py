@@ -34,6 +34,7 @@ from ..jobs import bounds
 from ..jobs.bounds import Rule, WhenFull
 from ..jobs.handler import Upgrade
 from ..jobs.model import JobSpec
+from ..jobs.saves import StateUpgrade
 from .context import Context
 
 P = ParamSpec("P")
@@ -68,6 +69,7 @@ class Task(Generic[P, R]):
         tags: Sequence[str],
         expires: timedelta | float | None,
         version: int,
+        checkpoint_version: int,
     ) -> None:
         self.function = function
         self.name = check.name("name", name, limits.TASK_NAME_CHARS_MAX)
@@ -82,6 +84,8 @@ class Task(Generic[P, R]):
         self.expires = None if expires is None else _relative(expires)
         self.version = check.version("version", version)
         self.upgrades: dict[int, Upgrade] = {}
+        self.checkpoint_version = check.number("checkpoint_version", checkpoint_version, limits.CHECKPOINT_VERSION_MAX)
+        self.checkpoint_upgrades: dict[int, StateUpgrade] = {}
         self.run_in = _place(function, name, run_in)
         self.signature = Signature(function, task=name, injected=is_context)
         self._spec = JobSpec(
@@ -130,6 +134,24 @@ class Task(Generic[P, R]):
 
         def keep(function: Upgrade) -> Upgrade:
             self.upgrades[version] = function
+            return function
+
+        return keep
+
+    def upgrade_checkpoint(self, version: int) -> Callable[[StateUpgrade], StateUpgrade]:
+        """Decorate the function that makes a checkpoint of this version into one of the next: it is given the state as
+        plain JSON values, and returns that of version + 1. Raises InvalidTask."""
+        if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version < self.checkpoint_version:
+            raise InvalidTask(
+                f"saves checkpoints of version {self.checkpoint_version}: none of version {version!r} to upgrade",
+                field=self.name,
+                fix="upgrade from an earlier one, and declare the task with the checkpoint_version that it saves now",
+            )
+        if version in self.checkpoint_upgrades:
+            raise InvalidTask(f"upgrades version {version} twice", field=self.name, fix="keep one of them")
+
+        def keep(function: StateUpgrade) -> StateUpgrade:
+            self.checkpoint_upgrades[version] = function
             return function
 
         return keep
@@ -239,6 +261,7 @@ class App:
         tags: Sequence[str] = (),
         expires: timedelta | float | None = None,
         version: int = 1,
+        checkpoint_version: int = 1,
     ) -> Declare: ...
 
     def task(
@@ -256,6 +279,7 @@ class App:
         tags: Sequence[str] = (),
         expires: timedelta | float | None = None,
         version: int = 1,
+        checkpoint_version: int = 1,
     ) -> Any:
         """Declare a function as a task, as ``@app.task`` or ``@app.task(queue="mail")``.
 
@@ -271,6 +295,8 @@ class App:
         ``expires``: how long after its enqueue a job that hasn't started is still wanted.
         ``version``: of the arguments; raise it by one when their meaning changes, and say with ``task.upgrade`` what to
         make of those that wait. Workers with older code leave newer ones alone.
+        ``checkpoint_version``: of the state that its handler saves; raise it by one when its meaning changes, and say
+        with ``task.upgrade_checkpoint`` what to make of states that are saved. Without that such jobs are parked.
         ``run_in``: "loop" (async functions), "thread" (plain ones) or "process" (either, for work that needs a core).
         Raises InvalidOption or InvalidTask, naming the option or the parameter.
         """
@@ -289,6 +315,7 @@ class App:
                     tags=tags,
                     expires=expires,
                     version=version,
+                    checkpoint_version=checkpoint_version,
                 )
             )
 

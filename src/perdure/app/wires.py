@@ -39,5 +39,5 @@ class Wires:
     def links(self) -> dict[str, Link]:
         """What the loops talk through."""
         kind = PooledLink if self.pooled else Link
-        purposes: dict[str, Any] = {"claim": "claim", "settle": "settle", "chores": "maintenance"}
+        purposes: dict[str, Any] = {"claim": "claim", "settle": "settle", "chores": "maintenance", "keep": "keep"}
         return {name: kind(self._url, self._schema, purpose, who=self._who) for name, purpose in purposes.items()}

@@ -1,8 +1,8 @@
 """The worker: the composition root. It is the only file that knows every loop, and it decides nothing they could.
 
-A worker is one process: an event loop with four connections (claims, settlements, chores, listener) and the heart, a
-thread with a fifth. It works until ``stop`` is asked for, then drains: claims no more, gives back what hasn't
-started, lets what runs finish until the deadline, settles, and signs off.
+A worker is one process: an event loop with four connections (claims, settlements, chores, listener; one more when
+something is kept) and the heart, a thread with its own. It works until ``stop`` is asked for, then drains: claims no
+more, gives back what hasn't started, lets what runs finish until the deadline, settles, and signs off.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from ..pg.listen import Listener
 from ..runtime.clock import monotonic
 from ..runtime.dice import jittered
 from ..runtime.patience import patiently
+from .books import WorkerBooks
 from .context import Context, in_child
 from .desk import Desk
 from .handlers import handler
@@ -119,6 +120,7 @@ class Worker:
             self._spawn(self._settler.run(), self._chores.run(), self._sampler.run(), self._sweep_deadlines())
             if self._wires.listens:
                 self._spawn(self._listener.run())
+            self._spawn(self._books.keeper.run(), self._books.reporter.run())
             self._claiming = self._spawn(self._claimer.run())
             for runner in self._runners:
                 runner.start(self._loop_ended)
@@ -157,7 +159,8 @@ class Worker:
 
     def _make_parts(self) -> None:
         self._links = self._wires.links()
-        self._desk = Desk(self._url, self._schema)
+        self._books = WorkerBooks(self._links["keep"], self._handlers.values())
+        self._desk = Desk(self._url, self._schema, self._books)
         self._leases: dict[int, Lease] = {}
         self._settler = Settler(
             self._links["settle"], lambda: self._me.worker, self._leases, lambda: self._claimer.stir()
@@ -218,9 +221,9 @@ class Worker:
             on_look=self._chores.look,
             on_unknown=lambda: recoverer.recover(),
         )
-        for link in self._links.values():
+        for name in ("claim", "settle", "chores"):
             # Before the first handler starts: those may take every connection the server has left.
-            await patiently(link.connection)
+            await patiently(self._links[name].connection)
         recoverer = Recoverer(self._links["claim"], self._me, self._settler, self._runners, self._leases)
         await self._register()
         await self._count_connections()
@@ -233,7 +236,8 @@ class Worker:
             trusted_until=lambda: self._heart.trusted_until,
             on_room=lambda: self._claimer.stir(),
             context=lambda job: Context(job, self._desk),
-            child_context=partial(in_child, self._url, self._schema),
+            child_context=partial(in_child, self._url, self._schema, self._books.versions),
+            keeper=self._books.keeper,
         )
 
     async def _register(self) -> None:

@@ -26,9 +26,7 @@ def explain(
     with opened(url, schema) as database:
         found = database.ask(ask(id))
     if found is None:
-        raise JobNotFound(
-            "there is none", job_id=id, field=f"job {id}", fix="give the id of one whose history is kept"
-        )
+        raise JobNotFound("there is none", job_id=id, field=f"job {id}", fix="give the id of one whose history is kept")
     if as_json:
         show.document(found)
         return

@@ -120,6 +120,13 @@ def flag(option: str, value: object) -> bool:
     return value
 
 
+def number(option: str, value: object, maximum: int) -> int:
+    """A whole number from 1 on."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= maximum:
+        raise _refused(option, value, f"give 1 to {maximum:,}")
+    return value
+
+
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 

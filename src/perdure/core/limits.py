@@ -117,3 +117,19 @@ FLOOR_LAG_SECONDS_MIN: Final = 0.2
 FLOOR_LAG_SECONDS_PER_WORKER: Final = 0.02
 """A floor is confirmed at least max(FLOOR_LAG_SECONDS_MIN, live workers x FLOOR_LAG_SECONDS_PER_WORKER) after it was
 noted, so that short transactions don't become its guards."""
+
+CHECKPOINT_BYTES_MAX: Final = 262_144
+"""A checkpoint's encoded state: a position, or one for each partition, and not the data. Each save writes it whole."""
+CHECKPOINT_BATCH_MAX: Final = 200
+"""Checkpoints in one write: 50 MiB at most."""
+CHECKPOINT_VERSION_MAX: Final = 10_000
+CHECKPOINT_EVERY: Final = 500
+CHECKPOINT_SECONDS: Final = 5.0
+"""``ctx.advance`` and ``ctx.resumable`` save after so many items or so many seconds, whichever comes first."""
+LOW_WATER_ABOVE_MAX: Final = 10_000
+"""Items done above one that isn't, in one partition of a LowWater."""
+PROGRESS_SECONDS: Final = 1.0
+"""How often a job's progress is written at most."""
+PROGRESS_MESSAGE_CHARS_MAX: Final = 500
+STUCK_SECONDS: Final = 600.0
+"""A job that reports progress or saves checkpoints, and hasn't advanced for so long, is shown as stuck."""

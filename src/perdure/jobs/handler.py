@@ -12,6 +12,7 @@ import msgspec
 from ..core import codec
 from ..core.backoff import Retry
 from ..core.context import Envelope
+from .saves import StateUpgrade
 from .work import Claimed, End
 
 Upgrade: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
@@ -24,7 +25,8 @@ class Handler:
 
     ``context`` names the parameter that wants a Context. ``address`` is "module:qualified.name", by which a child
     process finds the task again. ``timeout``: seconds one attempt may run. ``version``: of the arguments;
-    ``upgrades``: what makes arguments of a version into those of the next one, by the version they come from.
+    ``upgrades``: what makes arguments of a version into those of the next one, by the version they come from;
+    ``checkpoint_version``, ``checkpoint_upgrades``: the same of the state that it saves.
     """
 
     name: str
@@ -39,6 +41,8 @@ class Handler:
     address: str
     version: int = 1
     upgrades: Mapping[int, Upgrade] = field(default_factory=dict)
+    checkpoint_version: int = 1
+    checkpoint_upgrades: Mapping[int, StateUpgrade] = field(default_factory=dict)
 
     def arguments(self, job: Claimed) -> dict[str, Any]:
         """The job's arguments by name, in the code's version. Raises what ``decode`` or an upgrade raises."""
@@ -146,6 +150,15 @@ class Context:
     def conclude_here(self, end: End) -> End:
         """The same, in a thread or a child process."""
         return end
+
+    unsaved: bool = False
+    """Whether something was reached that isn't saved yet."""
+
+    def keep(self) -> None:
+        """Save it. Called where the handler ran, when it has ended without completing."""
+
+    async def akeep(self) -> None:
+        """The same, on the event loop."""
 
     async def leave(self) -> None:
         """Let go of what belongs to the event loop that is about to end. Called in a child process, which has one for

@@ -16,6 +16,7 @@ from ..core.backoff import Again, Retry, decide
 from ..core.endings import Cancel, Ending, Permanent, RetryAfter, Snooze, storable
 from ..core.errors import InvalidOption
 from .handler import Handler
+from .saves import Unfit
 from .work import Claimed, End, Extras, Lease
 
 _PAYLOADS = msgspec.json.Decoder(list[msgspec.Raw])
@@ -128,12 +129,27 @@ def parked(job: Claimed) -> End:
 
 
 def known(handlers: Iterable[Handler]) -> list[str]:
-    """What parked jobs are released for: the names of the tasks, and each version above the first that they take."""
-    return [
-        key
-        for handler in handlers
-        for key in (handler.name, *(f"{handler.name}@{version}" for version in range(2, handler.version + 1)))
-    ]
+    """What parked jobs are released for: the names of the tasks, each version above the first that they take, and each
+    version of a checkpoint that they can go on from."""
+    return [key for handler in handlers for key in (handler.name, *_versions(handler), *_checkpoints(handler))]
+
+
+def _versions(handler: Handler) -> Iterator[str]:
+    return (f"{handler.name}@{version}" for version in range(2, handler.version + 1))
+
+
+def _checkpoints(handler: Handler) -> Iterator[str]:
+    if handler.context is not None:
+        version = handler.checkpoint_version
+        yield f"{handler.name}#{version}"
+        while version - 1 in handler.checkpoint_upgrades:
+            version -= 1
+            yield f"{handler.name}#{version}"
+
+
+def unfit(job: Claimed, error: Unfit) -> End:
+    """The end of a job whose checkpoint this code can't go on from: kept for a worker that can."""
+    return End(job, "held", 0, reason="checkpoint_version", key=f"{job.task}#{error.version}")
 
 
 def failed(

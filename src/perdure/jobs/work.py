@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from ..core import context
+from .saves import Kept
 
 
 class Lease(msgspec.Struct, gc=False, eq=False):
@@ -28,7 +29,8 @@ class Extras(msgspec.Struct, gc=False):
     """What few jobs have, so it travels apart: key, tags, the enqueuer's options, rescues so far, when it expires.
 
     ``expires_at``: seconds since 1970; a job may expire at a moment that no datetime can hold. ``unreadable``: why the
-    job can't be run by anybody, found when it was claimed. ``context``: its envelope's stored form, decoded.
+    job can't be run by anybody, found when it was claimed. ``context``: its envelope's stored form, decoded. ``kept``:
+    the checkpoint it goes on from. ``sides``: it has rows in side tables, which its end must clear.
     """
 
     key: str | None = None
@@ -38,6 +40,8 @@ class Extras(msgspec.Struct, gc=False):
     expires_at: float | None = None
     context: Any = None
     unreadable: str | None = None
+    kept: Kept | None = None
+    sides: bool = False
 
 
 class Claimed(msgspec.Struct, eq=False):

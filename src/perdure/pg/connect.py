@@ -33,7 +33,7 @@ from .drive import drive
 from .pooler import IDENTIFY, REFUSED, PooledConnection, Terms, declared
 from .url import database_of, for_asyncpg, options_of, shown, user_of
 
-Purpose: TypeAlias = Literal["app", "handler", "claim", "settle", "beat", "listen", "maintenance", "migration"]
+Purpose: TypeAlias = Literal["app", "handler", "claim", "settle", "keep", "beat", "listen", "maintenance", "migration"]
 
 SERVER_VERSION_MIN = 15
 """The oldest Postgres that Perdure runs on; the tests run on it."""
@@ -68,6 +68,7 @@ BOUNDS: Mapping[Purpose, Bounds] = {
     "handler": Bounds(lock_ms=5_000, statement_ms=30_000, idle_in_transaction_ms=60_000),
     "claim": Bounds(lock_ms=2_000, statement_ms=10_000, idle_in_transaction_ms=10_000),
     "settle": Bounds(lock_ms=1_000, statement_ms=30_000, idle_in_transaction_ms=10_000),
+    "keep": Bounds(lock_ms=1_000, statement_ms=30_000, idle_in_transaction_ms=10_000),
     # A beat that takes longer than this has lost its worker anyway.
     "beat": Bounds(lock_ms=2_000, statement_ms=2_000, idle_in_transaction_ms=5_000, connect_seconds=5),
     "listen": Bounds(lock_ms=2_000, statement_ms=10_000, idle_in_transaction_ms=10_000),

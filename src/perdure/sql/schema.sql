@@ -528,6 +528,29 @@ begin
     return true;
 end $$;
 
+CREATE TABLE perdure.act (
+    id bigint NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    by text NOT NULL,
+    act text NOT NULL,
+    filter json NOT NULL,
+    reason text,
+    jobs bigint NOT NULL,
+    first_id bigint,
+    last_id bigint,
+    CONSTRAINT act_act_check CHECK ((act = ANY (ARRAY['redrive'::text, 'discard'::text]))),
+    CONSTRAINT act_by_check CHECK ((by <> ''::text))
+);
+
+ALTER TABLE perdure.act ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME perdure.act_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE perdure.attempt (
     job bigint NOT NULL,
     ended_at timestamp with time zone NOT NULL,
@@ -561,6 +584,19 @@ CREATE TABLE perdure.cancel_request (
     requested_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE perdure.checkpoint (
+    job bigint NOT NULL,
+    generation integer NOT NULL,
+    serial bigint NOT NULL,
+    version integer NOT NULL,
+    value json NOT NULL,
+    saved_at timestamp with time zone NOT NULL,
+    advanced_at timestamp with time zone NOT NULL,
+    advanced_in integer NOT NULL,
+    CONSTRAINT checkpoint_version_check CHECK ((version > 0))
+)
+WITH (fillfactor='50', autovacuum_vacuum_threshold='500', autovacuum_vacuum_scale_factor='0.02');
+
 CREATE TABLE perdure.chore (
     name text NOT NULL,
     running_on integer,
@@ -585,6 +621,15 @@ CREATE TABLE perdure.dead (
     error text,
     died_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT dead_reason_check CHECK ((reason <> ''::text))
+);
+
+CREATE TABLE perdure.follow_up (
+    job bigint NOT NULL,
+    number integer NOT NULL,
+    cause text NOT NULL,
+    spec json NOT NULL,
+    problem text,
+    CONSTRAINT follow_up_cause_check CHECK ((cause = ANY (ARRAY['success'::text, 'death'::text])))
 );
 
 CREATE TABLE perdure.held (
@@ -794,6 +839,19 @@ CREATE SEQUENCE perdure.pos
     NO MAXVALUE
     CACHE 1;
 
+CREATE TABLE perdure.progress (
+    job bigint NOT NULL,
+    generation integer NOT NULL,
+    n double precision NOT NULL,
+    total double precision,
+    message text,
+    began_n double precision NOT NULL,
+    began_at timestamp with time zone NOT NULL,
+    reported_at timestamp with time zone NOT NULL,
+    advanced_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50', autovacuum_vacuum_threshold='500', autovacuum_vacuum_scale_factor='0.02');
+
 ALTER TABLE perdure.queue ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME perdure.queue_id_seq
     START WITH 1
@@ -873,14 +931,23 @@ ALTER TABLE ONLY perdure.attempt ATTACH PARTITION perdure.attempt_default DEFAUL
 
 ALTER TABLE ONLY perdure.history ATTACH PARTITION perdure.history_default DEFAULT;
 
+ALTER TABLE ONLY perdure.act
+    ADD CONSTRAINT act_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY perdure.cancel_request
     ADD CONSTRAINT cancel_request_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY perdure.checkpoint
+    ADD CONSTRAINT checkpoint_pkey PRIMARY KEY (job);
 
 ALTER TABLE ONLY perdure.chore
     ADD CONSTRAINT chore_pkey PRIMARY KEY (name);
 
 ALTER TABLE ONLY perdure.dead
     ADD CONSTRAINT dead_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY perdure.follow_up
+    ADD CONSTRAINT follow_up_pkey PRIMARY KEY (job, number);
 
 ALTER TABLE ONLY perdure.held
     ADD CONSTRAINT held_pkey PRIMARY KEY (id);
@@ -893,6 +960,9 @@ ALTER TABLE ONLY perdure.lease
 
 ALTER TABLE ONLY perdure.migration
     ADD CONSTRAINT migration_pkey PRIMARY KEY (number);
+
+ALTER TABLE ONLY perdure.progress
+    ADD CONSTRAINT progress_pkey PRIMARY KEY (job);
 
 ALTER TABLE ONLY perdure.queue
     ADD CONSTRAINT queue_name_key UNIQUE (name);

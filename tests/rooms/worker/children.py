@@ -66,6 +66,16 @@ async def takes_effect_async(ctx: Context) -> str:
     return "done"
 
 
+@app.task(run_in="process", retry=Retry(max_attempts=2, delays=(0,), jitter="none"))
+def count_up(ctx: Context, top: int) -> int:
+    """Save one more each time, and fail until it is enough."""
+    number: int = (ctx.restored or 0) + 1
+    ctx.checkpoint(number)
+    if number < top:
+        raise ConnectionError("again")
+    return number
+
+
 def claimed() -> Claimed:
     """A job as a claim hands it over."""
     return Claimed(1, 0, Lease(1, 1), 1, "t", msgspec.Raw(b"{}"), datetime.now(UTC))

@@ -76,10 +76,14 @@ def _call(address: str, job: Claimed, context: Callable[[Claimed], Context]) -> 
         job.started = monotonic()
         value = task.function(**arguments)
         value = asyncio.run(_awaited(value, given)) if asyncio.iscoroutine(value) else _concluded(value, given)
+        if isinstance(value, Ending):
+            given.keep()
         pickle.dumps(value)
     except PerdureError as error:
+        given.keep()
         return "raised", f"{type(error).__name__}: {error}"
     except Exception as error:
+        given.keep()
         try:
             pickle.loads(pickle.dumps(error))
         except Exception:

@@ -10,7 +10,9 @@ from ...runtime.clock import monotonic, utc_now
 from ...runtime.dice import roll
 from .. import rules
 from ..handler import Handler
+from ..saves import Unfit
 from ..work import Claimed, End
+from .slot import Slot
 
 
 def returned(job: Claimed, handler: Handler, value: object) -> End:
@@ -34,6 +36,8 @@ def failed(job: Claimed, handler: Handler, error: BaseException) -> End:
     if isinstance(error, asyncio.CancelledError):
         # Born inside the handler, so an error like any other; but policies are written for Exceptions.
         error = _caused(RuntimeError("something that the handler waited for was cancelled"), error)
+    if isinstance(error, Unfit):
+        return rules.unfit(job, error)
     try:
         return _judged(job, handler, error)
     except Exception as broken:
@@ -51,6 +55,19 @@ def _judged(job: Claimed, handler: Handler, error: BaseException) -> End:
         now=utc_now(),
         at_most_once=rules.at_most_once_for(job, handler.at_most_once),
     )
+
+
+def stopped(slot: Slot, job: Claimed, reason: str) -> End:
+    """The end of a job that was told to stop."""
+    handler, started = slot.handler, slot.queued is not job
+    elapsed = monotonic() - job.started
+    if reason == "timeout" and handler is not None:
+        return failed(job, handler, TimeoutError(f"still running after {elapsed:.3f} s, its timeout"))
+    if reason == "cancelled":
+        return End(job, "cancelled", 1, elapsed, text="cancelled while it ran")
+    if started and rules.at_most_once_for(job, handler is not None and handler.at_most_once):
+        return End(job, "dead", 1, elapsed, text=f"stopped while it ran ({reason})", reason="needs_review")
+    return End(job, "returned", 0, elapsed, reason=reason)
 
 
 def uncommitted(job: Claimed, handler: Handler, error: BaseException) -> End:

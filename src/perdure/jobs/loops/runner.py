@@ -15,12 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ...core import context
+from ...core.endings import Ending
 from ...runtime.clock import monotonic, utc_now
 from .. import rules
 from ..handler import Context, Handler
 from ..work import Claimed, End
 from . import ender
 from .child import call_in_child, child_turn
+from .keeper import Keeper
 from .slot import Slot
 
 log = logging.getLogger("perdure.run")
@@ -31,7 +33,7 @@ class Runner:
 
     ``settle`` takes each end, on the loop's thread. ``trusted_until`` (monotonic seconds): past it nothing is started.
     ``on_room`` is called when the backlog has run low, so that the claimer may claim. ``context`` makes what handlers
-    are given of their jobs; ``child_context`` does so in a child process, to which it travels.
+    are given of their jobs, ``child_context`` does in a child process. ``keeper``: where their checkpoints are found.
     """
 
     SLICE_SECONDS = 0.002
@@ -50,9 +52,10 @@ class Runner:
         on_room: Callable[[], None],
         context: Callable[[Claimed], Context] = Context,
         child_context: Callable[[Claimed], Context] = Context,
+        keeper: Keeper | None = None,
     ) -> None:
         self._handlers, self._settle, self._trusted_until, self._on_room = handlers, settle, trusted_until, on_room
-        self._context, self._child_context = context, child_context
+        self._context, self._child_context, self._keeper = context, child_context, keeper
         self.slots = [Slot() for _ in range(slots)]
         self.backlog: deque[Claimed] = deque()
         self.low = 0
@@ -147,7 +150,7 @@ class Runner:
                 job, slot.job = slot.job, None
                 if job is not None:
                     left.append(job)
-                    end = self._stopped(slot, job, slot.stop or reason)
+                    end = ender.stopped(slot, job, slot.stop or reason)
                     end.written = "perhaps" if slot.ending else "no"
                     self._settle(end)
         return left
@@ -182,7 +185,7 @@ class Runner:
                 # A thread can't be interrupted. Its job ends now; what the thread still returns is dropped, and its
                 # slot stays taken until it does.
                 slot.job = None
-                self._settle(self._stopped(slot, job, reason))
+                self._settle(ender.stopped(slot, job, reason))
         else:
             self._tell(slot, monotonic())
 
@@ -234,12 +237,16 @@ class Runner:
         try:
             try:
                 value = await self._call(slot, job, handler)
+                if handler.context is not None and isinstance(value, Ending):
+                    await self._keep(slot, job, handler)
                 end = ender.returned(job, handler, value)
             except asyncio.CancelledError as error:
+                await self._keep(slot, job, handler)
                 end = self._interrupted(slot, job, handler, error)
                 if end is None:
                     raise
             except BaseException as error:  # a KeyboardInterrupt, too: the worker's own signals don't come this way
+                await self._keep(slot, job, handler)
                 end = self._raised(slot, job, handler, error)
             if handler.run_in == "process" and handler.context is not None and end.written == "no":
                 end.written = "perhaps"  # its child may have died while it committed
@@ -252,6 +259,10 @@ class Runner:
         if not abandoned:
             self._settle(end)
 
+    async def _keep(self, slot: Slot, job: Claimed, handler: Handler) -> None:
+        if handler.context is not None and self._keeper is not None:
+            await self._keeper.last_word(slot.context, job, handler)
+
     def _unstartable(self, job: Claimed, handler: Handler | None) -> End | None:
         if handler is not None and job.extras is None and not job.cancelled and not job.expired:
             return None
@@ -263,6 +274,8 @@ class Runner:
         if handler.run_in == "process":
             # There are fewer children than slots: the time runs from when the job has one.
             slot.queued = job
+            if handler.context is not None and self._keeper is not None:
+                await self._keeper.prepare(job, handler)
             async with child_turn():
                 slot.queued = None
                 job.started = monotonic()
@@ -270,6 +283,8 @@ class Runner:
                 return await call_in_child(handler.address, job, self._child_context)
         if timeout is not None:
             slot.deadline = job.started + timeout
+        if job.generation and self._keeper is not None:
+            await self._keeper.restore(job, handler)
         arguments = handler.arguments(job)
         if handler.context is not None:
             arguments[handler.context] = slot.gives(self._context(job))
@@ -303,28 +318,16 @@ class Runner:
     def _raised(self, slot: Slot, job: Claimed, handler: Handler, error: BaseException) -> End:
         """The end of a handler that raised. Once it was told to stop, whatever it raises is how it stopped: pools and
         HTTP clients turn a cancellation into errors of their own, and the job mustn't be charged for that."""
-        return ender.failed(job, handler, error) if slot.stop is None else self._stopped(slot, job, slot.stop)
+        return ender.failed(job, handler, error) if slot.stop is None else ender.stopped(slot, job, slot.stop)
 
     def _interrupted(self, slot: Slot, job: Claimed, handler: Handler, error: BaseException) -> End | None:
         """The end of a handler that a cancellation has left; None when it is the slot itself that is to end."""
         if self._closing or slot.task is None:
             return None
         if slot.stop is not None:
-            return self._stopped(slot, job, slot.stop)
+            return ender.stopped(slot, job, slot.stop)
         # Something inside the handler was cancelled, not the handler: an error like any other.
         return None if slot.task.cancelling() else ender.failed(job, handler, error)
-
-    def _stopped(self, slot: Slot, job: Claimed, reason: str) -> End:
-        """The end of a job that was told to stop."""
-        elapsed = monotonic() - job.started
-        if reason == "timeout" and slot.handler is not None:
-            return ender.failed(job, slot.handler, TimeoutError(f"still running after {elapsed:.3f} s, its timeout"))
-        if reason == "cancelled":
-            return End(job, "cancelled", 1, elapsed, text="cancelled while it ran")
-        declared = slot.handler is not None and slot.handler.at_most_once
-        if slot.queued is not job and rules.at_most_once_for(job, declared):
-            return End(job, "dead", 1, elapsed, text=f"stopped while it ran ({reason})", reason="needs_review")
-        return End(job, "returned", 0, elapsed, reason=reason)
 
     async def _run_threads(self, slot: Slot, job: Claimed) -> None:
         """Lend the slot to a thread, for this job and the sync jobs after it."""
@@ -362,17 +365,22 @@ class Runner:
     def _run_sync(self, slot: Slot, job: Claimed, handler: Handler) -> End | None:
         """On a thread: one job's end; None when the job was ended for it (timed out, cancelled) meanwhile."""
         timeout = rules.timeout_for(job, handler.timeout)
-        with slot.lock:
-            slot.handler, slot.stop, slot.job = handler, None, job
-            slot.deadline = None if timeout is None else job.started + timeout
+        slot.begin(job, handler, None if timeout is None else job.started + timeout)
         bound = context.enter(job)
         given = None
         try:
+            if job.generation and self._keeper is not None:
+                self._keeper.restore_from_thread(job, handler)
             arguments = handler.arguments(job)
             if handler.context is not None:
                 given = arguments[handler.context] = slot.gives(self._context(job))
-            end = ender.returned(job, handler, handler.function(**arguments))
+            value = handler.function(**arguments)
+            if given is not None and isinstance(value, Ending):
+                given.keep()
+            end = ender.returned(job, handler, value)
         except BaseException as error:
+            if given is not None:
+                given.keep()
             end = self._raised(slot, job, handler, error)
         finally:
             context.leave(bound)

@@ -61,10 +61,12 @@ class Settler:
     ) -> None:
         self._link, self._worker, self._leases, self._on_flushed = link, worker, leases, on_flushed
         self._pending: list[End] = []
+        self._sided: list[End] = []
         self._flushing: list[End] = []
         self._blocked: list[End] = []
         self._written: list[End] = []
         self._blocked_until = 0.0
+        self._turns = 0
         self._still = asyncio.Lock()
         self._wake = asyncio.Event()
         self._quiet = asyncio.Event()
@@ -74,7 +76,7 @@ class Settler:
     @property
     def waiting(self) -> int:
         """Ends not committed yet."""
-        return len(self._pending) + len(self._flushing) + len(self._blocked) + len(self._written)
+        return sum(map(len, (self._pending, self._sided, self._flushing, self._blocked, self._written)))
 
     def end(self, end: End) -> None:
         """Take one end, to be settled soon. Call it on the event loop's thread."""
@@ -86,8 +88,10 @@ class Settler:
         if end.job.lease.lost:
             self.counts["stale"] += 1
             return
-        self._pending.append(end)
-        if len(self._pending) == 1:
+        extras = end.job.extras
+        pending = self._pending if extras is None or not extras.sides else self._sided
+        pending.append(end)
+        if len(pending) == 1:
             self._quiet.clear()
             self._wake.set()
 
@@ -99,7 +103,7 @@ class Settler:
 
     def drop_lost(self) -> None:
         """Forget ends whose leases have been lost: their jobs are somebody else's. Call it while held still."""
-        for ends in (self._pending, self._blocked):
+        for ends in (self._pending, self._sided, self._blocked):
             kept = [end for end in ends if not end.job.lease.lost]
             self.counts["stale"] += len(ends) - len(kept)
             ends[:] = kept
@@ -148,8 +152,11 @@ class Settler:
             ends = self._blocked[: self.FLUSH_MAX]
             del self._blocked[: self.FLUSH_MAX]
             return ends, True
-        ends = self._pending[: self.FLUSH_MAX]
-        del self._pending[: self.FLUSH_MAX]
+        # Those with rows in side tables apart: their flush is a transaction of several statements.
+        self._turns += 1
+        pending = self._sided if self._sided and (self._turns % 2 or not self._pending) else self._pending
+        ends = pending[: self.FLUSH_MAX]
+        del pending[: self.FLUSH_MAX]
         return ends, False
 
     async def _flush(self, ends: list[End], emptied: Sequence[Lease], free: bool = False) -> None:
@@ -164,7 +171,8 @@ class Settler:
             empty = [lease.id for lease in emptied if lease.left == 0]
             try:
                 if free:
-                    stale, blocked = await self._link.transaction(settle_free(ends, self._worker(), empty))
+                    op = settle_free(ends, self._worker(), empty, sides=_sided(ends))
+                    stale, blocked = await self._link.transaction(op)
                 else:
                     stale = await self._send(ends, empty)
                 if stale and (doubtful or any(end.written == "perhaps" for end in stale)):
@@ -216,8 +224,9 @@ class Settler:
         asyncio.get_running_loop().call_later(pause, self._wake.set)
 
     async def _send(self, ends: list[End], emptied: Sequence[int]) -> list[End]:
-        op = settle(ends, self._worker(), emptied)
-        alone = len({(end.verdict, end.job.generation, end.charge) for end in ends}) == 1
+        sides = _sided(ends[:1])  # apart from those that were put aside, a flush has only such ends, or none
+        op = settle(ends, self._worker(), emptied, sides=sides)
+        alone = not sides and len({(end.verdict, end.job.generation, end.charge) for end in ends}) == 1
         return await (self._link.run(op) if alone else self._link.transaction(op))
 
     async def _split(self, ends: list[End], emptied: Sequence[Lease], error: DatabaseError) -> None:
@@ -253,6 +262,11 @@ class Settler:
                 now.get(end.job.id, "finished"),
                 end.verdict,
             )
+
+
+def _sided(ends: Sequence[End]) -> bool:
+    """Whether some of these have rows in side tables."""
+    return any(end.job.extras is not None and end.job.extras.sides for end in ends)
 
 
 def _emptied(ends: Sequence[End]) -> list[Lease]:

@@ -52,6 +52,12 @@ class Slot:
         """Whether it has a job that can be told to stop, and hasn't been."""
         return self.job is not None and self.stop is None and not self.ending
 
+    def begin(self, job: Claimed, handler: Handler, deadline: float | None) -> None:
+        """On a thread: this job runs here now, and nothing of the one before it is left."""
+        with self.lock:
+            self.handler, self.stop, self.job, self.context = handler, None, job, None
+            self.deadline = deadline
+
     def gives(self, context: Context) -> Context:
         """What the job's handler is given hears of a stop, also of one that came before it."""
         self.context = context

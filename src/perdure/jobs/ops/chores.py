@@ -85,7 +85,11 @@ def due_probe(ranges: Sequence[Range]) -> Op[dict[int, int]]:
 
 def release(tasks: Sequence[str], limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
     """Return jobs parked as an unknown task, or a newer version of one, to ready, for what is ``rules.known`` here."""
-    return (yield from one(RELEASE, reasons=["unknown_task", "newer_version"], keys=tasks, limit=limit))
+    return (
+        yield from one(
+            RELEASE, reasons=["unknown_task", "newer_version", "checkpoint_version"], keys=tasks, limit=limit
+        )
+    )
 
 
 def sweep_cancels(limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:

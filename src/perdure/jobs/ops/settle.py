@@ -26,15 +26,20 @@ LOCK = statement("jobs.lock", lambda row: int(row["id"]))
 LOCK_FREE = statement("jobs.lock_free", lambda row: int(row["id"]))
 HOLD = statement("jobs.hold", lambda row: int(row["id"]))
 DROP_LEASES = statement("jobs.drop_leases", lambda row: int(row["id"]))
+FORGET_SIDES = statement("jobs.forget_sides", lambda row: int(row["forgotten"]))
 GENERATIONS = statement("jobs.generations", lambda row: (int(row["id"]), int(row["generation"])))
 
+FINAL = ("completed", "cancelled", "expired")
+"""Verdicts that end a job for good, as one statement does for each of them."""
 
-def settle(ends: Sequence[End], worker: int, emptied: Sequence[int] = ()) -> Op[list[End]]:
+
+def settle(ends: Sequence[End], worker: int, emptied: Sequence[int] = (), *, sides: bool = False) -> Op[list[End]]:
     """Settle the ends; ``emptied`` are leases that have none of their jobs left once these have ended.
 
     Returns the stale ends: nothing was written for them. The statements must share one transaction when there are
     several kinds (``rules.grouped``), because the first one drops the leases. Then the jobs are locked beforehand: each
-    statement locks in ascending id, but together they wouldn't.
+    statement locks in ascending id, but together they wouldn't. ``sides``: the jobs may have rows in side tables, which
+    what ends for good takes along, in the same transaction again.
     """
     stale: list[End] = []
     groups = rules.grouped(ends)
@@ -52,10 +57,15 @@ def settle(ends: Sequence[End], worker: int, emptied: Sequence[int] = ()) -> Op[
         if len(settled) < len(group):
             found = set(settled)
             stale += [end for end in group if end.job.id not in found]
+    if sides:
+        refused = {end.job.id for end in stale}
+        yield from one(FORGET_SIDES, ids=[e.job.id for e in ends if e.verdict in FINAL and e.job.id not in refused])
     return stale
 
 
-def settle_free(ends: Sequence[End], worker: int, emptied: Sequence[int]) -> Op[tuple[list[End], list[End]]]:
+def settle_free(
+    ends: Sequence[End], worker: int, emptied: Sequence[int], *, sides: bool = False
+) -> Op[tuple[list[End], list[End]]]:
     """As ``settle``, of the ends whose jobs no other transaction has locked: the stale ends, and the locked ones.
 
     A lease with a locked job isn't emptied yet. Drive it in one transaction.
@@ -66,11 +76,12 @@ def settle_free(ends: Sequence[End], worker: int, emptied: Sequence[int]) -> Op[
     now = (yield from generations([end.job.id for end in rest])) if rest else {}
     blocked = [end for end in rest if now.get(end.job.id) == end.job.generation]
     if not blocked:
-        return (yield from settle(ends, worker, emptied)), []
+        return (yield from settle(ends, worker, emptied, sides=sides)), []
     left_alone = {end.job.id for end in blocked}
     leases = {end.job.lease.id for end in blocked}
     free_ends = [end for end in ends if end.job.id not in left_alone]
-    return (yield from settle(free_ends, worker, [id for id in emptied if id not in leases])), blocked
+    emptied = [id for id in emptied if id not in leases]
+    return (yield from settle(free_ends, worker, emptied, sides=sides)), blocked
 
 
 def _settle_group(
@@ -78,7 +89,7 @@ def _settle_group(
 ) -> Op[list[int]]:
     elapsed = [end.elapsed for end in group]
     texts = [end.text for end in group]
-    if verdict in ("completed", "cancelled", "expired"):
+    if verdict in FINAL:
         results = [end.result for end in group]
         return (
             yield from one(
@@ -118,7 +129,8 @@ def hold(job: Claimed) -> Op[None]:
 
 def complete(end: End) -> Op[None]:
     """Settle one completed job in the transaction of its handler. Raises OwnershipLost; then nothing was written."""
-    if (yield from settle([end], 0)):
+    sides = end.job.extras is not None and end.job.extras.sides
+    if (yield from settle([end], 0, sides=sides)):
         raise lost(end.job)
 
 

@@ -17,8 +17,8 @@ select coalesce((select array_agg(distinct l.lane / 4096)
         where w.state in ('alive', 'draining') and w.expires_at >= statement_timestamp()
         order by w.expires_at limit 1) as lapses_in,
        exists (select from perdure.cancel_request) as requests,
-       case when exists (select from perdure.held where reason in ('unknown_task', 'newer_version'))
-            then exists (select from perdure.held where reason in ('unknown_task', 'newer_version') and key = any(%(tasks)s::text[]))
+       case when exists (select from perdure.held where reason in ('unknown_task', 'newer_version', 'checkpoint_version'))
+            then exists (select from perdure.held where reason in ('unknown_task', 'newer_version', 'checkpoint_version') and key = any(%(tasks)s::text[]))
             else false end as parked
 from (select (select run_at from perdure.scheduled
               where run_at > timestamptz 'epoch' + %(due_floor)s::bigint * interval '1 microsecond' order by run_at limit 1) as due_at,
