@@ -9,13 +9,16 @@ import typer
 from ..app.loading import load_app
 from ..core.errors import InvalidOption
 from ..core.op import Op
+from ..jobs.bounds import Queue
 from ..jobs.ops import admission
 from ..jobs.ops import queues as ops
 from . import show
 from .database import opened
 from .options import AppPath, Json, Schema, Url, noun
 
-COLUMNS = ["queue", "ready", "scheduled", "leased", "held", "dead", "oldest", "state"]
+COLUMNS = [
+    "queue", "ready", "bound", "scheduled", "leased", "held", "dead", "oldest", "in/s", "out/s", "drains in", "state",
+]  # fmt: skip
 
 QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.")]
 
@@ -66,10 +69,13 @@ def resume(queue: QueueName, url: Url = None, schema: Schema = "perdure", as_jso
     _act(queue, ops.resume(queue), "resumed", url, schema, as_json)
 
 
-def cells(queue: ops.Queue) -> list[object]:
+def cells(queue: Queue) -> list[object]:
     """A queue's row of the table with COLUMNS."""
-    counts = [queue.ready, queue.scheduled, queue.leased, queue.held, queue.dead]
-    return [queue.name, *counts, show.span(queue.oldest_seconds), "paused" if queue.paused_at else "open"]
+    bound = queue.rule.max_depth or ("unlimited" if queue.rule.unlimited else None)
+    counts = [queue.ready, bound, queue.scheduled, queue.leased, queue.held, queue.dead]
+    arrived = None if queue.arrived_per_second is None else round(queue.arrived_per_second, 1)
+    pace = [arrived, round(queue.ended_per_second, 1), show.span(queue.drain_seconds)]
+    return [queue.name, *counts, show.span(queue.oldest_seconds), *pace, queue.state.replace("_", " ")]
 
 
 def _act(queue: str, op: Op[bool], done: str, url: str | None, schema: str, as_json: bool) -> None:

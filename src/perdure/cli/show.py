@@ -30,6 +30,10 @@ PLACE_STYLES = {
     "warn": "yellow",
     "fail": "bold red",
     "skipped": "dim",
+    "paused": "yellow",
+    "stalled": "bold red",
+    "full": "bold red",
+    "in debt": "bold red",
 }
 """What a place, an outcome, a worker's state or a check's looks like on a terminal."""
 

@@ -52,6 +52,14 @@ SAMPLE_SHARE: Final = 20
 ADVANCE_SECONDS: Final = 0.05
 """While jobs wait for room in a queue, a worker lets in as many as fit this often."""
 
+DEBT_SECONDS: Final = 10.0
+DEBT_SHARE: Final = 0.1
+DEBT_JOBS: Final = 10
+"""A queue is in debt when, over at least so many of the last sixty seconds, it has grown by more than this share of
+what is ready, and by more jobs than this, and what is ready takes longer than that to drain."""
+DEBT_AGE_SECONDS: Final = 60.0
+"""And when its oldest ready job has been ready for longer than this."""
+
 PRIORITY_MIN: Final = 0
 PRIORITY_DEFAULT: Final = 5
 PRIORITY_MAX: Final = 9

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from math import inf
 from typing import Final, Literal, Protocol, TypeAlias, get_args
 
 from ..core import check, limits
@@ -40,6 +41,74 @@ class Rule:
         bound = [f"{self.max_depth:,} jobs" if self.max_depth else "", f"{self.max_age:g} s" if self.max_age else ""]
         patience = f" for {self.deadline:g} s" if self.deadline else ""
         return f"at most {' and '.join(filter(None, bound))}, then {self.when_full}{patience}"
+
+
+State: TypeAlias = Literal["open", "paused", "stalled", "full", "in_debt"]
+"""How a queue does: it keeps up; nobody may claim from it; nobody does; it has no room; it doesn't keep up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """One queue: how many jobs stand in each of its places, what is declared of it, and how it moves.
+
+    ``line``: those of the scheduled ones that wait for room. ``oldest_seconds``: for how long the oldest ready job has
+    been ready. ``ended_per_second``, ``arrived_per_second``: attempts that end, and jobs that become ready, as the
+    workers measure it over the last seconds and the last minute; None where nobody has measured.
+    ``drain_seconds``: how long what is ready would take if nothing more came, None when nothing drains.
+    """
+
+    name: str
+    state: State
+    paused_at: datetime | None
+    ready: int
+    scheduled: int
+    line: int
+    leased: int
+    held: int
+    dead: int
+    oldest_seconds: float | None
+    workers: int
+    ended_per_second: float
+    arrived_per_second: float | None
+    drain_seconds: float | None
+    rule: Rule
+
+    @classmethod
+    def read(cls, row: Row) -> Queue:
+        """From a row of ``queues.list``."""
+        rule = Rule(**{field.name: row[field.name] for field in fields(Rule)})
+        as_they_are = ("name", "paused_at", "ready", "scheduled", "line", "leased", "held", "dead", "oldest_seconds")
+        ended = row["ended_per_second"]
+        arrived = None
+        if row["grown_in"] is not None and row["grown_in"] >= 1:
+            arrived = max(ended + row["grown"] / row["grown_in"], 0.0)
+        return cls(
+            **{name: row[name] for name in as_they_are},
+            workers=row["workers"],
+            ended_per_second=ended,
+            arrived_per_second=arrived,
+            drain_seconds=row["ready"] / ended if ended > 0 else (None if row["ready"] else 0.0),
+            rule=rule,
+            state=state(rule, row),
+        )
+
+
+def state(rule: Rule, row: Row) -> State:
+    """How a queue does, from what stands in it and how that has grown, before any job fails for it."""
+    ready, oldest, ended = row["ready"], row["oldest_seconds"] or 0.0, row["ended_per_second"]
+    if row["paused_at"] is not None:
+        return "paused"
+    if ready and not row["workers"]:
+        return "stalled"
+    if (rule.max_depth is not None and ready + row["line"] >= rule.max_depth) or oldest > (rule.max_age or inf):
+        return "full"
+    grows = (
+        row["grown"] is not None
+        and row["grown_in"] >= limits.DEBT_SECONDS
+        and row["grown"] > max(ready * limits.DEBT_SHARE, limits.DEBT_JOBS)
+        and ready > ended * limits.DEBT_SECONDS
+    )
+    return "in_debt" if grows or oldest > limits.DEBT_AGE_SECONDS else "open"
 
 
 class Declaring(Protocol):

@@ -11,6 +11,8 @@ from perdure.admin.doctor import horizon, workers
 from perdure.admin.model import Check, Finding, Subject
 from perdure.core.op import Op, rows
 from perdure.fleet.ops import workers as fleet
+from perdure.jobs import bounds
+from perdure.jobs.ops.admission import declare
 from perdure.sql import report
 from tests.rooms.admin.surgery import examined
 from tests.rooms.jobs.stage import Stage
@@ -167,7 +169,23 @@ def test_a_server_that_is_not_for_production_is_told(stage: Stage) -> None:
         "deploy.durability": "fail",
         "deploy.role": "warn",
         "deploy.wire": "ok",
+        "deploy.bounds": "warn",
     }
+
+
+def test_a_queue_that_nothing_bounds_is_told(stage: Stage) -> None:
+    """A queue of which nothing is declared is named; one that is unlimited on purpose is, too, and isn't wrong
+    [ARC-7]."""
+    stage.enqueue(1)
+    before = examined(stage, doctor.DEPLOY)["deploy.bounds"]
+    for name, said in (("default", {"max_depth": 10}), ("logs", {"max_depth": "unlimited"})):
+        options: dict[str, Any] = {"max_depth": None, "max_age": None, "when_full": None, "deadline": None, **said}
+        stage.main.run(declare([bounds.rule(name, **options)], "shop"))
+    after = examined(stage, doctor.DEPLOY)["deploy.bounds"]
+
+    assert (before.status, before.evidence["undeclared"]) == ("warn", ["default"])
+    assert (after.status, after.evidence["unlimited"]) == ("ok", ["logs"])
+    assert "unlimited on purpose: logs" in after.message
 
 
 def _asking(text: str, seconds: float = 2.0) -> Check:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
+
+from perdure.admin.doctor.bounds import kept_up
+from perdure.admin.model import Subject
 from perdure.app.registry import App
+from perdure.core import limits
+from perdure.jobs.bounds import Queue
+from perdure.jobs.ops.queues import list_queues
 from tests.conftest import Database
-from tests.rooms.worker.stage import Stage, working
+from tests.rooms.worker.stage import Stage, until, working
 
 
 async def test_what_waits_in_line_runs_in_order_as_room_comes(db: Database, stage: Stage) -> None:
@@ -24,3 +33,46 @@ async def test_what_waits_in_line_runs_in_order_as_room_comes(db: Database, stag
             ids += await stage.enqueue(*[send.job(number=each) for each in range(number, number + 10)])
         await stage.until_all_in("history", ids)
     assert ran == list(range(200))
+
+
+async def test_a_queue_in_debt_is_told_before_any_job_fails(
+    db: Database, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When more comes than a slow worker ends, the queue is in debt although nothing has failed: it shows both rates
+    and how long it would drain, in the client, in status and to the doctor; once it keeps up it is open again
+    [ARC-14, ARC-9]. Red when the state follows errors alone."""
+    monkeypatch.setattr(limits, "DEBT_SECONDS", 1.0)
+    monkeypatch.setattr(limits, "SAMPLE_UNBOUNDED_SECONDS", 0.05)
+    app = App("shop")
+    slow = asyncio.Event()
+
+    @app.task(queue="mail")
+    async def send() -> None:
+        if not slow.is_set():
+            await asyncio.sleep(0.02)
+
+    async def mail() -> Queue:
+        return next(queue for queue in await stage.ask(list_queues()) if queue.name == "mail")
+
+    async def is_in_debt() -> bool:
+        await stage.enqueue(*[send.job()] * 20)
+        return (await mail()).state == "in_debt"
+
+    async def is_open() -> bool:
+        queue = await mail()
+        return (queue.state, queue.ready, queue.oldest_seconds) == ("open", 0, None)
+
+    async with working(db, app, queues={"mail": 1}):
+        await stage.enqueue(send.job().options(delay=86_400))
+        await until(is_open)
+        await until(is_in_debt)
+        queue = await mail()
+        [found] = [each for each in await stage.ask(kept_up(Subject(db.url, "perdure"))) if each.check == "queues.debt"]
+        slow.set()
+        await until(is_open)
+
+    assert queue.arrived_per_second is not None
+    assert queue.arrived_per_second > queue.ended_per_second > 0
+    assert queue.drain_seconds == queue.ready / queue.ended_per_second
+    assert (found.status, found.evidence["mail"]["state"]) == ("warn", "in_debt")
+    assert await stage.value("select count(*) from perdure.attempt") == 0

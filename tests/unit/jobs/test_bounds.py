@@ -10,7 +10,7 @@ import pytest
 
 from perdure import App
 from perdure.core.errors import InvalidOption, QueueSaturated
-from perdure.jobs.bounds import LINE, Room, admission
+from perdure.jobs.bounds import LINE, Room, Rule, admission, state
 from perdure.jobs.model import JobSpec
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -102,3 +102,34 @@ def test_a_refusal_says_what_to_do_and_travels() -> None:
     )
     members = {name: error.problem[name] for name in ("code", "status", "queue", "retry_after")}
     assert members == {"code": "queue_saturated", "status": 429, "queue": "mail", "retry_after": 10}
+
+
+STATES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("open", {}, {"ready": 0, "oldest_seconds": None}),
+    ("open", {}, {}),
+    ("paused", {}, {"paused_at": 1, "workers": 0}),
+    ("stalled", {}, {"workers": 0}),
+    ("open", {}, {"ready": 0, "workers": 0}),
+    ("full", {"max_depth": 1_000}, {}),
+    ("full", {"max_depth": 1_500}, {"line": 500}),
+    ("open", {"max_depth": 1_500}, {}),
+    ("full", {"max_age": 1}, {}),
+    ("in_debt", {}, {"oldest_seconds": 61}),
+    ("in_debt", {}, {"grown": 900}),
+    ("open", {}, {"grown": 90}),
+    ("open", {}, {"grown": 900, "grown_in": 2}),
+    ("open", {}, {"grown": 900, "ended_per_second": 500}),
+    ("open", {}, {"ready": 9, "grown": 9}),
+]
+
+
+@pytest.mark.parametrize(("said", "declared", "found"), STATES)
+def test_a_queue_s_state_is_what_stands_in_it_and_how_that_grows(
+    said: str, declared: dict[str, Any], found: dict[str, Any]
+) -> None:
+    """A thousand jobs are no debt in themselves: growth over long enough, or age, is; no error need have happened
+    [ARC-14]."""
+    row = {"ready": 1_000, "line": 0, "oldest_seconds": 5, "ended_per_second": 10, "paused_at": None, "workers": 1}
+    row |= {"grown": 0, "grown_in": 30}
+
+    assert state(Rule(name="mail", **declared), row | found) == said

@@ -13,7 +13,7 @@ from ...core.errors import ConnectionLost, DatabaseError
 from ...core.op import Op, one
 from ...sql import statement
 from ..model import Check, Finding, Subject
-from . import background, deploy, history, horizon, places, queues, schema, workers
+from . import background, bounds, deploy, history, horizon, places, queues, schema, workers
 
 R = TypeVar("R")
 
@@ -23,6 +23,7 @@ CHECKS: tuple[Check, ...] = (
     *schema.CHECKS,
     *places.CHECKS,
     *queues.CHECKS,
+    *bounds.CHECKS,
     *workers.CHECKS,
     *background.CHECKS,
     *history.CHECKS,
@@ -30,7 +31,7 @@ CHECKS: tuple[Check, ...] = (
 )
 """In the order in which they are asked and shown."""
 
-DEPLOY: tuple[Check, ...] = deploy.CHECKS
+DEPLOY: tuple[Check, ...] = (*deploy.CHECKS, *bounds.DEPLOY)
 """What else matters before real work depends on it."""
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import builtins
 
-from ...jobs.bounds import Declaring
+from ...jobs.bounds import Declaring, Queue
 from ...jobs.ops import admission
 from ...jobs.ops import queues as ops
 from ...jobs.ops.admission import Declared
-from ...jobs.ops.queues import Queue
 from . import verbs
 from .runs import AsyncRuns, Runs
 
 
 class Queues:
-    """Queues, and how many jobs stand in each of their places."""
+    """Queues: how many jobs stand in each of their places, what they may hold, and whether they keep up."""
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs

@@ -19,6 +19,7 @@ from ...core.errors import (
     WaitTimeout,
 )
 from ...core.op import Op
+from ...jobs.bounds import Queue
 from ...jobs.model import Enqueued, JobSpec
 from ...jobs.ops import control
 from ...jobs.ops import enqueue as enqueue_ops
@@ -154,7 +155,7 @@ def discard(id: int, reason: str | None) -> Op[None]:
         raise JobError(f"stands in {job.place}, not in dead", job_id=id, field=f"job {id}", fix="cancel it instead")
 
 
-def get_queue(name: str) -> Op[queue_ops.Queue]:
+def get_queue(name: str) -> Op[Queue]:
     """One queue. Raises UnknownQueue."""
     _queue(name)
     for queue in (yield from queue_ops.list_queues()):

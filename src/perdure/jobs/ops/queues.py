@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
 from ...core.op import Op, maybe, rows
 from ...sql import statement
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Queue:
-    """One queue and how many jobs stand in each of its places. ``oldest_seconds``: age of the oldest ready job."""
-
-    name: str
-    paused_at: datetime | None
-    ready: int
-    scheduled: int
-    leased: int
-    held: int
-    dead: int
-    oldest_seconds: float | None
-
+from ..bounds import Queue
 
 ENSURE = statement("queues.ensure", lambda row: row)
 FIND = statement("queues.find", lambda row: (str(row["name"]), int(row["id"])))
-LIST = statement("queues.list", lambda row: Queue(**row))
+LIST = statement("queues.list", Queue.read)
 PAUSE = statement("queues.pause", lambda row: str(row["name"]))
 RESUME = statement("queues.resume", lambda row: str(row["name"]))
 
