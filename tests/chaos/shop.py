@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
+import signal
 import time
 
 import asyncpg
@@ -104,3 +106,29 @@ def count_for_ever(file: str) -> None:
         out.write(str(os.getpid()))
     while True:
         time.sleep(60)
+
+
+@app.task(retry=QUICK)
+async def murder(ctx: Context) -> None:
+    """Kill the process it runs in."""
+    await _till.ring(ctx, "begun")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(retry=QUICK)
+def crash(how: str) -> None:
+    """End the process it runs in, in some other way."""
+    if how == "segfault":
+        ctypes.string_at(0)
+    elif how == "exit":
+        os._exit(42)
+    else:
+        hoard = []
+        while True:
+            hoard.append(bytearray(16 * 1024 * 1024))
+
+
+@app.task(retry=QUICK)
+def whose(ctx: Context) -> list[int]:
+    """The process it runs in, and that one's parent."""
+    return [os.getpid(), os.getppid()]

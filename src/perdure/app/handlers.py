@@ -7,6 +7,7 @@ from typing import Any
 from ..core import limits
 from ..core.codec import encode
 from ..jobs.handler import Handler
+from ..jobs.loops.minder import encoded
 from .registry import Task
 
 
@@ -20,7 +21,7 @@ def handler(task: Task[..., Any]) -> Handler:
         timeout=task.timeout,
         at_most_once=task.at_most_once,
         decode=task.signature.decode,
-        encode=_encode_result,
+        encode=encoded if task.run_in == "process" else _encode_result,
         context=task.signature.context,
         address=f"{task.function.__module__}:{task.function.__qualname__}",
         version=task.version,

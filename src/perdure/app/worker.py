@@ -27,6 +27,8 @@ from ..jobs import rules as job_rules
 from ..jobs.loops.chores import Chores
 from ..jobs.loops.claimer import Claimer, Identity
 from ..jobs.loops.intake import Intake
+from ..jobs.loops.isolator import Isolator
+from ..jobs.loops.minder import Minder
 from ..jobs.loops.recoverer import Recoverer
 from ..jobs.loops.runner import Runner
 from ..jobs.loops.sampler import Sampler
@@ -133,23 +135,11 @@ class Worker:
                 raise self._failure
 
     def gauges(self) -> dict[str, Any]:
-        """Per queue: slots busy and free, jobs claimed ahead and how long the first of them has waited since its
-        enqueue, how long all slots have been busy since the start, the longest run of now, attempts that end in a
-        second; then what was settled by verdict, and what waits to be."""
+        """Of each queue, and of the suspects: see Intake and Isolator; then what was settled by verdict, and what waits
+        to be."""
         return {
-            "queues": {
-                intake.name: {
-                    "slots": len(intake.runner.slots),
-                    "busy": intake.runner.running,
-                    "free": len(intake.runner.slots) - intake.runner.running,
-                    "prefetched": len(intake.runner.backlog),
-                    "wait_seconds": round(intake.runner.wait_seconds(), 3),
-                    "saturated_seconds": round(intake.runner.saturated_seconds, 3),
-                    "longest_run_seconds": round(intake.runner.longest_run_seconds(), 3),
-                    "ended_per_second": round(intake.ended_per_second(), 3),
-                }
-                for intake in self._intakes
-            },
+            "queues": {intake.name: intake.gauges() for intake in self._intakes},
+            "suspects": self._isolator.gauges(),
             "settled": dict(self._settler.counts),
             "unsettled": self._settler.waiting,
             "claims": self._claimer.claims,
@@ -162,6 +152,7 @@ class Worker:
         self._books = WorkerBooks(self._links["keep"], self._handlers.values())
         self._desk = Desk(self._url, self._schema, self._books)
         self._leases: dict[int, Lease] = {}
+        self._minder = Minder(self._handlers.values(), partial(in_child, self._url, self._schema, self._books.versions))
         self._settler = Settler(
             self._links["settle"], lambda: self._me.worker, self._leases, lambda: self._claimer.stir()
         )
@@ -207,7 +198,10 @@ class Worker:
         ids = await patiently(lambda: chores.run(queue_ops.ensure(list(self._queues))))
         await self._declare()
         self._intakes = [Intake(ids[name], name, self._runner(slots)) for name, slots in self._queues.items()]
-        self._runners = [intake.runner for intake in self._intakes]
+        self._isolator = Isolator(
+            self._handlers, self._minder, self._books.keeper, self._settler.end, lambda: self._heart.trusted_until
+        )
+        self._runners = [*(intake.runner for intake in self._intakes), self._isolator]
         self._sampler = Sampler(chores, self._intakes, lambda: self._claimer.notified(""))
         self._claimer = Claimer(
             self._links["claim"],
@@ -219,6 +213,7 @@ class Worker:
             tell=self._listener.tell,
             may_claim=lambda: monotonic() < self._heart.trusted_until and self._settler.waiting < Settler.PENDING_MAX,
             on_look=self._chores.look,
+            on_suspects=self._isolator.offer,
             on_unknown=lambda: recoverer.recover(),
         )
         for name in ("claim", "settle", "chores"):
@@ -236,7 +231,7 @@ class Worker:
             trusted_until=lambda: self._heart.trusted_until,
             on_room=lambda: self._claimer.stir(),
             context=lambda job: Context(job, self._desk),
-            child_context=partial(in_child, self._url, self._schema, self._books.versions),
+            minder=self._minder,
             keeper=self._books.keeper,
         )
 
@@ -327,9 +322,10 @@ class Worker:
     async def _begin_anew(self) -> None:
         """Others have declared this worker dead: its jobs are theirs. Drop them, and begin as a new worker."""
         log.error("worker %d was declared dead by another; its jobs run elsewhere, and it begins anew", self._me.worker)
+        for runner in self._runners:
+            runner.take_back()
+            runner.stop_jobs("lost")
         for intake in self._intakes:
-            intake.runner.take_back()
-            intake.runner.stop_jobs("lost")
             intake.floor.reset()
             intake.wet = True
         self._leases.clear()
@@ -388,6 +384,7 @@ class Worker:
             await asyncio.wait(self._tasks, timeout=2.0)
         for runner in self._runners:
             await runner.close()
+        await self._minder.close()
         await self._desk.close()
         self._heart.stop()
         if self._me.worker:

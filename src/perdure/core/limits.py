@@ -98,9 +98,23 @@ starting jobs before its own are given to somebody else."""
 
 RESCUE_CHECK_SECONDS: Final = 0.5
 RESCUES_MAX: Final = 10
-"""A job whose worker died under it this often goes to the dead with ``worker_lost``."""
+"""A job that may have been running this often in a row when its worker was lost, although it runs alone after the first
+time, goes to the dead with ``worker_lost``: it takes more with it than its child."""
 RESCUE_DELAY_SECONDS_MAX: Final = 60.0
 """The first rescue gives a job back at once; each further one in a row waits twice as long, up to this."""
+SUSPECT_CRASHES_MAX: Final = 3
+"""A suspect whose child has died under it this often goes to the dead with ``worker_lost``."""
+SUSPECT_SECONDS: Final = 900.0
+"""How long a suspect may run alone, if neither its task nor its enqueuer declares a timeout."""
+SUSPECT_GRACE_SECONDS: Final = 1.0
+"""How long a coroutine has to end in its child once its timeout has cancelled it, before the child is killed."""
+SUSPECTS_WAITING_MAX: Final = 50
+"""Suspects that wait for each child of a worker. Further ones go back for SUSPECT_PAUSE_SECONDS."""
+SUSPECT_PAUSE_SECONDS: Final = 2.0
+SUSPECT_MEMORY_SHARE: Final = 0.6
+"""What suspects may use of the memory that the worker may use, all children together. The rest is the worker's."""
+SUSPECT_MEMORY_BYTES_MIN: Final = 512 * 1024 * 1024
+"""With less than this for each there are fewer children."""
 CHORE_BATCH_MAX: Final = 1_000
 """Rows that one promotion, release or cancel sweep moves."""
 CHORE_FAILURES_MAX: Final = 3

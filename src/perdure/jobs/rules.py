@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -163,13 +164,30 @@ def failed(
     text = describe(error)
     if at_most_once and not isinstance(error, Permanent):
         return End(job, "dead", 1, elapsed, text=text, reason="needs_review")
-    since = max((now - job.created_at).total_seconds(), 0.0)
-    expires_at = job.extras.expires_at if job.extras is not None else None
-    remaining = None if expires_at is None else expires_at - now.timestamp()
-    verdict = decide(policy, job.attempt, error, dice=dice, now=now, elapsed=since, remaining=remaining)
+    verdict = decide(policy, job.attempt, error, dice=dice, now=now, **_spans(job, now))
     if isinstance(verdict, Again):
         return End(job, "retry", 1, elapsed, text=storable(f"{text}\n{verdict.why}"), delay=verdict.after)
     return End(job, "dead", 1, elapsed, text=storable(f"{text}\n{verdict.why}"), reason=verdict.reason)
+
+
+def crashed(job: Claimed, text: str, policy: Retry, *, elapsed: float, dice: float, now: datetime) -> End:
+    """The end of a suspect whose child died under it: one attempt. When the policy gives up, ``reason`` is set; the
+    statement gives up, too, when it has died too often. Which errors the policy repeats is said of errors, not of this.
+    """
+    bare = replace(policy, retry_on=Exception, never_on=())
+    verdict = decide(bare, job.attempt, ChildProcessError(text), dice=dice, now=now, **_spans(job, now))
+    if isinstance(verdict, Again):
+        return End(job, "crashed", 1, elapsed, text=text, delay=verdict.after)
+    return End(job, "crashed", 1, elapsed, text=f"{text}\n{verdict.why}", reason="worker_lost")
+
+
+def _spans(job: Claimed, now: datetime) -> dict[str, Any]:
+    """Seconds since the job's enqueue, and until it expires."""
+    expires_at = job.extras.expires_at if job.extras is not None else None
+    return {
+        "elapsed": max((now - job.created_at).total_seconds(), 0.0),
+        "remaining": None if expires_at is None else expires_at - now.timestamp(),
+    }
 
 
 def uncommitted(job: Claimed, error: BaseException, *, elapsed: float, dice: float, at_most_once: bool) -> End:

@@ -12,7 +12,7 @@ from .view import Place
 
 Act = Literal[
     "enqueue", "claim", "complete", "cancel", "expire", "retry", "snooze", "bury", "park", "give_back", "rescue",
-    "promote", "hurry", "release", "redrive", "discard", "shed",
+    "isolate", "promote", "hurry", "release", "redrive", "discard", "shed",
     "advance",
 ]  # fmt: skip
 
@@ -51,9 +51,11 @@ MOVES: tuple[Move, ...] = (
     Move("leased", "bury", "dead", True, "failed for good"),
     Move("leased", "park", "held", True, "nobody here knows its task"),
     Move("leased", "give_back", "ready", True, "its worker drains, or never started it"),
-    Move("leased", "rescue", "ready", True, "its worker was lost, for the first time in a row"),
+    Move("leased", "rescue", "ready", True, "its worker was lost, the first time in a row, or before it began"),
     Move("leased", "rescue", "scheduled", True, "its worker was lost again: later"),
     Move("leased", "rescue", "dead", True, "lost too often, or it must not run twice"),
+    Move("leased", "isolate", "scheduled", True, "a suspect crashed alone, with attempts left, or no child was free"),
+    Move("leased", "isolate", "dead", True, "a suspect crashed alone too often"),
     Move("held", "release", "ready", False, "a worker knows its task"),
     Move("held", "cancel", "history", False, "cancelled while it was parked"),
     Move("dead", "redrive", "ready", True, "run again from its first attempt"),

@@ -76,7 +76,9 @@ class Claimed(msgspec.Struct, eq=False):
         return said if isinstance(said, int) else 1
 
 
-Verdict = Literal["completed", "cancelled", "expired", "retry", "snooze", "dead", "held", "returned"]
+Verdict = Literal[
+    "completed", "cancelled", "expired", "retry", "snooze", "dead", "held", "returned", "crashed", "deferred"
+]  # fmt: skip
 
 
 class End(msgspec.Struct, gc=False, eq=False):
@@ -85,6 +87,8 @@ class End(msgspec.Struct, gc=False, eq=False):
     ``elapsed``, ``delay``: seconds. ``charge``: attempts charged, 0 or 1. ``text``: error or reason, for people.
     ``reason``: the stable word for dead and held; ``key``: what it is held for. ``written``: whether a transaction of
     the handler's own has settled the job already, which isn't always known.
+    ``crashed``: a suspect's child died under it (``reason`` is set when that was the last time); ``deferred``: no child
+    was free for it.
     """
 
     job: Claimed

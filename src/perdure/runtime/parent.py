@@ -42,12 +42,15 @@ class Tether:
 def follow() -> None:
     """The child's side: ask for the signal when the parent dies, and end if it has died already."""
     named = _named()
-    if named is None:
-        return
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, named[2])
-    if gone():
+    if named is not None and not bound_to(named[0], named[2]):
         sys.exit(0)
+
+
+def bound_to(pid: int, number: int) -> bool:
+    """Have the kernel send this process the signal when its parent, ``pid``, dies. False: it has died already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+    return os.getppid() == pid
 
 
 def gone() -> bool:

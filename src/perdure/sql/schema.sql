@@ -700,6 +700,7 @@ CREATE TABLE perdure.job (
     tags text[],
     options json,
     payload json NOT NULL,
+    crashes integer,
     context json,
     CONSTRAINT job_sane CHECK (((lane >= 4096) AND (generation >= 0) AND (attempt >= 0) AND (rescues >= 0) AND (task <> ''::text)))
 )
@@ -910,6 +911,7 @@ CREATE TABLE perdure.worker (
     slots integer NOT NULL,
     queues text[] NOT NULL,
     gauges json,
+    unsettled integer,
     cause text,
     excused boolean DEFAULT false NOT NULL,
     CONSTRAINT worker_check CHECK (((state = ANY (ARRAY['dead'::text, 'left'::text])) = (ended_at IS NOT NULL))),

@@ -252,6 +252,8 @@ def end(job: Claimed, verdict: Verdict = "completed", **details: Any) -> End:
         "returned": {"reason": "drain", "charge": 0},
         "snooze": {"charge": 0, "delay": 60.0},
         "retry": {"text": "it failed", "delay": 60.0},
+        "crashed": {"text": "its child died", "delay": 60.0},
+        "deferred": {"charge": 0, "text": "no child was free", "delay": 60.0},
     }
     return End(job, verdict, elapsed=0.01, **(told.get(verdict, {"charge": 0}) | details))
 

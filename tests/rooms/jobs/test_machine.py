@@ -43,6 +43,8 @@ ACT_OF_VERDICT: dict[str, Act] = {
     "returned": "give_back",
     "retry": "retry",
     "snooze": "snooze",
+    "crashed": "isolate",
+    "deferred": "isolate",
 }
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 PLACES = [place for place in get_args(Place) if place != "waiting"]
@@ -154,6 +156,8 @@ class Places(Bounded):
         assert self._moved(of=of) == set(ids(ours))
 
     def _soon(self, verdict: str) -> dict[str, Any]:
+        if verdict == "crashed":
+            return {"reason": "worker_lost" if len(self.hands) % 2 else None}
         return {"delay": 0.0 if self.clock % 2 else 60.0} if verdict in ("retry", "snooze") else {}
 
     # Chores
@@ -232,7 +236,7 @@ class Places(Bounded):
             assert self.stage.main.run(retry(id)) is (place in ("dead", "scheduled"))
             assert self._moved("redrive", "hurry") == ({id} if place in ("dead", "scheduled") else set())
 
-    @rule(place=st.sampled_from(PLACES), pick=picks, again=st.booleans())
+    @rule(place=st.sampled_from(["dead", *PLACES]), pick=picks, again=st.booleans())
     def decides_about_the_dead(self, place: str, pick: int, again: bool) -> None:
         """Somebody redrives or discards a job, dead or not."""
         for id in self._one(place, pick):

@@ -383,5 +383,5 @@ async def test_a_child_that_crashes_charges_its_own_job_only(stage: Stage) -> No
         jobs = await stage.until_in("history", *others)
 
     assert dead.reason == "exhausted"
-    assert "the child process died under the handler" in str(dead.error)
+    assert "the child process ended with exit code 42 under the handler" in str(dead.error)
     assert [job.outcome for job in jobs] == ["completed"] * 3

@@ -8,14 +8,13 @@ import os
 import threading
 from pathlib import Path
 
-import anyio
 import pytest
 
 from perdure.app.context import Context
 from perdure.app.registry import App
 from perdure.core.backoff import Retry
 from perdure.core.endings import Snooze
-from perdure.jobs.loops import child
+from perdure.jobs.loops import minder
 from tests.rooms.worker import children
 from tests.rooms.worker.stage import BOUND_SECONDS, Stage, until, working
 
@@ -253,7 +252,7 @@ async def test_a_child_that_overruns_is_killed(stage: Stage, tmp_path: Path) -> 
 async def test_waiting_for_a_child_is_not_running(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Process jobs that wait for one of the few children don't use up their timeout: of more than fit into it one after
     the other, none fails [KIT-32]. Red when the deadline is counted from the slot, before the child's turn."""
-    monkeypatch.setattr(child, "_limiter", anyio.CapacityLimiter(1))
+    monkeypatch.setattr(minder, "cores", lambda: 1)
     ids = await stage.enqueue(*[children.slow.job() for _ in range(8)])
     async with working(stage.db, children.app):
         jobs = await stage.until_in("history", *ids)

@@ -35,8 +35,14 @@ CRASHES = statement("fleet.crashes", lambda row: Crashes(row["crashes"], row["la
 EXCUSE = statement("fleet.excuse", lambda row: int(row["id"]))
 
 
-def register(*, name: str, host: str, pid: int, slots: int, queues: Sequence[str]) -> Op[tuple[int, int]]:
-    """A new worker's (id, incarnation). Workers of one name are different workers."""
+def register(
+    *, name: str, host: str, pid: int, slots: int, queues: Sequence[str], unsettled: int | None = None
+) -> Op[tuple[int, int]]:
+    """A new worker's (id, incarnation). Workers of one name are different workers.
+
+    ``unsettled``: the promise that at most so many of its handlers have returned without their jobs being settled; None
+    for no promise.
+    """
     return (
         yield from one(
             REGISTER,
@@ -45,6 +51,7 @@ def register(*, name: str, host: str, pid: int, slots: int, queues: Sequence[str
             pid=pid,
             slots=slots,
             queues=list(queues),
+            unsettled=unsettled,
             dead_seconds=limits.DEAD_SECONDS,
         )
     )

@@ -1,98 +1,124 @@
-"""CPU-bound handlers in child processes: one call at a time per child, which is killed when the call is cancelled.
-
-The children are anyio's (``anyio.to_process``): kept for the next call, spawned without a fork of this loop.
-"""
+"""A child of a worker: it answers one call after the other, each with what a handler returned or raised."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-import os
+import pickle
+import socket
+import traceback
 from collections.abc import Callable, Coroutine
 from importlib import import_module
 from typing import Any
 
-import anyio
-import anyio.to_process
+import msgspec
 
-from ...core import limits
-from ...core.codec import encode
+from ...core import codec, limits
 from ...core.context import enter
 from ...core.endings import Ending, storable
 from ...core.errors import PerdureError, TransientError
+from ...runtime import memory
 from ...runtime.clock import monotonic
 from ...runtime.dice import roll
 from .. import rules
 from ..handler import Context, upgraded
 from ..work import Claimed, End
 
-_limiter: anyio.CapacityLimiter | None = None
-_UNLIMITED = anyio.CapacityLimiter(math.inf)
+ERROR_BYTES_MAX = 65_536
+"""An exception that is larger travels as its text."""
 
 
-class ChildFailed(Exception):
-    """What a handler raised in its child: the text, since the exception itself may not travel."""
+class Request(msgspec.Struct, frozen=True):
+    """One call: the task at "module:qualified.name". ``context`` makes what its handler is given. ``timeout``: seconds
+    after which a coroutine is cancelled. ``memory_bytes``: what the child may allocate from now on."""
+
+    address: str
+    job: Claimed
+    context: Callable[[Claimed], Context]
+    timeout: float | None = None
+    memory_bytes: int | None = None
 
 
-def child_turn() -> anyio.CapacityLimiter:
-    """Enter this for a child: as many run at a time as there are cores, and the rest wait for their turn."""
-    global _limiter
-    if _limiter is None:
-        _limiter = anyio.CapacityLimiter(os.cpu_count() or 1)
-    return _limiter
+class Returned(msgspec.Struct, frozen=True):
+    """A result, encoded in the child so that nothing large travels; or why that was refused."""
+
+    text: str
+    refused: PerdureError | None = None
 
 
-async def call_in_child(address: str, job: Claimed, context: Callable[[Claimed], Context]) -> Any:
-    """Run the task at "module:qualified.name" in a child, where ``context`` makes what its handler is given.
+def serve(sock: socket.socket) -> None:
+    """Answer calls until the worker lets go."""
+    with sock.makefile("rwb") as wire:
+        while (message := _receive(wire)) is not None:
+            answer = _answer(pickle.loads(message))
+            wire.write(len(answer).to_bytes(8, "big") + answer)
+            wire.flush()
 
-    Raises what the handler raised; ChildFailed if that can't travel, or if the child died."""
+
+def _receive(wire: Any) -> bytes | None:
+    length = wire.read(8)
+    return wire.read(int.from_bytes(length, "big")) if len(length) == 8 else None
+
+
+def _answer(request: Request) -> bytes:
+    if request.memory_bytes is not None:
+        memory.bound(request.memory_bytes)
     try:
-        ending, value = await anyio.to_process.run_sync(
-            _call, address, job, context, cancellable=True, limiter=_UNLIMITED
-        )
-    except anyio.BrokenWorkerProcess:
-        raise ChildFailed("the child process died under the handler") from None
-    if ending == "returned":
-        return value
-    raise value if isinstance(value, BaseException) else ChildFailed(value)
+        return pickle.dumps(_call(request))
+    except MemoryError:
+        return _OUT_OF_MEMORY
 
 
-def _call(address: str, job: Claimed, context: Callable[[Claimed], Context]) -> tuple[str, Any]:
-    """In the child: find the task again, decode its arguments, run it. Its context is a copy: a child that is to stop
-    isn't told, it is killed."""
-    import pickle
-    import traceback
+_OUT_OF_MEMORY = pickle.dumps(("raised", MemoryError()))
 
-    module, _, name = address.partition(":")
-    task: Any = import_module(module)
-    for part in name.split("."):
-        task = getattr(task, part)
-    enter(job)  # for the one call that this function is, so there is nothing to leave
-    given = context(job)
+
+def _call(request: Request) -> tuple[str, Any]:
+    """Run the task. Its context is a copy: a child that is to stop isn't told, it is killed."""
+    try:
+        value = _run(request)
+    except MemoryError:
+        raise
+    except PerdureError as error:
+        return "raised", f"{type(error).__name__}: {error}"
+    except BaseException as error:  # a SystemExit, too: in the worker it would end the job and no more
+        return "raised", _portable(error)
+    if value is None or isinstance(value, Ending | End):
+        return "returned", value
+    try:
+        return "returned", Returned(_encoded(value))
+    except PerdureError as error:
+        return "returned", Returned("", error)
+
+
+def _run(request: Request) -> Any:
+    """Find the task again, decode its arguments, run it."""
+    job, task = request.job, _task(request.address)
+    enter(job)  # for this call; the next one enters its own
+    given = request.context(job)
     try:
         arguments = task.signature.decode(upgraded(job, task.version, task.upgrades))
         if task.signature.context is not None:
             arguments[task.signature.context] = given
         job.started = monotonic()
         value = task.function(**arguments)
-        value = asyncio.run(_awaited(value, given)) if asyncio.iscoroutine(value) else _concluded(value, given)
+        running = asyncio.iscoroutine(value)
+        value = asyncio.run(_awaited(value, given, request.timeout)) if running else _concluded(value, given)
         if isinstance(value, Ending):
             given.keep()
-        pickle.dumps(value)
-    except PerdureError as error:
+        return value
+    except BaseException:
         given.keep()
-        return "raised", f"{type(error).__name__}: {error}"
-    except Exception as error:
-        given.keep()
-        try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:
-            return "raised", traceback.format_exc()
-        return "raised", error
+        raise
     finally:
         if given.unfinished:
             given.conclude_here(End(job, "returned", 0))
-    return "returned", value
+
+
+def _task(address: str) -> Any:
+    module, _, name = address.partition(":")
+    task: Any = import_module(module)
+    for part in name.split("."):
+        task = getattr(task, part)
+    return task
 
 
 def _concluded(value: Any, given: Context) -> Any:
@@ -105,10 +131,10 @@ def _concluded(value: Any, given: Context) -> Any:
         return _uncommitted(given.claimed, error)
 
 
-async def _awaited(running: Coroutine[Any, Any, Any], given: Context) -> Any:
+async def _awaited(running: Coroutine[Any, Any, Any], given: Context, timeout: float | None) -> Any:
     """The same of a coroutine, whose loop ends with it."""
     try:
-        value = await running
+        value = await _within(timeout, running)
         if not given.unfinished or isinstance(value, Ending):
             return value
         try:
@@ -121,16 +147,44 @@ async def _awaited(running: Coroutine[Any, Any, Any], given: Context) -> Any:
         await given.leave()
 
 
+async def _within(timeout: float | None, running: Coroutine[Any, Any, Any]) -> Any:
+    bound = asyncio.timeout(timeout)
+    try:
+        async with bound:
+            return await running
+    except TimeoutError:
+        if bound.expired():
+            raise TimeoutError(f"still running after {timeout:.3f} s, its timeout") from None
+        raise
+
+
 def _end(value: object, job: Claimed) -> End:
     """The end of a handler that returned."""
     elapsed = monotonic() - job.started
     try:
-        text = None if value is None else encode(value, field="result", bytes_max=limits.RESULT_BYTES_MAX)
+        text = None if value is None else _encoded(value)
     except PerdureError as error:
         return End(job, "dead", 1, elapsed, text=storable(str(error)), reason="bad_result")
     return End(job, "completed", 1, elapsed, text)
 
 
+def _encoded(value: object) -> str:
+    return codec.encode(value, field="result", bytes_max=limits.RESULT_BYTES_MAX)
+
+
 def _uncommitted(job: Claimed, error: TransientError) -> End:
     elapsed, once = monotonic() - job.started, rules.at_most_once_for(job, False)
     return rules.uncommitted(job, error, elapsed=elapsed, dice=roll(), at_most_once=once)
+
+
+def _portable(error: BaseException) -> BaseException | str:
+    """The exception if it can travel, else its text."""
+    if isinstance(error, Exception):
+        try:
+            text = pickle.dumps(error)
+            pickle.loads(text)
+            if len(text) <= ERROR_BYTES_MAX:
+                return error
+        except Exception:
+            pass
+    return "".join(traceback.format_exception(error))[-limits.ERROR_TEXT_CHARS_MAX :]

@@ -200,8 +200,8 @@ class Chores:
             after = found.lease
             self.counts["rescue"] += found.rescued
             if found.rescued:
-                told = (found.rescued, found.lease, found.worker, found.buried)
-                log.warning("rescued %d jobs of lease %d (worker %s), %d of them to the dead", *told)
+                told = (found.rescued, found.lease, found.worker, found.buried, found.suspects)
+                log.warning("rescued %d jobs of lease %d (worker %s): %d to the dead, %d will run alone", *told)
                 self._on_moved()
         await self._link.run(close_leases())
 

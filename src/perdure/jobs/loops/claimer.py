@@ -23,7 +23,7 @@ from ..due import Due
 from ..floors import Holders, lag_seconds
 from ..ops import claim as ops
 from ..ops.sleep import rise, sleep
-from ..work import Lease
+from ..work import Claimed, Lease
 from .intake import Intake
 from .settler import Link
 
@@ -51,8 +51,8 @@ class Claimer:
 
     ``tasks``: the names it can run. ``leases`` gets every lease it claims, by id. ``due``: where looks at what is
     scheduled begin. ``tell``: drives an op on the listening session. ``may_claim``: false while the settler is behind
-    or trust has lapsed. ``on_look`` gets every look, for the chores. ``on_unknown``: a claim's outcome is unknown; it
-    returns when the worker knows again what it holds.
+    or trust has lapsed. ``on_look`` gets every look, for the chores, ``on_suspects`` the jobs that must run alone.
+    ``on_unknown``: a claim's outcome is unknown; it returns when the worker knows again what it holds.
     """
 
     def __init__(
@@ -67,11 +67,13 @@ class Claimer:
         tell: Callable[[Op[int]], object],
         may_claim: Callable[[], bool],
         on_look: Callable[[ops.Look], None],
+        on_suspects: Callable[[Sequence[Claimed]], None],
         on_unknown: Callable[[], object],
     ) -> None:
         self._link, self._me, self._intakes, self._tasks = link, identity, intakes, tasks
         self._leases, self._due = leases, due
         self._tell, self._may_claim, self._on_look, self._on_unknown = tell, may_claim, on_look, on_unknown
+        self._on_suspects = on_suspects
         self._stir = asyncio.Event()
         self._stopping = False
         self._stopped = asyncio.Event()
@@ -157,6 +159,8 @@ class Claimer:
             short = len(batch.jobs) < demand
             intake.wet = not intake.floor.claimed(batch.highest, short=short) or intake.wet
             intake.took(len(batch.jobs), batch.payload_bytes)
+            if suspects := batch.suspects():
+                self._on_suspects(suspects)
             intake.runner.offer(batch.jobs)
         self._look_next = self._look_next or (look and not took)
         if took and self.asleep:

@@ -63,6 +63,21 @@ class Intake:
         size = payload_bytes / jobs
         self._bytes_per_job += (1.0 if size > self._bytes_per_job else 0.2) * (size - self._bytes_per_job)
 
+    def gauges(self) -> dict[str, float]:
+        """Slots busy and free, jobs claimed ahead and how long the first of them has waited since its enqueue, how long
+        all slots have been busy since the start, the longest run of now, attempts that end in a second."""
+        runner = self.runner
+        return {
+            "slots": len(runner.slots),
+            "busy": runner.running,
+            "free": len(runner.slots) - runner.running,
+            "prefetched": len(runner.backlog),
+            "wait_seconds": round(runner.wait_seconds(), 3),
+            "saturated_seconds": round(runner.saturated_seconds, 3),
+            "longest_run_seconds": round(runner.longest_run_seconds(), 3),
+            "ended_per_second": round(self.ended_per_second(), 3),
+        }
+
     def _measure(self) -> None:
         now, ended = monotonic(), self.runner.ended
         span = now - self._measured

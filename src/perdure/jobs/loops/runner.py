@@ -21,8 +21,8 @@ from .. import rules
 from ..handler import Context, Handler
 from ..work import Claimed, End
 from . import ender
-from .child import call_in_child, child_turn
 from .keeper import Keeper
+from .minder import Minder
 from .slot import Slot
 
 log = logging.getLogger("perdure.run")
@@ -33,7 +33,7 @@ class Runner:
 
     ``settle`` takes each end, on the loop's thread. ``trusted_until`` (monotonic seconds): past it nothing is started.
     ``on_room`` is called when the backlog has run low, so that the claimer may claim. ``context`` makes what handlers
-    are given of their jobs, ``child_context`` does in a child process. ``keeper``: where their checkpoints are found.
+    are given of their jobs. ``minder``: of the children in which process tasks run. ``keeper``: where checkpoints are.
     """
 
     SLICE_SECONDS = 0.002
@@ -51,11 +51,11 @@ class Runner:
         trusted_until: Callable[[], float],
         on_room: Callable[[], None],
         context: Callable[[Claimed], Context] = Context,
-        child_context: Callable[[Claimed], Context] = Context,
+        minder: Minder | None = None,
         keeper: Keeper | None = None,
     ) -> None:
         self._handlers, self._settle, self._trusted_until, self._on_room = handlers, settle, trusted_until, on_room
-        self._context, self._child_context, self._keeper = context, child_context, keeper
+        self._context, self._minder, self._keeper = context, minder or Minder(()), keeper
         self.slots = [Slot() for _ in range(slots)]
         self.backlog: deque[Claimed] = deque()
         self.low = 0
@@ -272,15 +272,10 @@ class Runner:
     async def _call(self, slot: Slot, job: Claimed, handler: Handler) -> Any:
         timeout = handler.timeout if job.extras is None else rules.timeout_for(job, handler.timeout)
         if handler.run_in == "process":
-            # There are fewer children than slots: the time runs from when the job has one.
             slot.queued = job
             if handler.context is not None and self._keeper is not None:
                 await self._keeper.prepare(job, handler)
-            async with child_turn():
-                slot.queued = None
-                job.started = monotonic()
-                slot.deadline = None if timeout is None else job.started + timeout
-                return await call_in_child(handler.address, job, self._child_context)
+            return await self._minder.call(slot, job, handler, timeout)
         if timeout is not None:
             slot.deadline = job.started + timeout
         if job.generation and self._keeper is not None:

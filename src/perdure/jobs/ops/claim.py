@@ -20,6 +20,15 @@ class Batch:
     jobs: list[Claimed]
     highest: Mapping[int, int]
     payload_bytes: int
+    plain: bool
+    """Whether no job has anything that only few have."""
+
+    def suspects(self) -> list[Claimed]:
+        """Its jobs that may have been running when their worker was lost, taken out: they run alone."""
+        apart = [] if self.plain else [job for job in self.jobs if job.extras is not None and job.extras.rescues]
+        if apart:
+            self.jobs[:] = [job for job in self.jobs if job.extras is None or not job.extras.rescues]
+        return apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,8 @@ class Look:
 
 
 def _batch(row: Row) -> Batch:
-    return Batch(row["lease"], rules.in_hand(row), highest(row["lanes"], row["positions"]), len(row["payloads"]))
+    passed = highest(row["lanes"], row["positions"])
+    return Batch(row["lease"], rules.in_hand(row), passed, len(row["payloads"]), row["extras"] is None)
 
 
 def _look(row: Row) -> Look:

@@ -11,15 +11,18 @@ from ...sql import statement
 
 @dataclass(frozen=True, slots=True)
 class Rescue:
-    """One lease looked at (None: there is no further one), and how many of its jobs were given back or buried."""
+    """One lease looked at (None: there is no further one): how many jobs were taken out of it, how many of these were
+    buried, and how many may have been running, so that they run alone next."""
 
     lease: int | None
     worker: int | None
     rescued: int
     buried: int
+    suspects: int
 
 
-RESCUE = statement("jobs.rescue", lambda row: Rescue(row["lease"], row["worker"], row["rescued"], row["buried"]))
+_FIELDS = ("lease", "worker", "rescued", "buried", "suspects")
+RESCUE = statement("jobs.rescue", lambda row: Rescue(**{each: row[each] for each in _FIELDS}))
 CLOSE_LEASE = statement("jobs.close_lease", lambda row: int(row["id"]))
 
 

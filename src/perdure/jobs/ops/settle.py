@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...core import limits
 from ...core.errors import OwnershipLost
 from ...core.op import Op, Row, maybe, one, rows
 from ...sql import statement
@@ -20,6 +21,7 @@ FINISH = statement("jobs.finish", _ids)
 RESCHEDULE = statement("jobs.reschedule", _ids)
 BURY = statement("jobs.bury", _ids)
 PARK = statement("jobs.park", _ids)
+ISOLATE = statement("jobs.isolate", _ids)
 GIVE_BACK = statement("jobs.give_back", _ids)
 TRACES = statement("jobs.traces", lambda row: int(row["id"]))
 LOCK = statement("jobs.lock", lambda row: int(row["id"]))
@@ -107,6 +109,10 @@ def _settle_group(
             yield from one(BURY, **shared, worker=worker, charge=charge, elapsed=elapsed, reasons=reasons, errors=texts)
         )
     delays = [end.delay for end in group]
+    if verdict in ("crashed", "deferred"):
+        suspects = {**shared, "worker": worker, "charge": charge, "elapsed": elapsed, "delays": delays, "errors": texts}
+        last = [end.reason is not None for end in group]
+        return (yield from one(ISOLATE, **suspects, last=last, crashes_max=limits.SUSPECT_CRASHES_MAX))
     return (
         yield from one(
             RESCHEDULE,

@@ -1,0 +1,117 @@
+"""The minder: handlers in child processes, one call at a time per child, which is killed when the call is cancelled.
+
+The children are forked from a server that has imported the application (``runtime.nursery``). Those of process tasks
+are kept for the next call; a suspect has one of its own, bounded in memory, whose end is the job's and nobody else's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import signal
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ...runtime.clock import monotonic
+from ...runtime.nursery import Child, ChildEnded, NoChild, Nursery
+from ..handler import Context, Handler
+from ..work import Claimed
+from .child import Request, Returned, serve
+from .slot import Slot
+
+
+class ChildFailed(Exception):
+    """What a handler raised in its child: the text, since the exception itself may not travel."""
+
+
+def cores() -> int:
+    """How many children are worth running at a time."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def encoded(value: object) -> str:
+    """The result that a child has encoded. Raises what encoding it raised there."""
+    assert isinstance(value, Returned)
+    if value.refused is not None:
+        raise value.refused
+    return value.text
+
+
+class Minder:
+    """Minds the children of one worker. ``context`` makes what handlers are given, in the child."""
+
+    def __init__(self, handlers: Iterable[Handler], context: Callable[[Claimed], Context] = Context) -> None:
+        self._context = context
+        modules = {each.address.partition(":")[0] for each in handlers}
+        self._nursery = Nursery(sorted(modules), f"{serve.__module__}:{serve.__name__}")
+        self._kept: list[Child] = []
+        self._turn = asyncio.Semaphore(cores())
+
+    async def call(self, slot: Slot, job: Claimed, handler: Handler, timeout: float | None) -> Any:
+        """Run a process task in a child that is kept. Raises what the handler raised, or ChildFailed.
+
+        As many run at a time as there are cores, which are fewer than slots; the rest wait for their turn, and the
+        time runs from when it has come.
+        """
+        async with self._turn:
+            slot.queued, job.started = None, monotonic()
+            slot.deadline = None if timeout is None else job.started + timeout
+            return await self._call(handler.address, job)
+
+    async def _call(self, address: str, job: Claimed) -> Any:
+        child = await self._child()
+        try:
+            value = await _ask(child, Request(address, job, self._context))
+        except ChildEnded as error:
+            child.close()
+            raise ChildFailed(f"the child process {ended_how(error.code)} under the handler") from None
+        except asyncio.CancelledError:
+            child.kill()
+            raise
+        except BaseException:
+            self._kept.append(child)
+            raise
+        self._kept.append(child)
+        return value
+
+    async def call_alone(self, address: str, job: Claimed, timeout: float | None, memory_bytes: int | None) -> Any:
+        """Run a handler in a child of its own, which ends with it. Raises ChildEnded or NoChild, too."""
+        request = Request(address, job, self._context, timeout, memory_bytes)
+        child = await self._nursery.child()
+        try:
+            return await _ask(child, request)
+        finally:
+            child.kill()
+
+    async def close(self) -> None:
+        """End them all."""
+        await self._nursery.close()
+
+    async def _child(self) -> Child:
+        while self._kept:
+            child = self._kept.pop()
+            if not child.ended:
+                return child
+            child.close()
+        try:
+            return await self._nursery.child()
+        except NoChild as error:
+            raise ChildFailed(str(error)) from error
+
+
+async def _ask(child: Child, request: Request) -> Any:
+    ending, value = pickle.loads(await child.ask(pickle.dumps(request)))
+    if ending == "returned":
+        return value
+    raise value if isinstance(value, BaseException) else ChildFailed(value)
+
+
+def ended_how(code: int | None) -> str:
+    """What an exit code says, for people."""
+    if code is None:
+        return "was lost"
+    try:
+        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    except ValueError:
+        return f"was killed by signal {-code}"

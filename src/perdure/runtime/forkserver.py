@@ -1,0 +1,168 @@
+"""The fork server: a process that has imported the application once, and forks a child for each socket it is sent.
+
+``python -m perdure.runtime.forkserver SETTINGS``, started by ``nursery``. A child costs a fork and no import. It is
+killed when the server learns that the worker is gone, by the end of their socket, and by the kernel when the server is.
+
+The server has one thread: what a fork would copy of others are the locks they hold. An application that starts threads
+when it is imported is found out, and its children import it for themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import importlib.util
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any
+
+from . import parent
+
+Serve = Callable[[socket.socket], None]
+
+
+def main() -> None:
+    """The process."""
+    settings: dict[str, Any] = json.loads(sys.argv[1])
+    if not parent.bound_to(settings["parent"], signal.SIGKILL):
+        return
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+        # A Ctrl-C or a service manager tells every process to go; the worker decides when its children do.
+        signal.signal(number, _nothing)
+    sys.path[:] = settings["path"]
+    _preload(settings)
+    module, _, name = settings["serve"].partition(":")
+    serve: Serve = getattr(importlib.import_module(module), name)
+    gc.collect()
+    gc.freeze()  # what is there now stays shared with the children
+    with socket.socket(fileno=settings["socket"]) as sock:
+        _Server(sock, serve).run()
+
+
+def _nothing(number: int, frame: FrameType | None) -> None:
+    """A handler and not SIG_IGN, which programs that a child starts would inherit."""
+
+
+def _preload(settings: dict[str, Any]) -> None:
+    """Import the application. What fails here fails again in the child that needs it, and is reported there."""
+    if settings["main"] is not None:
+        with contextlib.suppress(Exception):
+            _import_main(settings["main"])
+    for name in settings["modules"]:
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+    if threading.active_count() > 1:
+        bare = json.dumps({**settings, "modules": [], "main": None})
+        os.execv(sys.executable, [sys.executable, "-m", __spec__.name, bare])
+
+
+def _import_main(path: str) -> None:
+    """The worker's own ``__main__``, under the name by which its guard knows that it isn't run."""
+    spec = importlib.util.spec_from_file_location("__mp_main__", path)
+    if spec is not None and spec.loader is not None:
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.modules["__main__"] = sys.modules["__mp_main__"] = module
+
+
+class _Server:
+    """Forks when asked, and tells how children ended: lines of ``born PID`` and ``ended PID CODE``."""
+
+    def __init__(self, sock: socket.socket, serve: Serve) -> None:
+        self._sock, self._serve, self._pid = sock, serve, os.getpid()
+        self._children: set[int] = set()
+        self._waking, self._wake = os.pipe()
+        for end in (self._waking, self._wake):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+
+    def run(self) -> None:
+        """Serve until the worker is gone."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._sock, selectors.EVENT_READ)
+            selector.register(self._waking, selectors.EVENT_READ)
+            while True:
+                ready = [key.fileobj for key, _ in selector.select()]
+                if self._waking in ready:
+                    os.read(self._waking, 65_536)
+                    self._reap()
+                if self._sock in ready and not self._asked():
+                    break
+        for pid in self._children:
+            kill(pid)
+
+    def _asked(self) -> bool:
+        """Fork one; False when nobody is left who could ask."""
+        try:
+            said, descriptors, _, _ = socket.recv_fds(self._sock, 1, 1)
+        except OSError:
+            return False
+        if not said:
+            return False
+        for descriptor in descriptors:
+            pid = os.fork()
+            if pid == 0:
+                self._be_child(descriptor)
+            os.close(descriptor)
+            self._children.add(pid)
+            self._tell(f"born {pid}")
+        return True
+
+    def _reap(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                self._children.discard(pid)
+                self._tell(f"ended {pid} {os.waitstatus_to_exitcode(status)}")
+
+    def _tell(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # the worker is gone, which the next look shows
+            self._sock.sendall(line.encode() + b"\n")
+
+    def _be_child(self, descriptor: int) -> None:
+        """Never returns."""
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.setpgid(0, 0)
+            if parent.bound_to(self._pid, signal.SIGKILL):
+                for end in (self._waking, self._wake, self._sock.fileno()):
+                    os.close(end)
+                with socket.socket(fileno=descriptor) as sock:
+                    self._serve(sock)
+                code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(code)
+
+
+def kill(pid: int) -> None:
+    """End a child and what it has started, if it is still there."""
+    for send in (os.killpg, os.kill):  # it may not have got so far as to have a group of its own
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            send(pid, signal.SIGKILL)
+
+
+def arguments(settings: dict[str, Any]) -> Sequence[str]:
+    """The command that starts a server."""
+    return (sys.executable, "-m", __name__, json.dumps(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""The nursery: children of this process that share an imported application, and die with it. See ``forkserver``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from . import forkserver
+
+_Birth = tuple[int, "asyncio.Future[int | None]"]
+"""A child's pid, and how it will have ended."""
+
+_LENGTH_BYTES = 8
+LAST_WORDS_SECONDS = 1.0
+"""How long what a child has sent before it ended may take to be read."""
+
+CODE_SECONDS = 5.0
+"""How long the server may take to say how a child ended that is gone."""
+
+
+class ChildEnded(Exception):
+    """The child is gone, and has not answered. ``code``: its exit code, or the signal's number below nought; None when
+    nobody is left who knows."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(f"the child process ended ({code})")
+        self.code = code
+
+
+class NoChild(Exception):
+    """No child could be started."""
+
+
+class Child:
+    """One child. It answers one message after the other."""
+
+    def __init__(
+        self, pid: int, code: asyncio.Future[int | None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.pid, self._code, self._reader, self._writer = pid, code, reader, writer
+
+    async def ask(self, message: bytes) -> bytes:
+        """Its answer. Raises ChildEnded; cancelled, it leaves a child that is good for nothing but ``kill``."""
+        answering = asyncio.ensure_future(self._exchange(message))
+        try:
+            either: set[asyncio.Future[Any]] = {answering, self._code}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
+                await asyncio.wait({answering}, timeout=LAST_WORDS_SECONDS)
+            if answering.done() and answering.exception() is None:
+                return answering.result()
+        finally:
+            answering.cancel()
+        await asyncio.wait({self._code}, timeout=CODE_SECONDS)
+        raise ChildEnded(self._code.result() if self._code.done() else None)
+
+    async def _exchange(self, message: bytes) -> bytes:
+        self._writer.write(len(message).to_bytes(_LENGTH_BYTES, "big") + message)
+        await self._writer.drain()
+        length = int.from_bytes(await self._reader.readexactly(_LENGTH_BYTES), "big")
+        return await self._reader.readexactly(length)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is known to be gone."""
+        return self._code.done()
+
+    def kill(self) -> None:
+        """End it now, with what it has started."""
+        if not self.ended:
+            forkserver.kill(self.pid)
+        self.close()
+
+    def close(self) -> None:
+        """Let go: it ends when it has nothing more to answer."""
+        self._writer.close()
+
+
+class Nursery:
+    """Starts children that have imported ``modules`` and run ``serve`` ("module:function", given their socket)."""
+
+    def __init__(self, modules: Sequence[str], serve: str) -> None:
+        self._modules, self._serve = list(modules), serve
+        self._turn = asyncio.Lock()
+        self._sock: socket.socket | None = None
+        self._born: asyncio.Future[_Birth] | None = None
+        self._codes: dict[int, asyncio.Future[int | None]] = {}
+        self._listening: asyncio.Task[None] | None = None
+
+    async def child(self) -> Child:
+        """A new child. Raises NoChild."""
+        ours, theirs = socket.socketpair()
+        try:
+            async with self._turn:
+                pid, code = await self._fork(theirs)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        return Child(pid, code, reader, writer)
+
+    async def close(self) -> None:
+        """End the server, and with it every child."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.wait({self._listening})
+
+    async def _fork(self, theirs: socket.socket) -> _Birth:
+        if self._listening is None or self._listening.done():
+            await self._start()
+        assert self._sock is not None
+        self._born = asyncio.get_running_loop().create_future()
+        try:
+            socket.send_fds(self._sock, [b"f"], [theirs.fileno()])
+        except OSError as error:
+            raise NoChild(f"the fork server doesn't listen: {error}") from error
+        return await self._born
+
+    async def _start(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+        self._sock, theirs = socket.socketpair()
+        settings = {
+            "parent": os.getpid(),
+            "socket": theirs.fileno(),
+            "path": sys.path,
+            "main": _main_path() if "__main__" in self._modules else None,
+            "modules": [name for name in self._modules if name != "__main__"],
+            "serve": self._serve,
+        }
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *forkserver.arguments(settings),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise NoChild(f"the fork server can't be started: {error}") from error
+        finally:
+            theirs.close()
+        self._listening = asyncio.get_running_loop().create_task(self._listen(self._sock, process))
+
+    async def _listen(self, sock: socket.socket, process: asyncio.subprocess.Process) -> None:
+        """Hear of births and ends until the server is gone; then nobody knows how its children end."""
+        reader, writer = await asyncio.open_unix_connection(sock=sock.dup())
+        try:
+            while line := await reader.readline():
+                self._heard(line.split())
+        finally:
+            writer.close()
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            if self._born is not None and not self._born.done():
+                self._born.set_exception(NoChild("the fork server has ended"))
+            for code in self._codes.values():
+                if not code.done():
+                    code.set_result(None)
+            self._codes.clear()
+
+    def _heard(self, words: list[bytes]) -> None:
+        pid = int(words[1])
+        if words[0] == b"born":
+            self._codes[pid] = asyncio.get_running_loop().create_future()
+            if self._born is not None and not self._born.done():
+                self._born.set_result((pid, self._codes[pid]))
+        elif (code := self._codes.pop(pid, None)) is not None and not code.done():
+            code.set_result(int(words[2]))
+
+
+def _main_path() -> str | None:
+    """The file this process was started from, if it is one."""
+    found = getattr(sys.modules.get("__main__"), "__file__", None)
+    return os.path.abspath(found) if isinstance(found, str) else None
