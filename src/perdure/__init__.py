@@ -12,6 +12,7 @@ from .core.endings import Cancel, Permanent, RetryAfter, Snooze
 from .core.errors import PerdureError
 from .core.lowwater import LowWater
 from .jobs.model import Enqueued, JobSpec
+from .jobs.unique import Unique
 
 __all__ = [
     "App",
@@ -29,5 +30,6 @@ __all__ = [
     "RetryAfter",
     "Snooze",
     "Task",
+    "Unique",
     "context",
 ]

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import psycopg
 import pytest
 
-from perdure import Client, JobSpec, PerdureError, Retry
+from perdure import Client, JobSpec, PerdureError, Retry, Unique
 from perdure.core.errors import JobNotFound
 from perdure.jobs.view import Job
 from tests.conformance.ways import enqueue_v1
@@ -43,6 +43,8 @@ def by_python(db: Database, given: dict[str, Any]) -> int:
     task, payload, version = options.pop("task"), _payload(options), options.pop("version", 1)
     if "retry" in options:
         options["retry"] = Retry.from_options(options["retry"])
+    if "unique" in options:
+        options["unique"] = Unique(**options["unique"])
     with Client(db.url) as client:
         return client.jobs.enqueue(JobSpec(task=task, payload=payload, version=version), **options).id
 
@@ -54,6 +56,8 @@ def by_sql(db: Database, given: dict[str, Any]) -> int:
             given[name] = f"{given[name]} seconds"
     if "payload" in given or "payload_bytes" in given or "payload_text" in given:
         given["payload"] = _payload(given)
+    for name, value in given.pop("unique", {}).items():
+        given[f"unique_{name}"] = f"{value} seconds" if name == "lifetime" else value
     for name in ("retry", "context"):
         if name in given:
             given[name] = json.dumps(given[name])
@@ -122,6 +126,32 @@ def test_a_refused_vector_writes_nothing(db: Database, enqueue: Enqueue, vector:
             assert (error.diag.column_name, bool(error.diag.message_hint)) == (refusal["field"], True)
     found = db.connect().execute("select (select count(*) from perdure.job), (select count(*) from perdure.queue)")
     assert found.fetchone() == (0, 0)
+
+
+@pytest.mark.parametrize("until", ["started", "done", "expired"])
+def test_a_key_that_sql_meets_is_the_client_s(db: Database, until: str) -> None:
+    """enqueue_v1 and the client take the same keys: what one holds the other meets, skips, is refused, or replaces, and
+    both free a key that nobody needs [DW-12, DW-58]. Guard: the function's scope and its rule of what is free."""
+    conn, lifetime = db.connect(), {"unique_lifetime": "1 hour"} if until == "expired" else {}
+    said = {"task": "t", "unique_key": "k", "unique_until": until, **lifetime}
+    unique = Unique("k", until=until, lifetime=3_600 if until == "expired" else None)  # type: ignore[arg-type]
+    with Client(db.url) as client:
+        first = client.jobs.enqueue(JobSpec(task="t", payload="{}", unique=unique))
+        skipped = enqueue_v1(conn, **said)
+        with pytest.raises(psycopg.Error) as caught:
+            enqueue_v1(conn, **said, on_conflict="raise")
+        replaced = enqueue_v1(conn, **said, on_conflict="replace", payload='{"new": 1}', delay="1 hour")
+        job = client.jobs.get(first.id)
+        again = client.jobs.enqueue(JobSpec(task="t", payload='{"new": 1}', unique=unique))
+        conn.execute("update perdure.unique_key set expires_at = now() where expires_at is not null")
+        if until != "expired":
+            client.jobs.cancel(first.id)
+        after = enqueue_v1(conn, **said)
+
+    assert (skipped, replaced, again.id) == (first.id, first.id, first.id)
+    assert (caught.value.sqlstate, caught.value.diag.column_name) == ("PD004", "unique")
+    assert (job.place, job.payload, again.differs) == ("scheduled", {"new": 1}, False)
+    assert after != first.id
 
 
 @pytest.mark.parametrize(("name", "field"), [("run_at", "run_at"), ("expires_at", "expires")])

@@ -190,6 +190,7 @@ _CASTS = {
     "payload": "json", "delay": "interval", "run_at": "timestamptz", "expires_at": "timestamptz",
     "expires_in": "interval", "timeout": "float8", "retry": "json", "tags": "text[]", "priority": "int",
     "at_most_once": "boolean", "wake": "boolean", "context": "json", "version": "int",
+    "unique_lifetime": "interval",
 }  # fmt: skip
 
 

@@ -273,6 +273,26 @@ class JobError(PerdureError):
         self.job_id = job_id
 
 
+class DuplicateJob(JobError):
+    """The job's unique key is taken, and its enqueuer asked for an error then. ``job_id`` holds the key and stands in
+    ``place``; ``differs``: it was enqueued with other arguments."""
+
+    code = "duplicate_job"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        job_id: int | None = None,
+        place: str | None = None,
+        differs: bool = False,
+        field: str | None = None,
+        fix: str | None = None,
+    ) -> None:
+        super().__init__(message, job_id=job_id, field=field, fix=fix)
+        self.place, self.differs = place, differs
+
+
 class OwnershipLost(JobError):
     """The job isn't this handler's any more: its worker was taken for dead, or it was ended for the handler. Nothing
     was written, and somebody else may be running it."""

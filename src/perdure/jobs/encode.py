@@ -10,6 +10,7 @@ import msgspec
 
 from ..core.errors import InvalidArgument
 from .model import JobSpec
+from .unique import Unique
 
 _Column = tuple[Any, ...]
 _SEPARATOR = "\x1f"
@@ -43,7 +44,7 @@ def shared(spec: JobSpec, payloads: Sequence[str]) -> dict[str, Any]:
 def columns(said: dict[str, _Column]) -> dict[str, Any]:
     """The parameters of ``jobs.enqueue``. One task, or one queue, for all is sent as an array of one."""
     count = len(said["payload"])
-    rare = (said["timeout"], said["retry"], said["at_most_once"])
+    rare = (said["timeout"], said["retry"], said["at_most_once"], said["unique"])
     unsaid = all(map(_silent, rare)) and said["version"].count(1) == count
     chosen = zip(*rare, said["version"], strict=True)
     return {
@@ -68,6 +69,17 @@ def dues(specs: Sequence[JobSpec], late: Mapping[int, datetime | timedelta]) -> 
     return {"run_ats": _array(tuple(said), _moment), "delays": _array(tuple(said), _period)}
 
 
+def uniques(specs: Sequence[JobSpec]) -> dict[str, Any]:
+    """What ``jobs.enqueue_unique`` is told beside ``columns``. Each of the specs has a unique key."""
+    keys = [(spec.unique, spec) for spec in specs if spec.unique is not None]
+    return {
+        "scopes": [unique.scope_for(spec.task, spec.queue) for unique, spec in keys],
+        "uniques": [unique.key_for(spec.payload) for unique, spec in keys],
+        "untils": [unique.until for unique, _ in keys],
+        "lifetimes": [unique.seconds for unique, _ in keys],
+    }
+
+
 def scalars(spec: JobSpec) -> dict[str, Any]:
     """The parameters of ``jobs.enqueue_one``."""
     return {
@@ -86,7 +98,7 @@ def scalars(spec: JobSpec) -> dict[str, Any]:
 
 def options(spec: JobSpec) -> str | None:
     """What the enqueuer said about running this one job, as JSON text; what wasn't said is the task's to declare."""
-    return _options(spec.timeout, spec.retry, spec.at_most_once, spec.version)
+    return _options(spec.timeout, spec.retry, spec.at_most_once, spec.unique, spec.version)
 
 
 def array_literal(values: Sequence[str]) -> str | None:
@@ -97,7 +109,9 @@ def array_literal(values: Sequence[str]) -> str | None:
     return "{" + ",".join('"' + v.replace("\\", "\\\\").replace('"', '\\"') + '"' for v in values) + "}"
 
 
-def _options(timeout: float | None, retry: Any, at_most_once: bool | None, version: int) -> str | None:
+def _options(
+    timeout: float | None, retry: Any, at_most_once: bool | None, unique: Unique | None, version: int
+) -> str | None:
     said: dict[str, object] = {}
     if timeout is not None:
         said["timeout"] = timeout
@@ -107,6 +121,8 @@ def _options(timeout: float | None, retry: Any, at_most_once: bool | None, versi
         said["at_most_once"] = True
     if version != 1:
         said["version"] = version
+    if unique is not None and unique.ends_with_the_job:
+        said["unique"] = True  # whoever settles the job has a key to let go of
     return msgspec.json.encode(said).decode() if said else None
 
 

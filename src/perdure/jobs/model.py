@@ -11,6 +11,8 @@ import msgspec
 from ..core import check, codec, context, limits
 from ..core.backoff import Retry
 from ..core.errors import InvalidArgument, InvalidInput, InvalidOption
+from . import unique
+from .unique import OnConflict, Unique
 
 
 class Options(TypedDict, total=False):
@@ -27,12 +29,23 @@ class Options(TypedDict, total=False):
     tags: Sequence[str]
     at_most_once: bool | None
     context: context.Envelope | Mapping[str, str | None] | None
+    unique: Unique | str | bool | None
+    on_conflict: OnConflict | None
 
 
 class Enqueued(msgspec.Struct, frozen=True, gc=False):
-    """A job that was written: ``id`` is how to ask for it."""
+    """A job that was written: ``id`` is how to ask for it.
+
+    ``duplicate``: its unique key was taken, and it is the job that holds the key. Then ``place`` is where that one
+    stands ("gone" when its history has been dropped), ``differs`` whether it was enqueued with other arguments, and
+    ``replaced`` whether it waited and has been given these.
+    """
 
     id: int
+    duplicate: bool = False
+    place: str | None = None
+    differs: bool = False
+    replaced: bool = False
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -42,7 +55,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     applies. ``delay`` and a relative ``expires`` count from the enqueue and may be given as seconds, ``timeout`` as a
     timedelta; ``delay`` and ``run_at`` exclude each other. ``context`` is an envelope's stored form, and may be given
     as an Envelope or its words; not said, it is what is bound where the job is enqueued, and an empty one is none.
-    ``version``: of the arguments, which the task declares. Raises InvalidOption, naming the option.
+    ``version``: of the arguments, which the task declares. ``unique`` may be given as a key, or as True. Raises
+    InvalidOption, naming the option.
 
     A Struct and not a dataclass because thousands are made in one ``enqueue_many``: 0.5 µs each, against 2.
     """
@@ -61,6 +75,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     at_most_once: bool | None = None
     context: str | None = None
     version: int = 1
+    unique: Unique | None = None
+    on_conflict: OnConflict | None = None
 
     def __post_init__(self) -> None:
         check.name("task", self.task, limits.TASK_NAME_CHARS_MAX)
@@ -94,10 +110,15 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             check.flag("at_most_once", self.at_most_once)
         if self.context is not None:
             _keep(self, "context", context.checked(self.context))
+        if self.unique is not None:
+            _keep(self, "unique", unique.checked(self.unique))
+        if self.on_conflict is not None:
+            unique.check_conflict(self.on_conflict, self.unique)
 
     def options(self, **changes: Any) -> JobSpec:
         """A copy with these options changed: queue, key, priority, delay, run_at, expires, timeout, retry, tags,
-        at_most_once, context. Raises InvalidOption for another name, or a value that isn't allowed.
+        at_most_once, context, unique, on_conflict. Raises InvalidOption for another name, or for a value that isn't
+        allowed.
         """
         for option in changes.keys() - _OPTIONS:
             raise InvalidOption("is not an option of a job", field=option, fix=f"use {', '.join(sorted(_OPTIONS))}")

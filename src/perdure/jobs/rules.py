@@ -61,7 +61,9 @@ def _remark(jobs: Iterable[Claimed], extras: Mapping[str, Extras], row: Mapping[
     """Note on each job what only few have."""
     cancels, expired = frozenset(row["cancels"] or ()), frozenset(row["expired"] or ())
     for job in jobs:
-        job.extras = extras.get(str(job.id))
+        job.extras = extra = extras.get(str(job.id))
+        if extra is not None and has_key(job):
+            extra.sides = True
         job.cancelled = job.id in cancels
         job.expired = job.id in expired
 
@@ -197,6 +199,11 @@ def uncommitted(job: Claimed, error: BaseException, *, elapsed: float, dice: flo
     if at_most_once:
         return End(job, "dead", 1, elapsed, text=text, reason="needs_review", written="perhaps")
     return End(job, "retry", 0, elapsed, text=text, delay=UNCOMMITTED_SECONDS * (0.5 + dice), written="perhaps")
+
+
+def has_key(job: Claimed) -> bool:
+    """Whether whoever ends the job for good has a unique key to let go of."""
+    return job.extras is not None and job.extras.options is not None and "unique" in job.extras.options
 
 
 def policy_for(job: Claimed, declared: Retry) -> Retry:

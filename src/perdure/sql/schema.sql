@@ -92,6 +92,9 @@ begin
     values (body.id, body.created_at, statement_timestamp(), body.lane, body.generation, body.attempt, body.rescues,
             'cancelled', body.task, body.key, body.tags, body.options, body.context, cancel_v1.reason, body.payload);
     delete from perdure.cancel_request c where c.id = body.id;
+    delete from perdure.unique_key u using (
+        select y.key, y.scope from perdure.unique_key y where y.id = body.id and y.expires_at is null for update skip locked) l
+    where u.key = l.key and u.scope = l.scope;
     return 'cancelled';
 end $$;
 
@@ -250,6 +253,38 @@ begin
     end if;
 end $$;
 
+CREATE FUNCTION perdure.check_unique(key text, scope text, until text, lifetime double precision, on_conflict text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'pg_catalog'
+    AS $$
+begin
+    if key is null then
+        if on_conflict is not null then
+            perform perdure.refuse('PD001', 'on_conflict', 'is given without unique', 'give unique, too, or leave it out');
+        elsif lifetime is not null then
+            perform perdure.refuse('PD001', 'unique.lifetime', 'is given without a key', 'give unique_key, too, or leave it out');
+        end if;
+        return;
+    end if;
+    perform perdure.check_text('unique.key', key, 255);
+    if scope is null or scope not in ('task', 'queue', 'everywhere') then
+        perform perdure.refuse('PD001', 'unique.scope', format('%L is not allowed', scope), 'give one of task, queue, everywhere');
+    elsif until is null or until not in ('started', 'done', 'expired') then
+        perform perdure.refuse('PD001', 'unique.until', format('%L is not allowed', until), 'give one of started, done, expired');
+    elsif on_conflict not in ('skip', 'replace', 'raise') then
+        perform perdure.refuse('PD001', 'on_conflict', format('%L is not allowed', on_conflict), 'give one of skip, replace, raise');
+    elsif on_conflict = 'replace' and scope <> 'task' then
+        perform perdure.refuse('PD001', 'on_conflict', '"replace" would put these arguments into a job of another task',
+                               'say scope task, or skip or raise');
+    elsif until = 'expired' and lifetime is null then
+        perform perdure.refuse('PD001', 'unique.until', 'is "expired" without a lifetime', 'give a lifetime, too');
+    elsif until = 'started' and lifetime is not null then
+        perform perdure.refuse('PD001', 'unique.lifetime', 'is given together with until started, which frees the key sooner',
+                               'leave it out, or say until done or expired');
+    end if;
+    perform perdure.check_seconds('unique.lifetime', lifetime, 0, false, 315360000);
+end $$;
+
 CREATE FUNCTION perdure.drop_days(days integer, parents text[] DEFAULT '{history,attempt}'::text[]) RETURNS integer
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog'
@@ -299,7 +334,7 @@ begin
     return dropped;
 end $_$;
 
-CREATE FUNCTION perdure.enqueue_v1(task text, payload json DEFAULT '{}'::json, queue text DEFAULT 'default'::text, key text DEFAULT NULL::text, priority integer DEFAULT NULL::integer, delay interval DEFAULT NULL::interval, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_in interval DEFAULT NULL::interval, timeout double precision DEFAULT NULL::double precision, retry json DEFAULT NULL::json, tags text[] DEFAULT NULL::text[], at_most_once boolean DEFAULT NULL::boolean, wake boolean DEFAULT true, context json DEFAULT NULL::json, version integer DEFAULT NULL::integer) RETURNS bigint
+CREATE FUNCTION perdure.enqueue_v1(task text, payload json DEFAULT '{}'::json, queue text DEFAULT 'default'::text, key text DEFAULT NULL::text, priority integer DEFAULT NULL::integer, delay interval DEFAULT NULL::interval, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_in interval DEFAULT NULL::interval, timeout double precision DEFAULT NULL::double precision, retry json DEFAULT NULL::json, tags text[] DEFAULT NULL::text[], at_most_once boolean DEFAULT NULL::boolean, wake boolean DEFAULT true, context json DEFAULT NULL::json, version integer DEFAULT NULL::integer, unique_key text DEFAULT NULL::text, unique_scope text DEFAULT 'task'::text, unique_until text DEFAULT 'done'::text, unique_lifetime interval DEFAULT NULL::interval, on_conflict text DEFAULT NULL::text) RETURNS bigint
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog'
     AS $$
@@ -308,7 +343,8 @@ declare
     longest constant float8 := 315360000;
     waits float8 := extract(epoch from delay);
     lasts float8 := extract(epoch from expires_in);
-    tag text; said json; kept json; lane_queue int; due timestamptz; made bigint;
+    holds float8 := extract(epoch from unique_lifetime);
+    tag text; said json; kept json; lane_queue int; due timestamptz; made bigint; holder bigint; spot int;
 begin
     lock table perdure.ready, perdure.scheduled in row exclusive mode;
     perform perdure.check_name('task', task, 200);
@@ -350,9 +386,11 @@ begin
     if version not between 1 and 30000 then
         perform perdure.refuse('PD001', 'version', version || ' is not allowed', 'give 1 to 30000');
     end if;
+    perform perdure.check_unique(unique_key, unique_scope, unique_until, holds, on_conflict);
     -- An empty policy is kept: it says the default one, whatever the task declares.
     said := json_strip_nulls(json_build_object('timeout', timeout, 'retry', retry, 'at_most_once', nullif(at_most_once, false),
-                                                'version', nullif(version, 1)));
+                                                'version', nullif(version, 1),
+                                                'unique', case when unique_key is not null and holds is null then true end));
 
     lane_queue := (select q.id from perdure.queue q where q.name = queue);
     if lane_queue is null then
@@ -366,21 +404,43 @@ begin
     if due <= clock_timestamp() then
         due := null;
     end if;
-    insert into perdure.job (id, pos, created_at, run_at, expires_at, lane, task, key, tags, options, context, payload)
-    select d.id, d.id, statement_timestamp(), due, coalesce(expires_at, clock_timestamp() + lasts * interval '1 second'),
-           lane_queue * 4096 + coalesce(priority, 5), task, key, tags, nullif(said::text, '{}')::json,
-           (jsonb '{"v": 1}' || kept::jsonb)::json, payload
-    from (select nextval('perdure.pos') as id) d
-    returning id into made;
-    if due is null then
-        insert into perdure.ready (lane, pos, id) values (lane_queue * 4096 + coalesce(priority, 5), made, made);
+    spot := lane_queue * 4096 + coalesce(priority, 5);
+    made := nextval('perdure.pos');
+    if unique_key is not null then
+        holder := perdure.take_key(case unique_scope when 'task' then 'task:' || task when 'queue' then 'queue:' || queue
+                                   else 'everywhere' end, unique_key, made, unique_until, holds, payload);
+        if holder is not null and on_conflict = 'raise' then
+            perform perdure.refuse('PD004', 'unique', format('%L is taken by job %s', unique_key, holder),
+                                   'wait until it is done, or say what else to do: on_conflict');
+        elsif holder is not null and (on_conflict is distinct from 'replace' or not perdure.unseat(holder)) then
+            return holder;
+        end if;
+    end if;
+    if holder is null then
+        insert into perdure.job (id, pos, created_at, run_at, expires_at, lane, task, key, tags, options, context, payload)
+        values (made, made, statement_timestamp(), due, coalesce(expires_at, clock_timestamp() + lasts * interval '1 second'),
+                spot, task, key, tags, nullif(said::text, '{}')::json, (jsonb '{"v": 1}' || kept::jsonb)::json, payload);
     else
-        insert into perdure.scheduled (run_at, id) values (due, made);
+        update perdure.job j
+        set pos = made, run_at = due, expires_at = coalesce(enqueue_v1.expires_at, clock_timestamp() + lasts * interval '1 second'),
+            lane = spot, attempt = 0, rescues = 0, key = enqueue_v1.key, tags = enqueue_v1.tags,
+            options = nullif(said::text, '{}')::json, context = (jsonb '{"v": 1}' || kept::jsonb)::json,
+            payload = enqueue_v1.payload
+        where j.id = holder;
+        update perdure.unique_key u
+        set payload = hashtextextended(enqueue_v1.payload::jsonb::text, 0), until = unique_until,
+            expires_at = clock_timestamp() + holds * interval '1 second'
+        where u.id = holder;
+    end if;
+    if due is null then
+        insert into perdure.ready (lane, pos, id) values (spot, made, coalesce(holder, made));
+    else
+        insert into perdure.scheduled (run_at, id) values (due, coalesce(holder, made));
     end if;
     if wake and coalesce(due < clock_timestamp() + interval '2 seconds', true) then
         perform perdure.wake(lane_queue);
     end if;
-    return made;
+    return coalesce(holder, made);
 end $$;
 
 CREATE FUNCTION perdure.line(queue integer) RETURNS timestamp with time zone
@@ -515,6 +575,61 @@ begin
     return wanted;
 end $$;
 
+CREATE FUNCTION perdure.take_key(scope text, key text, id bigint, until text, lifetime double precision, payload json) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+#variable_conflict use_variable
+declare
+    held record;
+begin
+    for round in 1 .. 10 loop
+        insert into perdure.unique_key (scope, key, id, until, expires_at, payload)
+        values (scope, key, id, until, clock_timestamp() + lifetime * interval '1 second',
+                hashtextextended(payload::jsonb::text, 0))
+        on conflict do nothing;
+        if found then
+            return null;
+        end if;
+        select u.id as job, case u.until
+                   when 'started' then coalesce(v.place not in ('ready', 'scheduled', 'held'), true)
+                   when 'done' then coalesce(v.place = 'history', true) and coalesce(u.expires_at <= clock_timestamp(), true)
+                   else u.expires_at <= clock_timestamp() end as free
+        into held
+        from perdure.unique_key u
+        left join lateral (select j.place from perdure.jobs j where j.id = u.id limit 1) v on true
+        where u.key = take_key.key and u.scope = take_key.scope;
+        if held.free then
+            delete from perdure.unique_key u where u.key = take_key.key and u.scope = take_key.scope and u.id = held.job;
+        elsif held.job is not null then
+            return held.job;
+        end if;
+    end loop;
+    raise exception using errcode = '40001', message = 'unique: the key changes hands all the time';
+end $$;
+
+CREATE FUNCTION perdure.unseat(job bigint) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    body perdure.job; seated boolean := false;
+begin
+    select * into body from perdure.job j where j.id = job;
+    delete from perdure.ready r using (
+        select y.lane, y.pos from perdure.ready y where y.lane = body.lane and y.pos = body.pos for update skip locked) l
+    where r.lane = l.lane and r.pos = l.pos;
+    seated := found;
+    delete from perdure.scheduled s using (
+        select y.run_at, y.id from perdure.scheduled y where y.run_at = body.run_at and y.id = body.id for update skip locked) l
+    where s.run_at = l.run_at and s.id = l.id;
+    seated := seated or found;
+    delete from perdure.held h using (
+        select y.id from perdure.held y where y.id = body.id for update skip locked) l
+    where h.id = l.id;
+    return seated or found;
+end $$;
+
 CREATE FUNCTION perdure.wake(queue integer) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog'
@@ -622,6 +737,15 @@ CREATE TABLE perdure.dead (
     died_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT dead_reason_check CHECK ((reason <> ''::text))
 );
+
+CREATE TABLE perdure.effect (
+    handler text NOT NULL,
+    key text NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT effect_handler_check CHECK ((handler <> ''::text)),
+    CONSTRAINT effect_key_check CHECK ((key <> ''::text))
+)
+WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='5000');
 
 CREATE TABLE perdure.follow_up (
     job bigint NOT NULL,
@@ -898,6 +1022,18 @@ CREATE TABLE perdure.queue_sample (
 )
 WITH (autovacuum_vacuum_threshold='1000', autovacuum_vacuum_scale_factor='0');
 
+CREATE TABLE perdure.unique_key (
+    scope text NOT NULL COLLATE pg_catalog."C",
+    key text NOT NULL COLLATE pg_catalog."C",
+    id bigint NOT NULL,
+    until text NOT NULL,
+    expires_at timestamp with time zone,
+    payload bigint NOT NULL,
+    CONSTRAINT unique_key_check CHECK (((until <> 'expired'::text) OR (expires_at IS NOT NULL))),
+    CONSTRAINT unique_key_until_check CHECK ((until = ANY (ARRAY['started'::text, 'done'::text, 'expired'::text])))
+)
+WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0');
+
 CREATE TABLE perdure.worker (
     id integer NOT NULL,
     name text NOT NULL,
@@ -948,6 +1084,9 @@ ALTER TABLE ONLY perdure.chore
 ALTER TABLE ONLY perdure.dead
     ADD CONSTRAINT dead_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY perdure.effect
+    ADD CONSTRAINT effect_pkey PRIMARY KEY (handler, key);
+
 ALTER TABLE ONLY perdure.follow_up
     ADD CONSTRAINT follow_up_pkey PRIMARY KEY (job, number);
 
@@ -981,12 +1120,17 @@ ALTER TABLE ONLY perdure.ready
 ALTER TABLE ONLY perdure.scheduled
     ADD CONSTRAINT scheduled_pkey PRIMARY KEY (run_at, id);
 
+ALTER TABLE ONLY perdure.unique_key
+    ADD CONSTRAINT unique_key_pkey PRIMARY KEY (key, scope);
+
 ALTER TABLE ONLY perdure.worker
     ADD CONSTRAINT worker_pkey PRIMARY KEY (id);
 
 CREATE INDEX attempt_job ON ONLY perdure.attempt USING btree (job);
 
 CREATE INDEX attempt_default_job_idx ON perdure.attempt_default USING btree (job);
+
+CREATE INDEX effect_expiry ON perdure.effect USING btree (expires_at);
 
 CREATE INDEX held_reason ON perdure.held USING btree (reason, key, id);
 
@@ -997,6 +1141,8 @@ CREATE INDEX history_default_id_idx ON perdure.history_default USING btree (id);
 CREATE INDEX lease_worker ON perdure.lease USING btree (worker);
 
 CREATE INDEX queue_sample_latest ON perdure.queue_sample USING btree (queue, at);
+
+CREATE INDEX unique_key_id ON perdure.unique_key USING btree (id);
 
 CREATE INDEX worker_ended ON perdure.worker USING btree (ended_at) WHERE (state = ANY (ARRAY['dead'::text, 'left'::text]));
 

@@ -158,7 +158,8 @@ class Stage:
         """Settle in one transaction, as a worker does; the stale ends."""
         session = session or self.main
         with session.conn.transaction():
-            return session.run(settle(ends, member.id))
+            sides = any(end.job.extras is not None and end.job.extras.sides for end in ends)
+            return session.run(settle(ends, member.id, sides=sides))
 
     def due(self) -> int:
         """Everything that is scheduled falls due, and is promoted; how many were."""

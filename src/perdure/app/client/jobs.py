@@ -28,10 +28,12 @@ class Jobs:
 
     def enqueue(self, job: JobSpec, **options: Unpack[Options]) -> Enqueued:
         """Write one job; its id. The options say what ``job`` doesn't: queue, key, priority, delay or run_at, expires,
-        timeout, retry, tags, at_most_once, context. Raises InvalidOption, QueueSaturated or a DatabaseError; then
-        nothing was written.
+        timeout, retry, tags, at_most_once, context, unique, on_conflict. Raises InvalidOption, DuplicateJob (a unique
+        key is taken, and ``on_conflict`` is "raise"), QueueSaturated or a DatabaseError; then nothing was written.
         """
         spec = verbs.spec(job, options)
+        if spec.unique is not None:
+            return self._with_room(lambda: self._runs.ask(verbs.enqueue_unique(spec)))
         return Enqueued(self._with_room(lambda: self._runs.enqueue(spec)))
 
     def enqueue_many(self, jobs: Iterable[JobSpec]) -> list[Enqueued]:
@@ -113,6 +115,8 @@ class AsyncJobs:
     async def enqueue(self, job: JobSpec, **options: Unpack[Options]) -> Enqueued:
         """As ``Jobs.enqueue``."""
         spec = verbs.spec(job, options)
+        if spec.unique is not None:
+            return await self._with_room(lambda: self._runs.ask(verbs.enqueue_unique(spec)))
         return Enqueued(await self._with_room(lambda: self._runs.enqueue(spec)))
 
     async def enqueue_many(self, jobs: Iterable[JobSpec]) -> list[Enqueued]:

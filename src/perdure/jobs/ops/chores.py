@@ -12,6 +12,7 @@ from ...fleet.ops.workers import prune
 from ...sql import statement
 from ..floors import Holders, Range
 from .control import CANCEL, UNSEAT
+from .unique import release_keys
 
 PROMOTE = statement("jobs.promote", lambda row: int(row["taken"]))
 DUE_WRITERS = statement("jobs.due_writers", lambda row: str(row["holder"]))
@@ -96,8 +97,10 @@ def sweep_cancels(limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
     """Carry out cancel requests whose job has left its lease, and forget those whose job has ended; how many."""
     wanted = yield from rows(CANCELS, limit=limit)
     for each in wanted:
-        if not each.ended and (yield from maybe(UNSEAT, id=each.id)) is not None:
-            yield from maybe(CANCEL, id=each.id, reason=each.reason, asked=True)
+        if each.ended or (yield from maybe(UNSEAT, id=each.id)) is None:
+            continue
+        if (yield from maybe(CANCEL, id=each.id, reason=each.reason, asked=True)) is not None:
+            yield from release_keys([each.id])
     yield from rows(FORGET_CANCELS, ids=[each.id for each in wanted])
     return len(wanted)
 

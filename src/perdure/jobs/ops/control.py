@@ -7,6 +7,7 @@ from typing import Literal
 from ...core.op import Op, maybe, one, rows
 from ...sql import statement
 from ..view import Attempt, Job
+from .unique import release_keys
 
 GET = statement("jobs.get", Job.read)
 LIST = statement("jobs.list", Job.read)
@@ -53,6 +54,7 @@ def cancel(id: int, reason: str | None = None) -> Op[CancelAnswer]:
     caller's transaction may stay open for long, and what else its worker settles would wait for it.
     """
     if (yield from maybe(CANCEL, id=id, reason=reason, asked=False)) is not None:
+        yield from release_keys([id])
         return "cancelled"
     job = yield from get(id)
     if job is None:
@@ -67,7 +69,10 @@ def discard(id: int, reason: str | None = None) -> Op[DiscardAnswer]:
     """Move a dead job to history as discarded. Anything else is left alone: "alive", "finished", "missing"."""
     if (yield from maybe(UNSEAT, id=id)) is None:
         return "finished" if (yield from get(id)) is not None else "missing"
-    return "alive" if (yield from maybe(DISCARD, id=id, reason=reason)) is None else "discarded"
+    if (yield from maybe(DISCARD, id=id, reason=reason)) is None:
+        return "alive"
+    yield from release_keys([id])
+    return "discarded"
 
 
 def retry(id: int) -> Op[bool]:

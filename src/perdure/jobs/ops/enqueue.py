@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ...core import limits
-from ...core.errors import StatementRefused
+from ...core.errors import DuplicateJob, QueueSaturated, StatementRefused
 from ...core.op import Op, Statement, maybe
 from ...sql import statement
 from .. import encode
-from ..model import JobSpec
+from ..model import Enqueued, JobSpec
 from .admission import admit
+from .unique import enqueue_unique, unwrite
 
 ENQUEUE: Statement[list[int] | None] = statement("jobs.enqueue", lambda row: row["ids"])
 ENQUEUE_ALIKE: Statement[list[int] | None] = statement("jobs.enqueue_alike", lambda row: row["ids"])
@@ -28,6 +29,8 @@ def enqueue(specs: Sequence[JobSpec], *, wake: bool = True) -> Op[list[int]]:
     ``wake``: test for sleepers and notify them at commit. A transaction that is going to be prepared can't notify, so
     its caller says False and leaves it to the poll. Raises QueueSaturated before anything is written.
     """
+    if [spec for spec in specs if spec.unique is not None]:
+        return [written.id for written in (yield from enqueue_each(specs, wake=wake))]
     if len(specs) == 1 and specs[0].delay is None and specs[0].run_at is None:
         return (yield from _write(ENQUEUE_ONE, specs, {**encode.scalars(specs[0]), "wake": wake}))
     parts = batches(specs)
@@ -39,6 +42,25 @@ def enqueue(specs: Sequence[JobSpec], *, wake: bool = True) -> Op[list[int]]:
         written, params = _encoded(batch)
         ids += yield from _write(written, batch, {**params, "wake": wake})
     return ids
+
+
+def enqueue_each(specs: Sequence[JobSpec], *, wake: bool = True) -> Op[list[Enqueued]]:
+    """As ``enqueue``, with what became of each of them: some have unique keys. In one transaction all are written, or
+    none is. Raises DuplicateJob or QueueSaturated.
+    """
+    found: dict[int, Enqueued] = {}
+    keyed = [place for place, spec in enumerate(specs) if spec.unique is not None]
+    plain = [place for place, spec in enumerate(specs) if spec.unique is None]
+    try:
+        for batch in batches([specs[place] for place in keyed]):
+            written = yield from enqueue_unique(batch, wake)
+            found.update(zip(keyed[len(found) :], written, strict=False))
+        ids = yield from enqueue([specs[place] for place in plain], wake=wake)
+        found.update(zip(plain, map(Enqueued, ids), strict=True))
+    except (DuplicateJob, QueueSaturated):
+        yield from unwrite(found.values())
+        raise
+    return [found[place] for place in range(len(specs))]
 
 
 def batches(specs: Sequence[JobSpec]) -> list[Sequence[JobSpec]]:

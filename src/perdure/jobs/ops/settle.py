@@ -11,6 +11,7 @@ from ...core.op import Op, Row, maybe, one, rows
 from ...sql import statement
 from .. import rules
 from ..work import Claimed, End
+from .unique import release_keys
 
 
 def _ids(row: Row) -> list[int]:
@@ -61,7 +62,10 @@ def settle(ends: Sequence[End], worker: int, emptied: Sequence[int] = (), *, sid
             stale += [end for end in group if end.job.id not in found]
     if sides:
         refused = {end.job.id for end in stale}
-        yield from one(FORGET_SIDES, ids=[e.job.id for e in ends if e.verdict in FINAL and e.job.id not in refused])
+        done = [end.job for end in ends if end.verdict in FINAL and end.job.id not in refused]
+        yield from one(FORGET_SIDES, ids=[job.id for job in done])
+        if keyed := [job.id for job in done if rules.has_key(job)]:
+            yield from release_keys(keyed)
     return stale
 
 

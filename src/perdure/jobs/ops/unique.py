@@ -1,0 +1,174 @@
+"""Unique keys: an enqueue that finds its key taken, keys that are let go of, and what a handler has done once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ...core import limits
+from ...core.errors import DuplicateJob, StatementRefused, TransientError
+from ...core.op import Op, Row, Statement, maybe, one, rows
+from ...sql import statement
+from .. import encode
+from ..model import Enqueued, JobSpec
+from .admission import admit
+
+ROUNDS_MAX = 10
+"""How often an enqueue goes back to a key that was freed, and that somebody else has taken before it could."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The job that holds the key of the ``asked``-th one (from 1). ``free``: it needs it no more, and it was freed."""
+
+    asked: int
+    id: int
+    place: str
+    same: bool
+    free: bool
+
+
+def _written(row: Row) -> dict[int, int] | None:
+    """The ids of what was written, by place (from 1); None when a queue is missing."""
+    return dict(zip(row["places"] or (), row["ids"] or (), strict=True)) if row["known"] else None
+
+
+ENQUEUE_UNIQUE: Statement[dict[int, int] | None] = statement("jobs.enqueue_unique", _written)
+FREE_KEYS = statement("jobs.free_keys", lambda row: Holder(**row))
+REPLACE = statement("jobs.replace", lambda row: int(row["id"]))
+UNWRITE = statement("jobs.unwrite", lambda row: int(row["id"]))
+RELEASE_KEYS = statement("jobs.release_keys", lambda row: int(row["id"]))
+SWEEP_KEYS = statement("jobs.sweep_keys", lambda row: (int(row["dropped"]), row["after"]))
+ONCE = statement("jobs.once", lambda row: True)
+FORGET_EFFECT = statement("jobs.forget_effect", lambda row: True)
+FORGET_EFFECTS = statement("jobs.forget_effects", lambda row: int(row["forgotten"]))
+
+
+def enqueue_unique(specs: Sequence[JobSpec], wake: bool) -> Op[list[Enqueued]]:
+    """Write the jobs whose keys nobody holds; what became of each, in order.
+
+    Nearly always one statement. A key that is taken is looked at; if nobody needs it any more it is freed, and asked
+    for again. Raises DuplicateJob for one that says "raise"; then none of them is left written, if they share a
+    transaction.
+    """
+    found: dict[int, Enqueued] = {}
+    taken: dict[int, Holder] = {}
+    left = list(range(len(specs)))
+    for _ in range(ROUNDS_MAX):
+        found.update((yield from _won(specs, left, wake)))
+        taken.update((yield from _lost(specs, [place for place in left if place not in found])))
+        left = [place for place in left if place not in found and place not in taken]
+        if not left:
+            break
+    else:
+        raise TransientError("the unique keys of these jobs change hands all the time", field="unique")
+    refused = [place for place in taken if specs[place].on_conflict == "raise"]
+    if refused:
+        yield from unwrite(found.values())
+        raise _duplicate(specs[refused[0]], taken[refused[0]])
+    for place, holder in sorted(taken.items(), key=lambda each: (each[1].id, each[0])):
+        found[place] = yield from _met(specs[place], holder, wake)
+    return [found[place] for place in range(len(specs))]
+
+
+def unwrite(jobs: Iterable[Enqueued]) -> Op[None]:
+    """Take back what this transaction has enqueued."""
+    if ids := [job.id for job in jobs if not job.duplicate]:
+        yield from rows(UNWRITE, ids=ids)
+
+
+def _won(specs: Sequence[JobSpec], places: Sequence[int], wake: bool) -> Op[dict[int, Enqueued]]:
+    """Those of the jobs at these places that got their key, and are written.
+
+    A queue that is guarded is asked first, for those that need its room: what is there already doesn't.
+    """
+    written = yield from _write([specs[place] for place in places], {}, wake, admitted=False)
+    if written is None:
+        held = yield from _lost(specs, places)
+        places = [place for place in places if place not in held]
+        asking = [specs[place] for place in places]
+        due = (yield from admit(asking)) if asking else {}
+        written = (yield from _write(asking, due, wake, admitted=True)) if asking else {}
+    if written is None:
+        raise StatementRefused("a queue could not be created", field="queue", fix="create it before this transaction")
+    return {places[number - 1]: Enqueued(id) for number, id in written.items()}
+
+
+def _lost(specs: Sequence[JobSpec], places: Sequence[int]) -> Op[dict[int, Holder]]:
+    """Who holds the keys of the jobs at these places; what nobody needs any more is freed."""
+    if not places:
+        return {}
+    holders = yield from _holders([specs[place] for place in places])
+    return {places[holder.asked - 1]: holder for holder in holders if not holder.free}
+
+
+def _write(
+    specs: Sequence[JobSpec], due: Mapping[int, datetime | timedelta], wake: bool, *, admitted: bool
+) -> Op[dict[int, int] | None]:
+    params = {**encode.columns(encode.turned(specs)), **encode.uniques(specs)}
+    if due:
+        params.update(encode.dues(specs, due))
+    return (yield from one(ENQUEUE_UNIQUE, **params, wake=wake, admitted=admitted))
+
+
+def _holders(specs: Sequence[JobSpec]) -> Op[list[Holder]]:
+    said = encode.uniques(specs)
+    payloads = [spec.payload for spec in specs]
+    return (yield from rows(FREE_KEYS, scopes=said["scopes"], uniques=said["uniques"], payloads=payloads))
+
+
+def _met(spec: JobSpec, holder: Holder, wake: bool) -> Op[Enqueued]:
+    """What becomes of a job whose key is taken: nothing, or the one that waits is given its arguments."""
+    met = Enqueued(holder.id, duplicate=True, place=holder.place, differs=not holder.same)
+    if spec.on_conflict != "replace" or spec.unique is None:
+        return met
+    replaced = yield from maybe(
+        REPLACE,
+        **encode.scalars(spec),
+        id=holder.id,
+        run_at=spec.run_at,
+        delay=None if spec.delay is None else spec.delay.total_seconds(),
+        until=spec.unique.until,
+        lifetime=spec.unique.seconds,
+        wake=wake,
+    )
+    return Enqueued(holder.id, duplicate=True, place=holder.place, differs=met.differs, replaced=replaced is not None)
+
+
+def _duplicate(spec: JobSpec, holder: Holder) -> DuplicateJob:
+    key = "" if spec.unique is None else spec.unique.key_for(spec.payload)
+    differs = "" if holder.same else ", and was enqueued with other arguments"
+    return DuplicateJob(
+        f"{key!r} is taken by job {holder.id}, which stands in {holder.place}{differs}",
+        job_id=holder.id,
+        place=holder.place,
+        differs=not holder.same,
+        field="unique",
+        fix="wait until it is done, or say what else to do: on_conflict",
+    )
+
+
+def release_keys(ids: Sequence[int]) -> Op[None]:
+    """Let go of the keys of jobs that are done, in the transaction that ends them. Those with a lifetime stay."""
+    yield from rows(RELEASE_KEYS, ids=ids)
+
+
+def sweep_keys(after: int, limit: int = limits.CHORE_BATCH_MAX) -> Op[tuple[int, int | None]]:
+    """Drop keys that nobody needs, of jobs above an id: how many, and where to go on (None: at the beginning)."""
+    return (yield from one(SWEEP_KEYS, after=after, limit=limit))
+
+
+def once(handler: str, key: str, seconds: float) -> Op[bool]:
+    """Whether this is the first time within so many seconds that the handler does something for the key."""
+    params = {"handler": handler, "key": key, "lifetime": seconds}
+    if (yield from maybe(ONCE, **params)) is not None:
+        return True
+    if (yield from maybe(FORGET_EFFECT, handler=handler, key=key)) is None:
+        return False
+    return (yield from maybe(ONCE, **params)) is not None
+
+
+def forget_effects(limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
+    """Forget what handlers have done too long ago."""
+    return (yield from one(FORGET_EFFECTS, limit=limit))

@@ -1,0 +1,102 @@
+"""Unique keys between transactions: who waits for whom, and who for nobody."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from perdure import Client
+from perdure.jobs.model import Enqueued
+from perdure.jobs.ops.enqueue import enqueue_each
+from tests.conftest import Database
+from tests.rooms.jobs.stage import Stage, end
+from tests.rooms.jobs.test_unique import job, keys, write
+
+
+def test_fifty_enqueues_at_once_write_one_job(db: Database) -> None:
+    """Fifty threads enqueue the same key at the same moment: one job, and every caller has its id; one of them wrote it
+    [DW-58]. Red without the conflict clause, whose callers would see a violated constraint."""
+    meeting = threading.Barrier(50)
+
+    def enqueue_it(client: Client) -> Enqueued:
+        meeting.wait(30)
+        return client.jobs.enqueue(job())
+
+    with Client(db.url) as client, ThreadPoolExecutor(50) as threads:
+        written = list(threads.map(lambda _: enqueue_it(client), range(50)))
+
+    assert len({each.id for each in written}) == 1
+    assert [each.duplicate for each in written].count(False) == 1
+    assert db.connect().execute("select count(*) from perdure.job").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("how", ["commit", "rollback"])
+def test_a_second_caller_waits_for_the_first_one_s_transaction(stage: Stage, how: str) -> None:
+    """Whether a key that an open transaction has written is taken is known when that ends: the second caller waits, and
+    then has the first one's job, or its own. Red when a key is looked for before it is written."""
+    first, second = stage.session(), stage.session()
+    first.begin()
+    [written] = first.run(enqueue_each([job()]))
+    waiting = second.start(enqueue_each([job()]))
+    stage.blocked(second, by=first)
+    getattr(first, how)()
+    [answer] = waiting.result(30)
+
+    assert answer.duplicate is (how == "commit")
+    assert (answer.id == written.id) is (how == "commit")
+    assert len(stage.places()) == 1
+
+
+def test_keys_are_taken_in_ascending_order(stage: Stage) -> None:
+    """Of keys that come in descending order the lowest is taken first: two callers of the same keys wait for each other
+    in turn and never in a circle. Red without the order of the insert."""
+    bystander, actor = stage.session(), stage.session()
+    bystander.begin()
+    bystander.run(enqueue_each([job(unique="b")]))
+    actor.begin()
+    waiting = actor.start(enqueue_each([job(unique=key) for key in "cba"]))
+    stage.blocked(actor, by=bystander)
+
+    stage.main.sql("set lock_timeout = '50ms'")
+    write(stage, job(unique="c"))
+    with pytest.raises(Exception, match="lock timeout"):
+        write(stage, job(unique="a"))
+    bystander.rollback()
+    waiting.result(30)
+    actor.commit()
+
+
+def test_a_key_that_is_met_is_neither_locked_nor_written(stage: Stage) -> None:
+    """An enqueue that finds its key taken leaves the row as it was, and doesn't wait for whoever has locked it. Red
+    with DO UPDATE in the place of DO NOTHING."""
+    versions = "select xmin::text, xmax::text, ctid::text from perdure.unique_key"
+    write(stage, job())
+    before = stage.main.sql(versions)
+    holder = stage.session()
+    [duplicate] = write(stage, job())
+    after = stage.main.sql(versions)
+    holder.begin()
+    holder.sql("select from perdure.unique_key for update")
+    stage.main.sql("set lock_timeout = '50ms'")
+    [while_locked] = write(stage, job())
+
+    assert (duplicate.duplicate, while_locked.duplicate) == (True, True)
+    assert before == after
+
+
+def test_a_settlement_does_not_wait_for_a_key(stage: Stage) -> None:
+    """A key that somebody has locked is left behind by the settlement of its job, which waits for nobody; the next
+    enqueue frees it. Red without SKIP LOCKED."""
+    worker, holder = stage.worker(), stage.session()
+    write(stage, job())
+    [claimed] = stage.claim(worker)
+    holder.begin()
+    holder.sql("select from perdure.unique_key for update")
+    stage.main.sql("set lock_timeout = '50ms'")
+    assert stage.settle([end(claimed)], worker) == []
+    holder.rollback()
+
+    assert keys(stage) == 1
+    assert [each.duplicate for each in write(stage, job())] == [False]
