@@ -249,6 +249,35 @@ class ConnectionLost(TransientError):
     code = "connection_lost"
 
 
+class OutcomeUnknown(ConnectionLost):
+    """The connection broke while a commit was under way, and whether it took place could not be found out.
+
+    Repeating it may write everything twice, unless a unique key stands in the way.
+    """
+
+    code = "outcome_unknown"
+
+
+class RolledBack(ConnectionLost):
+    """The connection broke, and it is certain that nothing of the transaction was kept."""
+
+    code = "rolled_back"
+
+
+class TransactionConflict(TransientError):
+    """A deadlock or a serialization failure (SQLSTATE 40P01, 40001): nothing of the transaction was kept, and all of it
+    may be repeated, not the statement alone."""
+
+    code = "transaction_conflict"
+
+
+class StatementTimeout(TransientError):
+    """A statement ran longer than ``statement_timeout``, or somebody cancelled it (57014). The same one may take as
+    long again, so it isn't repeated blindly."""
+
+    code = "statement_timeout"
+
+
 class LockTimeout(TransientError):
     """A lock wasn't granted within ``lock_timeout``."""
 
@@ -259,6 +288,12 @@ class StatementRefused(DatabaseError):
     """Postgres refused the statement or its values; the same ones would be refused again."""
 
     code = "statement_refused"
+
+
+class TransactionFailed(StatementRefused):
+    """A statement of the transaction had failed before its end, so that nothing of it was kept."""
+
+    code = "transaction_failed"
 
 
 class JobError(PerdureError):

@@ -155,3 +155,9 @@ PROGRESS_SECONDS: Final = 1.0
 PROGRESS_MESSAGE_CHARS_MAX: Final = 500
 STUCK_SECONDS: Final = 600.0
 """A job that reports progress or saves checkpoints, and hasn't advanced for so long, is shown as stuck."""
+
+REPLAYS_MAX: Final = 100
+"""Attempts that one ``client.run`` may be allowed."""
+REPLAYS_DEFAULT: Final = 5
+OUTCOME_SECONDS: Final = 10.0
+"""How long a client asks what became of a commit that got no answer."""

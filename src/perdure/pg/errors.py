@@ -5,11 +5,26 @@ from __future__ import annotations
 import asyncpg
 import psycopg
 
-from ..core.errors import ConnectionLost, DatabaseError, LockTimeout, StatementRefused, TransientError
+from ..core.errors import (
+    ConnectionLost,
+    DatabaseError,
+    LockTimeout,
+    StatementRefused,
+    StatementTimeout,
+    TransactionConflict,
+    TransientError,
+)
 
 _LOST = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
 _MISSING = ("3F000", "42P01", "42703", "42883")  # a schema, a table, a column, a function that isn't there
 _TRANSIENT = ("40", "53", "57", "55P03", "58", "25006")
+
+_KINDS: dict[str, type[DatabaseError]] = {
+    "55P03": LockTimeout,
+    "57014": StatementTimeout,
+    "40001": TransactionConflict,
+    "40P01": TransactionConflict,
+}
 
 
 def translate(error: BaseException) -> DatabaseError | None:
@@ -31,8 +46,8 @@ def _from_state(state: str | None, text: str, *, lost: bool) -> DatabaseError:
         kind: type[DatabaseError] = ConnectionLost if lost else StatementRefused
     elif state.startswith(_LOST):
         kind = ConnectionLost
-    elif state == "55P03":
-        kind = LockTimeout
+    elif state in _KINDS:
+        kind = _KINDS[state]
     else:
         kind = TransientError if state.startswith(_TRANSIENT) else StatementRefused
     fix = "if Perdure's schema lacks it, run `perdure migrate`" if state in _MISSING else None

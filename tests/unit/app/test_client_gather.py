@@ -11,7 +11,7 @@ import pytest
 
 from perdure import JobSpec
 from perdure.app.client.gather import BATCH_MAX, AsyncGathering, Gathering
-from perdure.core.errors import ConnectionLost, LoginRefused, PerdureError, StatementRefused
+from perdure.core.errors import LoginRefused, OutcomeUnknown, PerdureError, StatementRefused
 from perdure.jobs.ops.enqueue import CHARS_MAX
 
 PATIENCE_SECONDS = 30.0
@@ -28,7 +28,7 @@ class Wire:
         self.statements: list[int] = []
         self.under_way, self.go_on = threading.Event(), threading.Event()
         self.lost = lost
-        self.error: PerdureError = ConnectionLost("is gone")
+        self.error: PerdureError = OutcomeUnknown("is gone")
 
     def write(self, specs: Sequence[JobSpec]) -> list[int]:
         self.statements.append(len(specs))
@@ -58,7 +58,7 @@ def _gather(wire: Wire, specs: Sequence[JobSpec]) -> list[int | BaseException]:
             return gathering.enqueue(spec)
         except StatementRefused as error:
             return error
-        except ConnectionLost as error:
+        except OutcomeUnknown as error:
             return error
 
     with ThreadPoolExecutor(len(specs)) as threads:
@@ -97,7 +97,7 @@ def test_a_lost_connection_is_everybodys_and_isnt_tried_again() -> None:
 
     found = _gather(wire, [_spec(number) for number in range(5)])
 
-    assert all(isinstance(each, ConnectionLost) for each in found)
+    assert all(isinstance(each, OutcomeUnknown) for each in found)
     assert len({id(each) for each in found}) == 5
     assert wire.statements == [1, 4]
 
@@ -193,7 +193,7 @@ def test_an_interrupted_sender_tells_the_others() -> None:
         kinds = [type(call.exception(PATIENCE_SECONDS)) for call in calls]
 
     assert kinds[0] is type(None)
-    assert set(kinds[1:]) == {Interrupted, ConnectionLost}
+    assert set(kinds[1:]) == {Interrupted, OutcomeUnknown}
     assert gathering.enqueue(_spec(3)) == 1
     with pytest.raises(StatementRefused):
         Gathering(Wire().judge).enqueue(_spec(1, bad=True))

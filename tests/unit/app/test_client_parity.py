@@ -37,7 +37,7 @@ def test_the_clients_have_the_same_nouns_and_ways_in() -> None:
     """Client and AsyncClient differ in nothing but colour, and so do what ``on`` and ``transaction`` give."""
     sync, awaited = Client("postgresql://localhost/none"), AsyncClient("postgresql://localhost/none")
 
-    assert _public(Client).keys() == _public(AsyncClient).keys() == {"close", "on", "transaction"}
+    assert _public(Client).keys() == _public(AsyncClient).keys() == {"close", "on", "run", "transaction"}
     assert inspect.signature(Client) == inspect.signature(AsyncClient)
     nouns = {name for name in vars(sync) if not name.startswith("_")}
     assert nouns == {name for name in vars(awaited) if not name.startswith("_")} == {"jobs", "queues", "workers"}

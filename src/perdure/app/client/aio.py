@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from ...core.errors import Unsupported
+from ...core import limits
+from ...core.errors import ConnectionLost, OutcomeUnknown, RolledBack, TransientError, Unsupported
 from ...core.op import Op
 from ...jobs.model import JobSpec
 from ...jobs.ops.enqueue import enqueue
 from ...pg.connect import Purpose
 from ...pg.drive import adrive
 from ...pg.migrate import checked_schema
+from ...pg.outcome import Witness, committed, witness
 from ...pg.pooler import AsyncPooledConnection
 from ...pg.url import checked
+from ...runtime.clock import monotonic
+from ...runtime.dice import jittered, roll
 from . import opening
 from .bound import AsyncBound, AsyncTransaction, Lender
+from .ending import OUTCOME_PAUSE_SECONDS, Isolation, atransacting, refuse_failed, unknown
 from .gather import AsyncGathering
+from .replay import Contention, Replay
 
 R = TypeVar("R")
 
@@ -33,13 +39,35 @@ class AsyncClient(AsyncBound, Lender):
     def __init__(self, url: str | None = None, *, schema: str = "perdure") -> None:
         Lender.__init__(self, checked_schema(schema))
         self._pooled = Pooled(None if url is None else checked(url), schema)
+        self._contention = Contention()
         AsyncBound.__init__(self, self._pooled)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncTransaction]:
         """As ``Client.transaction``."""
-        async with self._pooled.connection() as conn, conn.transaction():
+        async with self._pooled.transaction() as conn:
             yield AsyncTransaction(conn, self._schema)
+
+    async def run(
+        self,
+        function: Callable[[AsyncTransaction], Awaitable[R]],
+        *,
+        attempts: int = limits.REPLAYS_DEFAULT,
+        isolation: Isolation | None = None,
+    ) -> R:
+        """As ``Client.run``."""
+        replay = Replay(attempts, self._contention)
+        while True:
+            try:
+                return await self._attempt(function, isolation)
+            except Exception as error:
+                pause = replay.pause(error, roll())
+            await asyncio.sleep(pause)
+
+    @property
+    def contention(self) -> Mapping[str, int]:
+        """As ``Client.contention``."""
+        return dict(self._contention.counts)
 
     async def close(self) -> None:
         """As ``Client.close``."""
@@ -53,6 +81,31 @@ class AsyncClient(AsyncBound, Lender):
     ) -> None:
         await self.close()
 
+    async def _attempt(self, function: Callable[[AsyncTransaction], Awaitable[R]], isolation: Isolation | None) -> R:
+        known: Witness | None = None
+        try:
+            async with self._pooled.transaction(isolation) as conn:
+                result = await function(AsyncTransaction(conn, self._schema))
+                refuse_failed(conn)
+                known = await adrive(conn, witness(), self._schema)
+        except OutcomeUnknown as error:
+            if known is None:
+                raise  # of something else that the function has done
+            if known.xid is not None and not await self._committed(known, error):
+                raise RolledBack("the connection broke, and the server has rolled it back") from error
+        return result
+
+    async def _committed(self, known: Witness, error: OutcomeUnknown) -> bool:
+        """Ask until it is known. Raises OutcomeUnknown."""
+        deadline = monotonic() + limits.OUTCOME_SECONDS
+        while True:
+            with suppress(TransientError):
+                if (found := await self._pooled.ask(committed(known))) is not None:
+                    return found
+            if monotonic() > deadline:
+                raise error
+            await asyncio.sleep(jittered(OUTCOME_PAUSE_SECONDS))
+
 
 class Pooled:
     """Ops on connections of its own, which are opened for ``purpose``: each in a transaction of its own."""
@@ -65,18 +118,28 @@ class Pooled:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
         self._closed = False
+        self._returning: set[asyncio.Future[None]] = set()
         self._gathering = AsyncGathering(self._write)
         self.enqueue = self._gathering.enqueue
 
     async def ask(self, op: Op[R]) -> R:
         """Drive the op; each of its statements commits by itself."""
         async with self.connection() as conn:
-            return await adrive(conn, op, self._schema)
+            try:
+                return await adrive(conn, op, self._schema)
+            except ConnectionLost as error:
+                raise unknown(error) from error
 
     async def change(self, op: Op[R]) -> R:
         """Drive the op in one transaction."""
-        async with self.connection() as conn, conn.transaction():
+        async with self.transaction() as conn:
             return await adrive(conn, op, self._schema)
+
+    @asynccontextmanager
+    async def transaction(self, isolation: Isolation | None = None) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """A connection in a transaction, which commits when the block ends."""
+        async with self.connection() as conn, atransacting(conn, isolation):
+            yield conn
 
     def refuse_wait(self) -> None:
         """Waiting is fine here."""
@@ -94,12 +157,18 @@ class Pooled:
         try:
             yield conn
         finally:
-            await pool.putconn(conn)
+            # A task of its own: whoever is cancelled here must not take the connection along, half returned.
+            returning = asyncio.ensure_future(pool.putconn(conn))
+            self._returning.add(returning)
+            returning.add_done_callback(self._returning.discard)
+            await asyncio.shield(returning)
 
     async def close(self) -> None:
         """Write what was asked for, then close the connections."""
         await self._gathering.idle()
         self._closed = True
+        if self._returning:
+            await asyncio.wait(self._returning)
         if self._pool is not None:
             await self._pool.close()
 

@@ -11,7 +11,7 @@ import copy
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from ...core.errors import ConfigError, ConnectionLost, PerdureError, TransientError
+from ...core.errors import ConfigError, OutcomeUnknown, PerdureError, TransientError
 from ...jobs.model import JobSpec
 from ...jobs.ops.enqueue import CHARS_MAX
 
@@ -85,7 +85,7 @@ class Gathering:
         except BaseException:  # the sender was interrupted, and the others have to hear of it
             for entry in batch:
                 if not entry.id and entry.error is None:
-                    entry.error = ConnectionLost(
+                    entry.error = OutcomeUnknown(
                         "the thread that was sending this job was interrupted; whether it is written is unknown",
                         fix="look for the job before enqueueing it again",
                     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -12,17 +13,24 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
+from ...core import limits
+from ...core.errors import ConnectionLost, OutcomeUnknown, RolledBack, TransientError
 from ...core.op import Op
 from ...jobs.model import JobSpec
 from ...jobs.ops.enqueue import enqueue
 from ...pg.connect import Purpose
 from ...pg.drive import drive
 from ...pg.migrate import checked_schema
+from ...pg.outcome import Witness, committed, witness
 from ...pg.pooler import PooledConnection
 from ...pg.url import checked
+from ...runtime.clock import monotonic
+from ...runtime.dice import jittered, roll
 from . import opening
 from .bound import Bound, Lender, Transaction
+from .ending import OUTCOME_PAUSE_SECONDS, Isolation, refuse_failed, transacting, unknown
 from .gather import Gathering
+from .replay import Contention, Replay
 
 R = TypeVar("R")
 
@@ -39,14 +47,44 @@ class Client(Bound, Lender):
     def __init__(self, url: str | None = None, *, schema: str = "perdure") -> None:
         Lender.__init__(self, checked_schema(schema))
         self._pooled = Pooled(None if url is None else checked(url), schema)
+        self._contention = Contention()
         Bound.__init__(self, self._pooled)
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """A transaction of one of the client's connections: it commits when the block ends, and an exception rolls it
         back, jobs and all."""
-        with self._pooled.connection() as conn, conn.transaction():
+        with self._pooled.transaction() as conn:
             yield Transaction(conn, self._schema)
+
+    def run(
+        self,
+        function: Callable[[Transaction], R],
+        *,
+        attempts: int = limits.REPLAYS_DEFAULT,
+        isolation: Isolation | None = None,
+    ) -> R:
+        """Call ``function`` in a transaction, and commit; what it returns. A deadlock, a serialization failure or a
+        lock not granted in time replays all of it, after a pause, ``attempts`` times in all. What it does elsewhere
+        than in the transaction, it may do again.
+
+        When the commit gets no answer, the server is asked what became of it. ``isolation``: "read committed",
+        "repeatable read" or "serializable"; None for the database's own. Raises TransactionConflict or LockTimeout
+        after the last attempt, OutcomeUnknown when the server couldn't say, and whatever else ``function`` raises.
+        """
+        replay = Replay(attempts, self._contention)
+        while True:
+            try:
+                return self._attempt(function, isolation)
+            except Exception as error:
+                pause = replay.pause(error, roll())
+            time.sleep(pause)
+
+    @property
+    def contention(self) -> Mapping[str, int]:
+        """How often a ``run`` of this client met another transaction: deadlocks, serialization_failures,
+        lock_timeouts."""
+        return dict(self._contention.counts)
 
     def close(self) -> None:
         """Close the client's connections; what uses them now ends first. Safe to call twice."""
@@ -59,6 +97,31 @@ class Client(Bound, Lender):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _attempt(self, function: Callable[[Transaction], R], isolation: Isolation | None) -> R:
+        known: Witness | None = None
+        try:
+            with self._pooled.transaction(isolation) as conn:
+                result = function(Transaction(conn, self._schema))
+                refuse_failed(conn)
+                known = drive(conn, witness(), self._schema)
+        except OutcomeUnknown as error:
+            if known is None:
+                raise  # of something else that the function has done
+            if known.xid is not None and not self._committed(known, error):
+                raise RolledBack("the connection broke, and the server has rolled it back") from error
+        return result
+
+    def _committed(self, known: Witness, error: OutcomeUnknown) -> bool:
+        """Ask until it is known. Raises OutcomeUnknown."""
+        deadline = monotonic() + limits.OUTCOME_SECONDS
+        while True:
+            with suppress(TransientError):
+                if (found := self._pooled.ask(committed(known))) is not None:
+                    return found
+            if monotonic() > deadline:
+                raise error
+            time.sleep(jittered(OUTCOME_PAUSE_SECONDS))
 
 
 class Pooled:
@@ -77,12 +140,21 @@ class Pooled:
     def ask(self, op: Op[R]) -> R:
         """Drive the op; each of its statements commits by itself."""
         with self.connection() as conn:
-            return drive(conn, op, self._schema)
+            try:
+                return drive(conn, op, self._schema)
+            except ConnectionLost as error:
+                raise unknown(error) from error
 
     def change(self, op: Op[R]) -> R:
         """Drive the op in one transaction."""
-        with self.connection() as conn, conn.transaction():
+        with self.transaction() as conn:
             return drive(conn, op, self._schema)
+
+    @contextmanager
+    def transaction(self, isolation: Isolation | None = None) -> Iterator[psycopg.Connection[Any]]:
+        """A connection in a transaction, which commits when the block ends."""
+        with self.connection() as conn, transacting(conn, isolation):
+            yield conn
 
     def refuse_wait(self) -> None:
         """Waiting is fine here."""
@@ -116,6 +188,8 @@ class Pooled:
             _, conn = self._taken()
         try:
             return drive(conn, enqueue(specs), self._schema)
+        except ConnectionLost as error:
+            raise unknown(error) from error
         finally:
             self._kept = conn
             if self._closed or conn.info.transaction_status is not TransactionStatus.IDLE:
