@@ -11,10 +11,10 @@ import psycopg
 from ..core.errors import Unsupported
 from ..jobs.work import Claimed
 from .desk import Desk
-from .open import AsyncHandlerTransaction, AsyncOpen, HandlerTransaction, Open
+from .open import AsyncHandlerTransaction, AsyncOpen, HandlerTransaction, Keeps, Open
 
 
-class Owner(Protocol):
+class Owner(Keeps, Protocol):
     """The context of the job: its transaction, while one is open."""
 
     opened: Open | AsyncOpen | None
@@ -42,7 +42,7 @@ class Block:
             raise Unsupported("would stop the event loop", field="ctx.transaction", fix="enter it with `async with`")
         opened = self._owner.opened
         if opened is None:
-            opened = Open()
+            opened = Open(self._owner)
             opened.begin(self._owner.claimed, self._owner.desk)
             self._owner.opened = opened
         else:
@@ -59,6 +59,8 @@ class Block:
         assert isinstance(opened, Open)
         if self._savepoint is not None and self._savepoint.__exit__(kind, error, trace):
             error = None
+        if error is not None:
+            opened.forget()
         if error is not None and self._savepoint is None:
             self._owner.opened = None
             opened.rollback()
@@ -72,7 +74,7 @@ class Block:
         """Open it, or go on in it. Raises OwnershipLost when the job isn't this handler's any more."""
         opened = self._owner.opened
         if opened is None:
-            opened = self._owner.opened = AsyncOpen()
+            opened = self._owner.opened = AsyncOpen(self._owner)
             try:
                 await opened.begin(self._owner.claimed, self._owner.desk)
             except BaseException:
@@ -94,6 +96,8 @@ class Block:
         assert isinstance(opened, AsyncOpen)
         if self._savepoint is not None and await self._savepoint.__aexit__(kind, error, trace):
             error = None
+        if error is not None:
+            opened.forget()
         if error is not None and self._savepoint is None:
             self._owner.opened = None
             await opened.rollback()

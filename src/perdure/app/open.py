@@ -6,12 +6,14 @@ If the job has completed, that is written into it and all of it is committed; ot
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, ExitStack
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import psycopg
 
 from ..core.errors import OwnershipLost
+from ..jobs.ops.checkpoints import save
 from ..jobs.ops.settle import complete, hold
+from ..jobs.saves import Save
 from ..jobs.work import Claimed, End
 from ..pg.drive import adrive, drive
 from ..pg.errors import translate
@@ -20,12 +22,41 @@ from .client.bound import AsyncTransaction, Transaction
 from .desk import Desk
 
 
-class Open:
-    """A handler's open transaction, in a thread or a child process. ``goes_on``: what it has written is to be committed
-    at the end of the block, because the job goes on from there."""
+class Keeps(Protocol):
+    """The context's checkpoints: how many steps were reached, the next one to be written, and what became durable."""
 
-    def __init__(self) -> None:
-        self.goes_on = False
+    steps: int
+
+    def entry(self, value: object) -> Save: ...  # noqa: D102
+    def written(self, advanced: bool, steps: int) -> None: ...  # noqa: D102
+
+
+class _Saves:
+    """What an open transaction has saved. ``goes_on``: what it has written is to be committed at the end of the block,
+    because the job goes on from there."""
+
+    def __init__(self, keeps: Keeps) -> None:
+        self.keeps = keeps
+        self.goes_on = self._advanced = False
+        self._steps = 0
+
+    def saved(self, answer: bool | Exception) -> None:
+        """A checkpoint was written, and counts once it is committed."""
+        if isinstance(answer, Exception):
+            raise answer
+        self.goes_on, self._advanced, self._steps = True, self._advanced or answer, self.keeps.steps
+
+    def forget(self) -> None:
+        """What the block has saved was rolled back."""
+        self.goes_on = self._advanced = False
+
+    def _committed(self) -> None:
+        if self.goes_on:
+            self.keeps.written(self._advanced, self._steps)
+
+
+class Open(_Saves):
+    """A handler's open transaction, in a thread or a child process."""
 
     def begin(self, claimed: Claimed, desk: Desk) -> None:
         """Open the transaction, and hold the job in it. Raises OwnershipLost."""
@@ -43,6 +74,7 @@ class Open:
             self._stack.close()
         except Exception as error:
             _raise_ours(error)
+        self._committed()
 
     def rollback(self) -> None:
         """Roll back; the connection goes back clean, or is closed."""
@@ -68,11 +100,8 @@ class Open:
         return end
 
 
-class AsyncOpen:
+class AsyncOpen(_Saves):
     """The same, on the loop."""
-
-    def __init__(self) -> None:
-        self.goes_on = False
 
     async def begin(self, claimed: Claimed, desk: Desk) -> None:
         """Open the transaction, and hold the job in it. Raises OwnershipLost."""
@@ -90,6 +119,7 @@ class AsyncOpen:
             await self._stack.aclose()
         except Exception as error:
             _raise_ours(error)
+        self._committed()
 
     async def rollback(self) -> None:
         """Roll back; the connection goes back clean, or is closed."""
@@ -120,7 +150,13 @@ class HandlerTransaction(Transaction):
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str, opened: Open) -> None:
         super().__init__(connection, schema)
-        self._opened = opened
+        self._opened, self._schema = opened, schema
+
+    def checkpoint(self, value: object) -> None:
+        """Save how far the job has come, in one commit with what this block has written: it is made at the end of the
+        block, because the job goes on. Raises what ``ctx.checkpoint`` raises."""
+        entry = self._opened.keeps.entry(value)
+        self._opened.saved(drive(self.connection, save([entry]), self._schema)[0])
 
 
 class AsyncHandlerTransaction(AsyncTransaction):
@@ -128,7 +164,12 @@ class AsyncHandlerTransaction(AsyncTransaction):
 
     def __init__(self, connection: psycopg.AsyncConnection[Any], schema: str, opened: AsyncOpen) -> None:
         super().__init__(connection, schema)
-        self._opened = opened
+        self._opened, self._schema = opened, schema
+
+    async def checkpoint(self, value: object) -> None:
+        """As ``HandlerTransaction.checkpoint``."""
+        entry = self._opened.keeps.entry(value)
+        self._opened.saved((await adrive(self.connection, save([entry]), self._schema))[0])
 
 
 def _raise_ours(error: Exception) -> NoReturn:

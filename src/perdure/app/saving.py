@@ -35,13 +35,13 @@ log = logging.getLogger("perdure.run")
 class Saving(handler.Context):
     """Checkpoints and progress. What writes is awaited in an async handler, and blocks in any other."""
 
-    __slots__ = ("_books", "_count", "_reached", "_resumed", "_saved_at", "_serial", "_steps", "_version", "unsaved")
+    __slots__ = ("_books", "_count", "_reached", "_resumed", "_saved_at", "_serial", "_version", "steps", "unsaved")
 
     def __init__(self, claimed: Claimed, books: Books | None) -> None:
         super().__init__(claimed)
         self._books, self._saved_at = books, monotonic()
         self._version = dict(books.versions).get(claimed.task, 1) if books is not None and books.versions else 1
-        self._serial = self._steps = self._count = 0
+        self._serial = self.steps = self._count = 0
         self._reached: object = None
         self._resumed = self.unsaved = False
 
@@ -65,7 +65,7 @@ class Saving(handler.Context):
         new counts its attempts from one again. Raises Unserialisable, InvalidArgument or PayloadTooLarge for what can't
         be kept, OwnershipLost when the job is somebody else's by now: stop then.
         """
-        entry = self._entry(value)
+        entry = self.entry(value)
         self._reach(value)
         return self._write(entry)
 
@@ -87,7 +87,7 @@ class Saving(handler.Context):
         self.raise_if_cancelled()
         late = seconds is not None and monotonic() - self._saved_at >= seconds
         if late or (every is not None and self._count >= every):
-            return self._write(self._entry(self._state()))
+            return self._write(self.entry(self._state()))
         return _NOTHING
 
     def resumable(
@@ -127,7 +127,7 @@ class Saving(handler.Context):
         """Save what was reached last, if it isn't saved; a refusal changes nothing about how the job ends."""
         if self.unsaved:
             try:
-                self._written(self.books.save(self._entry(self._state())), self._steps)
+                self.written(self.books.save(self.entry(self._state())), self.steps)
             except Exception as error:
                 self._complain(error)
 
@@ -135,18 +135,19 @@ class Saving(handler.Context):
         """The same, on the event loop."""
         if self.unsaved:
             try:
-                await self._awrite(self._entry(self._state()), self._steps)
+                await self._awrite(self.entry(self._state()), self.steps)
             except Exception as error:
                 self._complain(error)
 
     def _reach(self, reached: object) -> None:
         self._reached, self.unsaved = reached, True
-        self._steps += 1
+        self.steps += 1
 
     def _state(self) -> object:
         return self._reached() if callable(self._reached) else self._reached
 
-    def _entry(self, value: object) -> Save:
+    def entry(self, value: object) -> Save:
+        """The checkpoint to be written."""
         text = codec.encode(value, field="checkpoint", bytes_max=limits.CHECKPOINT_BYTES_MAX)
         claimed = self._claimed
         self._serial += 1
@@ -158,16 +159,16 @@ class Saving(handler.Context):
         self._count, self._saved_at = 0, monotonic()
         if on_a_loop():
             # Begun here and now, so that a forgotten await doesn't lose it.
-            return asyncio.ensure_future(self._awrite(entry, self._steps))
-        self._written(self.books.save(entry), self._steps)
+            return asyncio.ensure_future(self._awrite(entry, self.steps))
+        self.written(self.books.save(entry), self.steps)
         return _NOTHING
 
     async def _awrite(self, entry: Save, steps: int) -> None:
-        self._written(await self.books.asave(entry), steps)
+        self.written(await self.books.asave(entry), steps)
 
-    def _written(self, advanced: bool, steps: int) -> None:
+    def written(self, advanced: bool, steps: int) -> None:
         """What was reached after so many steps is durable."""
-        if steps == self._steps:
+        if steps == self.steps:
             self.unsaved = False
         if advanced:
             self._claimed.attempt = 1
