@@ -13,7 +13,8 @@ from pathlib import Path
 
 from tests.tidy.source import ROOT
 
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs" / "guides").glob("*.md")))
+FOLDERS = ("guides", "operate")
+PAGES = (ROOT / "README.md", *sorted(page for folder in FOLDERS for page in (ROOT / "docs" / folder).glob("*.md")))
 _FENCE = re.compile(r"^```(\w+)(?: ([^\n]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from typing import Annotated
 
 import typer
 
@@ -15,13 +16,20 @@ command = typer.Typer(add_completion=False)
 
 
 @command.command()
-def schema(schema: Schema = "perdure", as_json: Json = False) -> None:
+def schema(
+    roles: Annotated[
+        bool, typer.Option("--roles", help="Write the roles for producers, workers and support instead.")
+    ] = False,
+    schema: Schema = "perdure",
+    as_json: Json = False,
+) -> None:
     """Write the schema of this version as SQL: what all migrations together make.
 
     It is for reading, and for comparing with a dump; `perdure migrate` is what makes it. No database is asked.
     """
     checked_schema(schema)
-    text = in_schema(files("perdure.sql").joinpath("schema.sql").read_text(encoding="utf-8"), schema)
+    name = "roles.sql" if roles else "schema.sql"
+    text = in_schema(files("perdure.sql").joinpath(name).read_text(encoding="utf-8"), schema)
     if as_json:
         show.document({"schema": schema, "migrations": [migration.title for migration in load()], "sql": text})
     else:

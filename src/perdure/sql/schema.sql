@@ -286,7 +286,7 @@ begin
 end $$;
 
 CREATE FUNCTION perdure.drop_days(days integer, parents text[] DEFAULT '{history,attempt}'::text[]) RETURNS integer
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog'
     SET "TimeZone" TO 'UTC'
     AS $_$
@@ -314,7 +314,7 @@ begin
 end $_$;
 
 CREATE FUNCTION perdure.drop_parts(parent text, days integer, parts_max integer) RETURNS integer
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog'
     SET "TimeZone" TO 'UTC'
     AS $_$
@@ -451,7 +451,7 @@ CREATE FUNCTION perdure.line(queue integer) RETURNS timestamp with time zone
 $$;
 
 CREATE FUNCTION perdure.make_days(ahead integer, parents text[] DEFAULT '{history,attempt}'::text[]) RETURNS integer
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog'
     SET "TimeZone" TO 'UTC'
     AS $$

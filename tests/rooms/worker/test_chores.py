@@ -26,6 +26,8 @@ from tests.chaos.shop import nothing
 from tests.conftest import Database
 from tests.rooms.worker.stage import Stage, until, working
 
+DUTIES = len(chores.duties(14))
+
 BROKEN = """create or replace function perdure.drop_parts(parent text, days int, parts_max int) returns int
 language plpgsql as $$ begin raise exception using message = 'no such luck', errcode = '{state}'; end $$"""
 """Retention that can't be carried out, of history and of the attempt log."""
@@ -142,7 +144,7 @@ async def test_a_failing_duty_is_parked_and_holds_nobody_up(
         )
         now, later = await stage.enqueue(app.find("work").job(), app.find("work").job().options(delay=0.05))
         await stage.until_in("history", now, later)
-        await stage.until_true("select count(*) = 7 from perdure.chore where last_started_at is not null")
+        await stage.until_true("select count(*) = %s from perdure.chore where last_started_at is not null", DUTIES)
     failed = await _remembered(stage, "history.drop")
 
     assert failed.consecutive_failures == limits.CHORE_FAILURES_MAX
@@ -282,7 +284,7 @@ async def test_a_crash_loop_pauses_what_no_job_waits_for(
         else:
             await _say(stage, "update perdure.worker set ended_at = ended_at - interval '11 min'")
         await stage.until_true(
-            "select count(*) = 7 from perdure.chore where last_success_at is not null and period is not null"
+            "select count(*) = %s from perdure.chore where last_success_at is not null and period is not null", DUTIES
         )
 
     assert begun == 0

@@ -21,7 +21,7 @@ LATER = Retry(max_attempts=3, base=600.0, cap=600.0)
 
 async def test_a_failed_attempt_is_repeated_until_it_succeeds(stage: Stage) -> None:
     """A handler that fails twice and then returns completes in its third attempt, and each failure is in the attempt
-    log with its error [DW-22, KIT-26]. Red when a retry doesn't charge its attempt."""
+    log with its error [DW-22, DW-166, KIT-26]. Red when a retry doesn't charge its attempt."""
     app, seen = App("a"), []
 
     @app.task(retry=AT_ONCE)

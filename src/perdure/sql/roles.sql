@@ -1,0 +1,30 @@
+-- Three roles for Perdure: whoever enqueues, whoever works, whoever only looks. None of them may change the schema.
+-- Run it as the owner of the schema, once and after each migration; it may be run again. A database user becomes one of
+-- them by GRANT: GRANT perdure_worker TO shop_worker. Whoever migrates stays the owner, and needs none of them.
+
+do $$ begin
+    if to_regrole('perdure_producer') is null then create role perdure_producer nologin; end if;
+    if to_regrole('perdure_worker') is null then create role perdure_worker nologin; end if;
+    if to_regrole('perdure_support') is null then create role perdure_support nologin; end if;
+end $$;
+
+grant usage on schema perdure to perdure_producer, perdure_worker, perdure_support;
+
+-- Producers enqueue, and look up what became of it. They can't claim, cancel, or change what is there.
+grant select, insert on perdure.job, perdure.ready, perdure.scheduled, perdure.queue, perdure.queue_sample to perdure_producer;
+grant select on perdure.jobs, perdure.queue_rule, perdure.migration to perdure_producer;
+grant usage on sequence perdure.pos to perdure_producer;
+
+-- Workers, and applications that cancel, retry and redrive, do everything but change the schema. The days of history are made
+-- and dropped for them by functions of the owner's.
+grant select, insert, update, delete on all tables in schema perdure to perdure_worker;
+grant usage, select on all sequences in schema perdure to perdure_worker;
+grant execute on function perdure.make_days(int, text[]), perdure.drop_days(int, text[]), perdure.drop_parts(text, int, int)
+    to perdure_worker;
+revoke insert, update, delete on perdure.migration from perdure_worker;
+
+-- Support reads everything, payloads and errors too, and writes nothing.
+grant select on all tables in schema perdure to perdure_support;
+
+alter default privileges in schema perdure grant select, insert, update, delete on tables to perdure_worker;
+alter default privileges in schema perdure grant select on tables to perdure_support;

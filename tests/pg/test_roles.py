@@ -1,0 +1,146 @@
+"""Three roles: each can do what it is for, and is refused the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from perdure.admin import doctor, reports
+from perdure.admin.model import Finding, Subject
+from perdure.app.registry import App
+from perdure.core.op import Op
+from perdure.fleet.ops import upkeep
+from perdure.jobs.model import JobSpec
+from perdure.jobs.ops import chores, control
+from perdure.jobs.ops.enqueue import enqueue
+from perdure.pg.cluster import Cluster
+from perdure.pg.drive import drive
+from tests.cli.terminal import answer
+from tests.conftest import Database
+from tests.rooms.worker.stage import Stage, working
+
+ROLES = ("producer", "worker", "support")
+SPEC = JobSpec(task="work", payload="{}")
+
+
+class _As(Cluster):
+    """The cluster as one of its users sees it."""
+
+    user = ""
+
+    def url(self, database: str = "postgres") -> str:
+        return super().url(database).replace("//postgres@", f"//{self.user}@")
+
+
+@pytest.fixture
+def users(db: Database) -> Iterator[dict[str, Database]]:
+    """The database as a user of each role sees it. Users belong to the whole server, and are gone afterwards."""
+    owner = db.connect()
+    text = answer("schema", "--roles")
+    owner.execute(text.encode())
+    owner.execute(text.encode())  # it may be run again
+    found = {}
+    for role in ROLES:
+        owner.execute(f"create role test_{role} login in role perdure_{role}".encode())
+        cluster = _As(**{name: getattr(db.server.cluster, name) for name in ("binaries", "data", "sockets", "owner")})
+        object.__setattr__(cluster, "user", f"test_{role}")
+        found[role] = Database(replace(db.server, cluster=cluster), db.name)
+    yield found
+    for each in found.values():
+        each.close()
+    owner.execute("select pg_terminate_backend(pid, 10000) from pg_stat_activity where usename like 'test\\_%'")
+    for role in ROLES:
+        owner.execute(f"drop owned by perdure_{role} cascade".encode())
+        owner.execute(f"drop role test_{role}, perdure_{role}".encode())
+
+
+FORBIDDEN = {
+    "producer": [
+        "delete from perdure.ready", "update perdure.job set payload = '{}'", "select * from perdure.attempt",
+        "select perdure.make_days(3)", "select * from perdure.worker", "insert into perdure.dead values (1, 'x')",
+        "update perdure.queue set paused_at = now()",
+    ],
+    "worker": [
+        "drop table perdure.ready", "alter table perdure.job add column x int", "truncate perdure.history",
+        "create table perdure.more (id int)", "delete from perdure.migration",
+    ],
+    "support": [
+        "delete from perdure.ready", "update perdure.job set attempt = 0", "insert into perdure.dead values (1, 'x')",
+        "select nextval('perdure.pos')", "select perdure.drop_days(0)", "select perdure.enqueue_v1('work', '{}')",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_a_role_is_not_for_is_refused(users: dict[str, Database], role: str) -> None:
+    """Each statement that a role must not send is refused for want of a privilege [DW-176]. Red when a role is granted
+    more than it needs."""
+    conn = users[role].connect()
+
+    def refused(statement: str) -> str:
+        with pytest.raises(psycopg.Error) as error:
+            conn.execute(statement.encode())
+        return type(error.value).__name__
+
+    assert {statement: refused(statement) for statement in FORBIDDEN[role]} == dict.fromkeys(
+        FORBIDDEN[role], "InsufficientPrivilege"
+    )
+
+
+def test_a_producer_enqueues_and_looks_up(users: dict[str, Database]) -> None:
+    """A producer enqueues now and for later, into queues that are new and old, by statement and by function, and sees
+    what became of its jobs; it can't cancel one [DW-176]."""
+    conn = users["producer"].connect()
+    ids = drive(conn, enqueue([SPEC, SPEC.options(queue="fresh"), SPEC.options(delay=60.0, key="a", tags=["b"])]))
+    ids += drive(conn, enqueue([SPEC] * 3))
+    conn.execute("select perdure.enqueue_v1('work', '{}')")
+    found = [drive(conn, control.get(id)) for id in ids]
+
+    assert [each.place for each in found if each is not None] == ["ready", "ready", "scheduled", *["ready"] * 3]
+    with pytest.raises(psycopg.errors.InsufficientPrivilege), conn.transaction():
+        conn.execute("select perdure.cancel_v1(%s)", [ids[0]])
+
+
+def test_support_sees_everything(users: dict[str, Database]) -> None:
+    """Support reads jobs with their arguments, runs every report, and the doctor has nothing to skip [DW-176]."""
+    (id,) = drive(users["producer"].connect(), enqueue([SPEC]))
+    conn = users["support"].connect()
+    found = drive(conn, control.get(id))
+    for each in reports.catalogue():
+        drive(conn, reports.answer(each))
+
+    def ask(op: Op[list[Finding]]) -> list[Finding]:
+        with conn.transaction():
+            return drive(conn, op)
+
+    subject = Subject(users["support"].url, "perdure")
+    assert found is not None
+    assert found.payload == {}
+    assert [each for each in doctor.examine(subject, ask) if each.status == "skipped"] == []
+
+
+async def test_a_worker_of_its_role_works_and_keeps_house(users: dict[str, Database], db: Database) -> None:
+    """A worker that may not change the schema runs jobs and does every chore, the making and dropping of days included
+    [DW-176]. Red when those aren't the owner's functions."""
+    stage = Stage(db)
+    app = App("a")
+
+    @app.task
+    async def work() -> str:
+        return "done"
+
+    stage.conn.execute("select perdure.drop_days(-9)")
+    now, later = await stage.enqueue(work.job(), work.job().options(delay=0.05))
+    async with working(users["worker"], app):
+        await stage.until_in("history", now, later)
+        await stage.until_true(
+            "select count(*) = %s from perdure.chore where last_success_at is not null and period > '0'",
+            len(chores.duties(14)),
+        )
+    failed = [chore for chore in await stage.ask(upkeep.list_chores()) if chore.consecutive_failures]
+
+    assert failed == []
+    assert await stage.value("select count(*) from pg_inherits where inhparent = 'perdure.history'::regclass") == 5
