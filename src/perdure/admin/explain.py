@@ -49,6 +49,16 @@ HELD: Mapping[str, tuple[str, str, str]] = {
         "the first worker that takes that version lets it go, within seconds",
         "go on with the deployment of the newer code, or cancel it",
     ),
+    "checkpoint_version": (
+        "its checkpoint is of a later version ({held_key}) than the worker that claimed it goes on from",
+        "the first worker that goes on from that version lets it go, within seconds",
+        "go on with the deployment of the newer code, or cancel it",
+    ),
+    "context_missing": (
+        "its queue takes jobs for a tenant only, and its context names none",
+        "nothing: nobody can say for whom it would run",
+        "enqueue it anew with its tenant, and cancel this one",
+    ),
 }
 """What a reason of ``held`` means, what happens next, and what is to be done."""
 

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import asyncio
 
+from ..core import limits
 from .books import Books, OwnBooks, Versions
 from .client import aio, sync
 
 
 class Desk:
-    """What the contexts of one worker, or of one child process, do their I/O through.
+    """What the contexts of one queue's jobs in a worker, or of one child process, do their I/O through.
 
     Nothing is opened before a handler asks for it: ``blocking`` has the connections for handlers in threads,
-    ``awaited`` those for handlers on the loop. ``books``: where checkpoints and progress are written.
+    ``awaited`` those for handlers on the loop, so many at most; who finds all in use waits, whatever other queues do.
+    ``books``: where checkpoints and progress are written.
     """
 
-    def __init__(self, url: str, schema: str, books: Books | None = None, *, versions: Versions = ()) -> None:
-        self._url, self.schema = url, schema
-        self.blocking = sync.Pooled(url, schema, "handler")
-        self.awaited = aio.Pooled(url, schema, "handler")
+    def __init__(
+        self,
+        url: str,
+        schema: str,
+        books: Books | None = None,
+        *,
+        versions: Versions = (),
+        connections: int = limits.HANDLER_CONNECTIONS,
+    ) -> None:
+        self._url, self.schema, self._connections = url, schema, connections
+        self.blocking = sync.Pooled(url, schema, "handler", connections)
+        self.awaited = aio.Pooled(url, schema, "handler", connections)
         self.books = books or OwnBooks(lambda op: self.blocking.ask(op), versions)
 
     async def close(self) -> None:
@@ -28,5 +38,5 @@ class Desk:
 
     async def leave(self) -> None:
         """Close the connections of this event loop, which ends; there may be another one later."""
-        leaving, self.awaited = self.awaited, aio.Pooled(self._url, self.schema, "handler")
+        leaving, self.awaited = self.awaited, aio.Pooled(self._url, self.schema, "handler", self._connections)
         await leaving.close()

@@ -30,12 +30,11 @@ from ..core import check, limits
 from ..core.backoff import Retry
 from ..core.errors import InvalidOption, InvalidTask, UnknownTask
 from ..core.signature import Signature
-from ..jobs import bounds
-from ..jobs.bounds import Rule, WhenFull
 from ..jobs.handler import Upgrade
 from ..jobs.model import JobSpec
 from ..jobs.saves import StateUpgrade
 from .context import Context
+from .declarations import Declarations
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -182,48 +181,12 @@ class Declare(Protocol):
     def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
 
 
-class App:
-    """A named registry of tasks. Making one, and declaring tasks on it, touches nothing outside of it."""
+class App(Declarations):
+    """A named registry of tasks and queues. Making one, and declaring things on it, touches nothing outside of it."""
 
     def __init__(self, name: str) -> None:
-        self.name = check.name("name", name, limits.TASK_NAME_CHARS_MAX)
+        super().__init__(check.name("name", name, limits.TASK_NAME_CHARS_MAX))
         self._tasks: dict[str, Task[..., Any]] = {}
-        self._queues: dict[str, Rule] = {}
-
-    @property
-    def queues(self) -> Mapping[str, Rule]:
-        """What is declared of queues, by their names, read-only."""
-        return MappingProxyType(self._queues)
-
-    def queue(
-        self,
-        name: str,
-        *,
-        max_depth: int | Literal["unlimited"] | None = None,
-        max_age: timedelta | float | None = None,
-        when_full: WhenFull | None = None,
-        deadline: timedelta | float | None = None,
-        per_key: object = None,
-        limit: object = None,
-    ) -> None:
-        """Declare what a queue may hold, and what becomes of a job for which it has no room.
-
-        A worker of the app writes it to the database when it starts, as ``client.queues.declare(app)`` and ``perdure
-        queues apply`` do; from then on it binds everybody who enqueues.
-        ``max_depth``: how many jobs may wait in it, or "unlimited", when that is meant. ``max_age``: how long the
-        oldest may have been ready (seconds or a timedelta) before the queue counts as full.
-        ``when_full``: "reject" (unless said), "block" until there is room, for ``deadline`` at most; "shed_lowest": a
-        less urgent job is discarded for it; "delay" and "spill" take the job in and run it later.
-        Raises InvalidOption, naming the option.
-        """
-        for option, value in (("per_key", per_key), ("limit", limit)):
-            if value is not None:
-                raise InvalidOption("isn't supported yet", field=option, fix="leave it out")
-        if name in self._queues:
-            raise InvalidOption(f"the app {self.name} declares {name!r} twice", field="name", fix="declare it once")
-        self._queues[name] = bounds.rule(
-            name, max_depth=max_depth, max_age=max_age, when_full=when_full, deadline=deadline
-        )
 
     @property
     def tasks(self) -> Mapping[str, Task[..., Any]]:

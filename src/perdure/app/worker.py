@@ -33,7 +33,6 @@ from ..jobs.loops.recoverer import Recoverer
 from ..jobs.loops.runner import Runner
 from ..jobs.loops.sampler import Sampler
 from ..jobs.loops.settler import Settler
-from ..jobs.ops import admission
 from ..jobs.ops import queues as queue_ops
 from ..jobs.work import End, Lease
 from ..pg.listen import Listener
@@ -42,8 +41,8 @@ from ..runtime.dice import jittered
 from ..runtime.patience import patiently
 from .books import WorkerBooks
 from .context import Context, in_child
-from .desk import Desk
 from .handlers import handler
+from .premises import Premises
 from .registry import App
 from .wires import Wires
 
@@ -79,7 +78,7 @@ class Worker:
         self._named = named
         self._queues = dict(queues) if queues is not None else dict.fromkeys(sorted(named), SLOTS_DEFAULT)
         self._handlers = {task.name: handler(task) for task in app.tasks.values()}
-        self._rules, self._app_name = list(app.queues.values()), app.name
+        self._app = app
         self._url, self._schema = url, schema
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"
         self._wires = Wires(url, schema, self._name, direct_url)
@@ -150,7 +149,7 @@ class Worker:
     def _make_parts(self) -> None:
         self._links = self._wires.links()
         self._books = WorkerBooks(self._links["keep"], self._handlers.values())
-        self._desk = Desk(self._url, self._schema, self._books)
+        self._premises = Premises(self._app, self._queues, self._url, self._schema, self._books)
         self._leases: dict[int, Lease] = {}
         self._minder = Minder(self._handlers.values(), partial(in_child, self._url, self._schema, self._books.versions))
         self._settler = Settler(
@@ -196,13 +195,15 @@ class Worker:
         """Find the queues, register, start the heart. Waits for a server that doesn't answer."""
         chores = self._links["chores"]
         ids = await patiently(lambda: chores.run(queue_ops.ensure(list(self._queues))))
-        await self._declare()
-        self._intakes = [Intake(ids[name], name, self._runner(slots)) for name, slots in self._queues.items()]
+        await patiently(lambda: self._premises.declare(chores))
+        self._intakes = [Intake(ids[name], name, self._runner(name)) for name in self._queues]
         self._isolator = Isolator(
             self._handlers, self._minder, self._books.keeper, self._settler.end, lambda: self._heart.trusted_until
         )
         self._runners = [*(intake.runner for intake in self._intakes), self._isolator]
-        self._sampler = Sampler(chores, self._intakes, lambda: self._claimer.notified(""))
+        self._sampler = Sampler(
+            chores, self._intakes, on_moved=lambda: self._claimer.notified(""), on_rule=self._premises.told
+        )
         self._claimer = Claimer(
             self._links["claim"],
             self._me,
@@ -223,17 +224,20 @@ class Worker:
         await self._register()
         await self._count_connections()
 
-    def _runner(self, slots: int) -> Runner:
-        return Runner(
+    def _runner(self, queue: str) -> Runner:
+        """The slots of a queue, with its connections for handlers and whoever stands at its door."""
+        desk, door = self._premises.desks[queue], self._premises.doors[queue]
+        runner = Runner(
             self._handlers,
-            slots,
-            settle=self._settler.end,
+            self._queues[queue],
+            settle=door.counting(self._settler.end),
             trusted_until=lambda: self._heart.trusted_until,
             on_room=lambda: self._claimer.stir(),
-            context=lambda job: Context(job, self._desk),
+            context=lambda job: Context(job, desk),
             minder=self._minder,
             keeper=self._books.keeper,
         )
+        return self._premises.guard(queue, runner)
 
     async def _register(self) -> None:
         sent = monotonic()
@@ -260,16 +264,6 @@ class Worker:
         found = await patiently(lambda: self._links["chores"].run(workers.connections()))
         if (warning := rules.shortage(found)) is not None:
             log.log(logging.WARNING if found.own > found.allowed else logging.INFO, warning)
-
-    async def _declare(self) -> None:
-        """Write what the app declares of its queues; say so where another app had declared it differently."""
-        if not self._rules:
-            return
-        chores = self._links["chores"]
-        for each in await patiently(lambda: chores.transaction(admission.declare(self._rules, self._app_name))):
-            if each.before is not None:
-                told = (each.rule.name, each.rule, self._app_name, each.before, each.before_by)
-                log.warning("the queue %s takes %s, says the app %s now; it took %s, said the app %s", *told)
 
     def _spawn(self, *loops: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run them until the worker ends; the task of the last one."""
@@ -385,7 +379,7 @@ class Worker:
         for runner in self._runners:
             await runner.close()
         await self._minder.close()
-        await self._desk.close()
+        await self._premises.close()
         self._heart.stop()
         if self._me.worker:
             cause = None if self._failure is None else f"a loop broke: {self._failure!r}"[: limits.REASON_CHARS_MAX]

@@ -185,6 +185,12 @@ class Unsupported(ConfigError):
     code = "unsupported"
 
 
+class ContextMissing(InvalidInput):
+    """A job's context lacks a word that its queue requires."""
+
+    code = "context_missing"
+
+
 class QueueSaturated(PerdureError):
     """A queue holds as much as was declared, and its reaction is to refuse; nothing was written.
 

@@ -60,6 +60,16 @@ what is ready, and by more jobs than this, and what is ready takes longer than t
 DEBT_AGE_SECONDS: Final = 60.0
 """And when its oldest ready job has been ready for longer than this."""
 
+HANDLER_CONNECTIONS: Final = 10
+"""Connections that the handlers of one queue may use in one worker, unless it is declared otherwise."""
+
+RETRIES_AT_FIRST: Final = 10.0
+RETRIES_SAVED_MAX: Final = 100.0
+RETRIES_PER_SECOND: Final = 0.1
+"""Of a retry budget: what there is before anything has completed, what can be saved up, what comes by itself."""
+RETRY_PUT_OFF_SECONDS: Final = 20.0
+"""How long a retry is put off for which the budget has nothing left; more or less, so that they come back spread."""
+
 PRIORITY_MIN: Final = 0
 PRIORITY_DEFAULT: Final = 5
 PRIORITY_MAX: Final = 9

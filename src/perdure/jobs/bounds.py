@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 from math import inf
 from typing import Final, Literal, Protocol, TypeAlias, get_args
 
-from ..core import check, limits
-from ..core.errors import InvalidOption, QueueSaturated
+import msgspec
+
+from ..core import check, context, limits
+from ..core.errors import ContextMissing, InvalidOption, QueueSaturated
 from ..core.op import Row
 from .model import JobSpec
 
@@ -127,6 +129,8 @@ def rule(
     max_age: timedelta | float | None,
     when_full: WhenFull | None,
     deadline: timedelta | float | None,
+    retention: timedelta | None = None,
+    tenant_required: bool = False,
 ) -> Rule:
     """The bound as it was declared. Raises InvalidOption, naming what can't be meant."""
     check.name("name", name, limits.QUEUE_NAME_CHARS_MAX)
@@ -154,6 +158,8 @@ def rule(
         max_age=age,
         when_full=reaction,
         deadline=None if deadline is None else check.seconds("deadline", deadline),
+        retention_days=None if retention is None else _days(retention),
+        tenant_required=check.flag("tenant_required", tenant_required),
     )
 
 
@@ -163,6 +169,15 @@ def _depth(value: object) -> int:
             f"{value!r} is not allowed", field="max_depth", fix=f'give 1 to {limits.QUEUE_DEPTH_MAX:,}, or "unlimited"'
         )
     return value
+
+
+def _days(value: object) -> int:
+    """Whole days: finished jobs are kept by the day on which they finished."""
+    if not isinstance(value, timedelta) or not timedelta(days=1) <= value <= timedelta(days=limits.DELAY_DAYS_MAX):
+        raise InvalidOption(f"{value!r} is not allowed", field="retention", fix="give a timedelta of a day or more")
+    if value % timedelta(days=1):
+        raise InvalidOption(f"{value} isn't whole days", field="retention", fix="give a timedelta of whole days")
+    return value.days
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,12 +193,18 @@ class Room:
     age: float | None
     room: int | None
     retry_after: float
+    tenant_required: bool = False
 
     @classmethod
     def read(cls, row: Row) -> Room:
         """From a row of ``queues.admit``; what isn't guarded has room for everything."""
         told = {name: row[name] for name in ("id", "name", "max_depth", "when_full", "deadline", "age", "room")}
-        return cls(**told, depth=row["depth"] or 0, retry_after=row["retry_after"] or 1.0)
+        return cls(
+            **told,
+            depth=row["depth"] or 0,
+            retry_after=row["retry_after"] or 1.0,
+            tenant_required=bool(row["tenant_required"]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +225,13 @@ class Admission:
 
 
 def admission(specs: Sequence[JobSpec], rooms: Sequence[Room]) -> Admission:
-    """How the jobs are taken in. Raises QueueSaturated when one of the queues refuses what it has no room for."""
+    """How the jobs are taken in. Raises QueueSaturated when one of the queues refuses what it has no room for, and
+    ContextMissing when one takes jobs for a tenant only."""
     due: dict[int, datetime | timedelta] = {}
     sheds: list[Shed] = []
     for room in rooms:
+        if room.tenant_required:
+            _check_tenants(specs, room)
         if room.when_full is None or room.room is None:
             continue
         places = [place for place, spec in enumerate(specs) if spec.queue == room.name]
@@ -230,6 +254,16 @@ def admission(specs: Sequence[JobSpec], rooms: Sequence[Room]) -> Admission:
         else:
             raise saturated(room, len(places))
     return Admission(due, sheds)
+
+
+def _check_tenants(specs: Sequence[JobSpec], room: Room) -> None:
+    for spec in specs:
+        if spec.queue == room.name and context.read(spec.context and msgspec.json.decode(spec.context)).tenant is None:
+            raise ContextMissing(
+                f"a job of {spec.task} names no tenant, and the queue {room.name} takes none without",
+                field="context.tenant",
+                fix="enqueue it in context.bind(tenant=…), or with context={'tenant': …}",
+            )
 
 
 def saturated(room: Room, wanted: int) -> QueueSaturated:

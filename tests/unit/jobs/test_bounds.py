@@ -27,6 +27,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a wait without an end": ({"max_depth": 5, "when_full": "block"}, "deadline"),
     "an end without a wait": ({"max_depth": 5, "deadline": 5}, "deadline"),
     "a wait of nothing": ({"max_depth": 5, "when_full": "block", "deadline": 0}, "deadline"),
+    "half a day": ({"retention": timedelta(hours=12)}, "retention"),
+    "a day and a half": ({"retention": timedelta(hours=36)}, "retention"),
+    "a retention that isn't a time": ({"retention": 7}, "retention"),
+    "perhaps a tenant": ({"tenant_required": 1}, "tenant_required"),
+    "no connections": ({"connections": 0}, "connections"),
+    "more retries than work": ({"retry_budget": 1.5}, "retry_budget"),
+    "less than no retries": ({"retry_budget": -0.1}, "retry_budget"),
     "promises per key": ({"per_key": object()}, "per_key"),
     "a queue-wide limit": ({"limit": object()}, "limit"),
 }

@@ -112,8 +112,14 @@ class Pooled:
 
     waits = True
 
-    def __init__(self, url: str | None, schema: str, purpose: Purpose = "app") -> None:
-        self._url, self._schema, self._purpose = url, schema, purpose
+    def __init__(
+        self,
+        url: str | None,
+        schema: str,
+        purpose: Purpose = "app",
+        connections: int = opening.CONNECTIONS_MAX,
+    ) -> None:
+        self._url, self._schema, self._purpose, self._connections = url, schema, purpose, connections
         self._opening: asyncio.Lock | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
@@ -153,7 +159,7 @@ class Pooled:
         except PoolClosed:
             raise opening.closed() from None
         except (PoolTimeout, TooManyRequests) as error:
-            raise opening.unavailable(error) from error
+            raise opening.unavailable(error, self._connections) from error
         try:
             yield conn
         finally:
@@ -191,7 +197,7 @@ class Pooled:
                 raise opening.closed()
             if self._pool is None:
                 url, pooled = await asyncio.to_thread(opening.find, self._url, self._schema)
-                settings = opening.pool_settings(url, self._purpose, pooled)
+                settings = opening.pool_settings(url, self._purpose, pooled, self._connections)
                 if pooled:
                     settings |= {"connection_class": AsyncPooledConnection, "configure": opening.abind(self._purpose)}
                 pool = AsyncConnectionPool(**settings, check=_check)

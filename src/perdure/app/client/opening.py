@@ -35,14 +35,14 @@ def find(url: str | None, schema: str) -> tuple[str, bool]:
         return found, isinstance(conn, PooledConnection)
 
 
-def pool_settings(url: str, purpose: Purpose, pooled: bool) -> dict[str, Any]:
+def pool_settings(url: str, purpose: Purpose, pooled: bool, connections: int) -> dict[str, Any]:
     """The keyword arguments of psycopg's pools: nothing is opened before it is needed."""
     settings = {**(for_pooler if pooled else for_psycopg)(url, purpose), "autocommit": True}
     return {
         "conninfo": settings.pop("conninfo"),
         "kwargs": settings,
         "min_size": 0,
-        "max_size": CONNECTIONS_MAX,
+        "max_size": connections,
         "timeout": CONNECTION_SECONDS_MAX,
         "open": False,
         "name": "perdure",
@@ -77,12 +77,12 @@ def may_be_broken(socket: int) -> bool:
     return bool(poll.poll(0))
 
 
-def unavailable(error: Exception) -> DatabaseError:
+def unavailable(error: Exception, connections: int) -> DatabaseError:
     """No connection could be had from the pool."""
     return ServerUnavailable(
         f"no connection within {CONNECTION_SECONDS_MAX:g} s ({error})",
         field="server",
-        fix=f"see that the server answers, and that not all {CONNECTIONS_MAX} connections of the client are in use",
+        fix=f"see that the server answers, and that not all of the {connections} connections here are in use",
     )
 
 

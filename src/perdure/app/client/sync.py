@@ -129,8 +129,14 @@ class Pooled:
 
     waits = True
 
-    def __init__(self, url: str | None, schema: str, purpose: Purpose = "app") -> None:
-        self._url, self._schema, self._purpose = url, schema, purpose
+    def __init__(
+        self,
+        url: str | None,
+        schema: str,
+        purpose: Purpose = "app",
+        connections: int = opening.CONNECTIONS_MAX,
+    ) -> None:
+        self._url, self._schema, self._purpose, self._connections = url, schema, purpose, connections
         self._opening = threading.Lock()
         self._pool: ConnectionPool[psycopg.Connection[Any]] | None = None
         self._kept: psycopg.Connection[Any] | None = None
@@ -209,7 +215,7 @@ class Pooled:
         except PoolClosed:
             raise opening.closed() from None
         except (PoolTimeout, TooManyRequests) as error:
-            raise opening.unavailable(error) from error
+            raise opening.unavailable(error, self._connections) from error
 
     def _opened(self) -> ConnectionPool[psycopg.Connection[Any]]:
         with self._opening:
@@ -217,7 +223,7 @@ class Pooled:
                 raise opening.closed()
             if self._pool is None:
                 url, pooled = opening.find(self._url, self._schema)
-                settings = opening.pool_settings(url, self._purpose, pooled)
+                settings = opening.pool_settings(url, self._purpose, pooled, self._connections)
                 if pooled:
                     settings |= {"connection_class": PooledConnection, "configure": opening.bind(self._purpose)}
                 pool = ConnectionPool(**settings, check=_check)

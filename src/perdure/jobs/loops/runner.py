@@ -54,6 +54,8 @@ class Runner:
         minder: Minder | None = None,
         keeper: Keeper | None = None,
     ) -> None:
+        self.gate: Callable[[Claimed], End | None] | None = None
+        """Asked before a job is started, where its queue declares what may stop it."""
         self._handlers, self._settle, self._trusted_until, self._on_room = handlers, settle, trusted_until, on_room
         self._context, self._minder, self._keeper = context, minder or Minder(()), keeper
         self.slots = [Slot() for _ in range(slots)]
@@ -265,9 +267,10 @@ class Runner:
 
     def _unstartable(self, job: Claimed, handler: Handler | None) -> End | None:
         if handler is not None and job.extras is None and not job.cancelled and not job.expired:
-            return None
+            return None if self.gate is None else self.gate(job)
         once = rules.at_most_once_for(job, handler is not None and handler.at_most_once)
-        return rules.unstartable(job, version=None if handler is None else handler.version, at_most_once=once)
+        end = rules.unstartable(job, version=None if handler is None else handler.version, at_most_once=once)
+        return end if end is not None or self.gate is None else self.gate(job)
 
     async def _call(self, slot: Slot, job: Claimed, handler: Handler) -> Any:
         timeout = handler.timeout if job.extras is None else rules.timeout_for(job, handler.timeout)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from ...core import limits
 from ...core.errors import DatabaseError
@@ -22,6 +23,12 @@ from .settler import Link
 log = logging.getLogger("perdure.sample")
 
 TICK_SECONDS = 0.25
+
+
+class OnRule(Protocol):
+    """What hears of a rule."""
+
+    def __call__(self, name: str, *, tenant_required: bool) -> None: ...  # noqa: D102
 
 
 class _Watched:
@@ -49,10 +56,11 @@ class _Watched:
 
 
 class Sampler:
-    """Watches the queues of these intakes. ``on_moved``: something was let into ready, so claims may find it."""
+    """Watches the queues of these intakes. ``on_moved``: something was let into ready, so claims may find it.
+    ``on_rule`` hears of each queue, by its name, whether it takes jobs for a tenant only."""
 
-    def __init__(self, link: Link, intakes: Sequence[Intake], on_moved: Callable[[], None]) -> None:
-        self._link, self._on_moved = link, on_moved
+    def __init__(self, link: Link, intakes: Sequence[Intake], *, on_moved: Callable[[], None], on_rule: OnRule) -> None:
+        self._link, self._on_moved, self._on_rule = link, on_moved, on_rule
         self._watched = [_Watched(intake) for intake in intakes]
         self.advanced = 0
 
@@ -76,6 +84,7 @@ class Sampler:
         found = await self._link.run(sample(queue.id, limits.SAMPLE_SECONDS / 2))
         if found is not None:
             queue.guarded, queue.lined = found.guarded, found.lined
+            self._on_rule(queue.intake.name, tenant_required=found.tenant_required)
         queue.counted(monotonic(), monotonic() - began)
 
     async def _let_in(self, queue: _Watched) -> None:

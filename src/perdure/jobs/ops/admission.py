@@ -16,7 +16,8 @@ from .queues import ENSURE
 
 ADMIT = statement("queues.admit", Room.read)
 SHED = statement("queues.shed", lambda row: int(row["shed"]))
-SAMPLE = statement("queues.sample", lambda row: Sample(row["guarded"], row["lined"], row["taken"]))
+SAMPLE = statement("queues.sample", lambda row: Sample(**row))
+TENANTS = statement("queues.tenants", lambda row: str(row["name"]))
 ADVANCE = statement("queues.advance", lambda row: int(row["advanced"]))
 
 
@@ -27,6 +28,7 @@ class Sample:
     guarded: bool
     lined: bool
     taken: bool
+    tenant_required: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,11 @@ def admit(specs: Sequence[JobSpec]) -> Op[Mapping[int, datetime | timedelta]]:
 def sample(queue: int, fresh: float) -> Op[Sample | None]:
     """Count a queue, unless somebody did within the last ``fresh`` seconds. None: there is no such queue."""
     return (yield from maybe(SAMPLE, queue=queue, fresh=fresh))
+
+
+def tenants_required(names: Sequence[str]) -> Op[list[str]]:
+    """Those of the queues that take jobs for a tenant only."""
+    return (yield from rows(TENANTS, names=list(names)))
 
 
 def advance(queue: int, limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:

@@ -1,0 +1,58 @@
+"""What a worker keeps for each of its queues: connections for its handlers, and who stands at its door."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from ..jobs.budget import Budget
+from ..jobs.loops.doorkeeper import Doorkeeper
+from ..jobs.loops.runner import Runner
+from ..jobs.loops.settler import Link
+from ..jobs.ops import admission
+from .books import Books
+from .declarations import Declarations
+from .desk import Desk
+
+log = logging.getLogger("perdure.worker")
+
+
+class Premises:
+    """The rooms of a worker's queues. ``desks``: by queue; no queue's handlers use the connections of another's."""
+
+    def __init__(self, app: Declarations, queues: Iterable[str], url: str, schema: str, books: Books) -> None:
+        self._app = app
+        budgets = {name: app.budgets.get(name, Budget()) for name in queues}
+        self.desks = {
+            name: Desk(url, schema, books, connections=budget.connections) for name, budget in budgets.items()
+        }
+        self.doors = {name: Doorkeeper(budget.retries) for name, budget in budgets.items()}
+        self._runners: dict[str, Runner] = {}
+
+    async def declare(self, link: Link) -> None:
+        """Write what the app declares of its queues, say so where another app had declared it differently, and learn
+        what holds for the queues of this worker."""
+        rules = list(self._app.queues.values())
+        for each in await link.transaction(admission.declare(rules, self._app.name)):
+            if each.before is not None:
+                told = (each.rule.name, each.rule, self._app.name, each.before, each.before_by)
+                log.warning("the queue %s takes %s, says the app %s now; it took %s, said the app %s", *told)
+        for name in await link.run(admission.tenants_required(list(self.doors))):
+            self.doors[name].tenant_required = True
+
+    def guard(self, name: str, runner: Runner) -> Runner:
+        """Put the queue's doorkeeper before its slots, if it has anything to say."""
+        self._runners[name] = runner
+        self.told(name, tenant_required=self.doors[name].tenant_required)
+        return runner
+
+    def told(self, name: str, *, tenant_required: bool) -> None:
+        """Hear what is declared of a queue now."""
+        door = self.doors[name]
+        door.tenant_required = tenant_required
+        self._runners[name].gate = door.stops if door.needed else None
+
+    async def close(self) -> None:
+        """Close the handlers' connections."""
+        for desk in self.desks.values():
+            await desk.close()

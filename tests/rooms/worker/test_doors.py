@@ -1,0 +1,128 @@
+"""What stands between a claimed job and its handler, and what one queue's handlers can't take from another's."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from perdure import AsyncClient, Context, Retry
+from perdure.app.registry import App
+from perdure.core import context
+from perdure.core.errors import ContextMissing
+from tests.conftest import Database
+from tests.rooms.worker.stage import Stage, until, working
+
+
+async def test_a_job_without_its_tenant_is_neither_taken_in_nor_run(db: Database, stage: Stage) -> None:
+    """A queue that requires a tenant refuses an enqueue without one; a job that has lost it on the way parks as
+    ``context_missing``, its handler isn't called and no attempt is charged [ARC-5]. Red without the doorkeeper."""
+    app = App("shop")
+    app.queue("mail", tenant_required=True)
+    ran: list[str | None] = []
+
+    @app.task(queue="mail")
+    async def send() -> None:
+        ran.append(context.current().tenant)
+
+    @app.task(queue="mail")
+    def print_it() -> None:
+        ran.append(context.current().tenant)
+
+    async with AsyncClient(db.url) as client:
+        await client.queues.declare(app)
+        with pytest.raises(ContextMissing, match="tenant"):
+            await client.jobs.enqueue(send.job())
+        with context.bind(actor="user:7"), pytest.raises(ContextMissing):
+            await client.jobs.enqueue_many([send.job(), print_it.job()])
+        with context.bind(tenant="acme"):
+            good = [job.id for job in await client.jobs.enqueue_many([send.job(), print_it.job()])]
+            bad = [job.id for job in await client.jobs.enqueue_many([send.job(), print_it.job()])]
+    await stage.rows("update perdure.job set context = null where id = any(%s) returning id", bad[:1])
+    await stage.rows("update perdure.job set context = '{\"v\": 1}' where id = any(%s) returning id", bad[1:])
+
+    async with working(db, app, queues={"mail": 2}):
+        await stage.until_in("history", *good)
+        parked = await stage.until_in("held", *bad)
+
+    assert ran == ["acme", "acme"]
+    assert {(job.reason, job.attempt) for job in parked} == {("context_missing", 0)}
+
+
+async def test_retries_are_no_more_than_their_budget(db: Database, stage: Stage) -> None:
+    """When what the jobs depend on fails every time, retries don't multiply the work: beyond the ten there are at first
+    they are put off, with no attempt charged and none lost; what completes pays for more [ARC-12]. Red when a retry
+    costs nothing."""
+    app = App("shop")
+    app.queue("calls", retry_budget=0.5)
+    attempts, back = 0, False
+
+    @app.task(queue="calls", retry=Retry(max_attempts=1_000, base=0.001, cap=0.001, jitter="none"))
+    async def call() -> None:
+        nonlocal attempts
+        attempts += 1
+        if not back:
+            raise ConnectionError("down")
+
+    @app.task(queue="calls")
+    async def other() -> None: ...
+
+    put_off = "select count(distinct job) >= %s from perdure.attempt where ending = 'snooze' and error like 'put off%%'"
+    async with working(db, app, queues={"calls": 20}) as worker:
+        failing = await stage.enqueue(*[call.job()] * 200)
+        await stage.until_true(put_off, 190)
+        first = attempts
+        trickled = await stage.value("select extract(epoch from now() - min(created_at))::float8 / 10 from perdure.job")
+        door = worker._premises.doors["calls"]
+        assert 200 < first <= 200 + 10 + trickled + 1
+        assert door.put_off >= 190
+
+        await stage.until_all_in("history", await stage.enqueue(*[other.job()] * 100))
+        back = True
+        await stage.rows(
+            "with d as (update perdure.scheduled s set run_at = clock_timestamp() returning s.id, s.run_at) "
+            "update perdure.job j set run_at = d.run_at from d where j.id = d.id returning j.id"
+        )
+        done = "select count(*) >= 49 from perdure.history h where h.id = any(%s)"
+        await stage.until_true(done, failing)
+
+    assert await stage.value("select max(attempt) from perdure.job") <= 15
+    assert await stage.value("select count(*) from perdure.dead") == 0
+
+
+async def test_what_bulk_work_holds_isn_t_missing_elsewhere(db: Database, stage: Stage) -> None:
+    """With every slot of the bulk queue taken by handlers that hold connections, or wait for one, beats go on and a
+    critical job gets a connection of its own queue's at once [ARC-28, DW-185]. Red when the queues share their
+    connections."""
+    app = App("shop")
+    app.queue("bulk", connections=2)
+    app.queue("critical", connections=1)
+    holding, let_go = 0, asyncio.Event()
+
+    @app.task(queue="bulk")
+    async def churn(ctx: Context) -> None:
+        nonlocal holding
+        async with ctx.transaction() as tx:
+            await tx.connection.execute("select 1")
+            holding += 1
+            await let_go.wait()
+
+    @app.task(queue="critical")
+    async def charge(ctx: Context) -> int:
+        async with ctx.transaction() as tx:
+            await tx.connection.execute("select 1")
+        return 42
+
+    async with working(db, app, queues={"bulk": 6, "critical": 1}) as worker:
+        bulk = await stage.enqueue(*[churn.job()] * 6)
+        await until(lambda: holding == 2 and worker.gauges()["queues"]["bulk"]["busy"] == 6)
+        for _ in range(3):
+            [done] = await stage.until_in("history", *await stage.enqueue(charge.job()))
+            assert (done.outcome, done.result) == ("completed", 42)
+        beaten = await stage.value("select expires_at from perdure.worker where id = %s", worker.id)
+        await stage.until_true("select expires_at > %s from perdure.worker where id = %s", beaten, worker.id)
+        assert await stage.value("select count(*) from pg_stat_activity where state = 'idle in transaction'") == 2
+        let_go.set()
+        await stage.until_all_in("history", bulk)
+
+    assert holding == 6
