@@ -11,7 +11,7 @@ from .core.context import Envelope
 from .core.endings import Cancel, Permanent, RetryAfter, Snooze
 from .core.errors import PerdureError
 from .core.lowwater import LowWater
-from .jobs.model import Enqueued, JobSpec
+from .jobs.model import Enqueued, JobSpec, chain
 from .jobs.unique import Unique
 
 __all__ = [
@@ -31,5 +31,6 @@ __all__ = [
     "Snooze",
     "Task",
     "Unique",
+    "chain",
     "context",
 ]

@@ -171,3 +171,9 @@ REPLAYS_MAX: Final = 100
 REPLAYS_DEFAULT: Final = 5
 OUTCOME_SECONDS: Final = 10.0
 """How long a client asks what became of a commit that got no answer."""
+
+FOLLOW_UPS_MAX: Final = 100
+FOLLOW_UPS_DEPTH_MAX: Final = 50
+"""Follow-ups of one job in all, and in a row. They are stored with the first one; what is longer is a workflow."""
+FOLLOW_UPS_SWEEP_SECONDS: Final = 300.0
+"""How often follow-ups are looked for whose job was ended by an older worker, or by SQL alone."""

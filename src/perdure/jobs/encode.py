@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ..core.errors import InvalidArgument
-from .model import JobSpec
+from .model import FollowUp, JobSpec
 from .unique import Unique
 
 _Column = tuple[Any, ...]
@@ -45,8 +45,8 @@ def columns(said: dict[str, _Column]) -> dict[str, Any]:
     """The parameters of ``jobs.enqueue``. One task, or one queue, for all is sent as an array of one."""
     count = len(said["payload"])
     rare = (said["timeout"], said["retry"], said["at_most_once"], said["unique"])
-    unsaid = all(map(_silent, rare)) and said["version"].count(1) == count
-    chosen = zip(*rare, said["version"], strict=True)
+    unsaid = all(map(_silent, rare)) and said["version"].count(1) == count and said["follow_ups"].count(()) == count
+    chosen = zip(*rare, said["version"], said["follow_ups"], strict=True)
     return {
         "payloads": list(said["payload"]),
         "tasks": _shared(said["task"]),
@@ -98,7 +98,7 @@ def scalars(spec: JobSpec) -> dict[str, Any]:
 
 def options(spec: JobSpec) -> str | None:
     """What the enqueuer said about running this one job, as JSON text; what wasn't said is the task's to declare."""
-    return _options(spec.timeout, spec.retry, spec.at_most_once, spec.unique, spec.version)
+    return _options(spec.timeout, spec.retry, spec.at_most_once, spec.unique, spec.version, spec.follow_ups)
 
 
 def array_literal(values: Sequence[str]) -> str | None:
@@ -110,7 +110,12 @@ def array_literal(values: Sequence[str]) -> str | None:
 
 
 def _options(
-    timeout: float | None, retry: Any, at_most_once: bool | None, unique: Unique | None, version: int
+    timeout: float | None,
+    retry: Any,
+    at_most_once: bool | None,
+    unique: Unique | None,
+    version: int,
+    follow_ups: Sequence[FollowUp],
 ) -> str | None:
     said: dict[str, object] = {}
     if timeout is not None:
@@ -123,6 +128,8 @@ def _options(
         said["version"] = version
     if unique is not None and unique.ends_with_the_job:
         said["unique"] = True  # whoever settles the job has a key to let go of
+    if follow_ups:
+        said["follow_ups"] = len(follow_ups)  # whoever settles the job has them to enqueue
     return msgspec.json.encode(said).decode() if said else None
 
 

@@ -62,7 +62,7 @@ def _remark(jobs: Iterable[Claimed], extras: Mapping[str, Extras], row: Mapping[
     cancels, expired = frozenset(row["cancels"] or ()), frozenset(row["expired"] or ())
     for job in jobs:
         job.extras = extra = extras.get(str(job.id))
-        if extra is not None and has_key(job):
+        if extra is not None and (has_key(job) or has_follow_ups(job)):
             extra.sides = True
         job.cancelled = job.id in cancels
         job.expired = job.id in expired
@@ -204,6 +204,11 @@ def uncommitted(job: Claimed, error: BaseException, *, elapsed: float, dice: flo
 def has_key(job: Claimed) -> bool:
     """Whether whoever ends the job for good has a unique key to let go of."""
     return job.extras is not None and job.extras.options is not None and "unique" in job.extras.options
+
+
+def has_follow_ups(job: Claimed) -> bool:
+    """Whether whoever ends the job has follow-ups to see to."""
+    return job.extras is not None and job.extras.options is not None and "follow_ups" in job.extras.options
 
 
 def policy_for(job: Claimed, declared: Retry) -> Retry:

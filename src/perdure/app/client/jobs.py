@@ -32,8 +32,9 @@ class Jobs:
         key is taken, and ``on_conflict`` is "raise"), QueueSaturated or a DatabaseError; then nothing was written.
         """
         spec = verbs.spec(job, options)
-        if spec.unique is not None:
-            return self._with_room(lambda: self._runs.ask(verbs.enqueue_unique(spec)))
+        if verbs.is_special(spec):
+            run = self._runs.change if spec.follow_ups else self._runs.ask
+            return self._with_room(lambda: run(verbs.enqueue_special(spec)))
         return Enqueued(self._with_room(lambda: self._runs.enqueue(spec)))
 
     def enqueue_many(self, jobs: Iterable[JobSpec]) -> list[Enqueued]:
@@ -115,8 +116,9 @@ class AsyncJobs:
     async def enqueue(self, job: JobSpec, **options: Unpack[Options]) -> Enqueued:
         """As ``Jobs.enqueue``."""
         spec = verbs.spec(job, options)
-        if spec.unique is not None:
-            return await self._with_room(lambda: self._runs.ask(verbs.enqueue_unique(spec)))
+        if verbs.is_special(spec):
+            run = self._runs.change if spec.follow_ups else self._runs.ask
+            return await self._with_room(lambda: run(verbs.enqueue_special(spec)))
         return Enqueued(await self._with_room(lambda: self._runs.enqueue(spec)))
 
     async def enqueue_many(self, jobs: Iterable[JobSpec]) -> list[Enqueued]:

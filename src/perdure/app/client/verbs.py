@@ -87,23 +87,28 @@ def specs(jobs: Iterable[object]) -> list[JobSpec]:
 
 def needs_several(jobs: Sequence[JobSpec]) -> bool:
     """Whether they don't fit in one statement, which would be a transaction by itself."""
-    return len(enqueue_ops.batches(jobs)) > 1 or _any_unique(jobs)
+    return len(enqueue_ops.batches(jobs)) > 1 or _any_special(jobs)
 
 
 def enqueue_many(jobs: Sequence[JobSpec]) -> Op[list[Enqueued]]:
     """Write them all, in order. Raises DuplicateJob."""
-    if _any_unique(jobs):
+    if _any_special(jobs):
         return (yield from enqueue_ops.enqueue_each(jobs))
     return [Enqueued(id) for id in (yield from enqueue_ops.enqueue(jobs))]
 
 
-def enqueue_unique(job: JobSpec) -> Op[Enqueued]:
-    """Write one that has a unique key, unless that is taken. Raises DuplicateJob."""
+def is_special(job: JobSpec) -> bool:
+    """Whether it is written by statements of its own: it has a unique key, or follow-ups."""
+    return job.unique is not None or bool(job.follow_ups)
+
+
+def enqueue_special(job: JobSpec) -> Op[Enqueued]:
+    """Write one that has follow-ups, or a unique key, unless that is taken. Raises DuplicateJob."""
     return (yield from enqueue_ops.enqueue_each([job]))[0]
 
 
-def _any_unique(jobs: Sequence[JobSpec]) -> bool:
-    return any(job.unique is not None for job in jobs)
+def _any_special(jobs: Sequence[JobSpec]) -> bool:
+    return any(map(is_special, jobs))
 
 
 def get(id: int) -> Op[Job]:

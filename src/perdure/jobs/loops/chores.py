@@ -27,6 +27,7 @@ from ...runtime.dice import jittered
 from ..due import LAG_SECONDS, Due
 from ..ops import chores as ops
 from ..ops.claim import Look
+from ..ops.follow import sweep_follow_ups
 from ..ops.rescue import Rescue, close_leases, rescue
 from .settler import Link
 
@@ -203,6 +204,8 @@ class Chores:
                 told = (found.rescued, found.lease, found.worker, found.buried, found.suspects)
                 log.warning("rescued %d jobs of lease %d (worker %s): %d to the dead, %d will run alone", *told)
                 self._on_moved()
+            if found.buried:
+                await self._drain("follow_ups", partial(sweep_follow_ups, all=False))
         await self._link.run(close_leases())
 
     async def _tend(self) -> None:

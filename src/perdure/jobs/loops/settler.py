@@ -18,6 +18,7 @@ from ...core.op import Op
 from ...runtime import faults
 from ...runtime.clock import monotonic
 from ...runtime.dice import jittered
+from .. import rules
 from ..ops.settle import drop_leases, generations, settle, settle_free, traced
 from ..work import End, Lease
 
@@ -238,6 +239,11 @@ class Settler:
             await self._flush(ends[middle:], emptied)
             return
         end = ends[0]
+        if rules.has_follow_ups(end.job) and end.job.extras is not None and end.job.extras.options is not None:
+            del end.job.extras.options["follow_ups"]  # a sweep sees to them; this end must not wait for it
+            log.warning("job %d is settled without its follow-ups, which a sweep enqueues: %s", end.job.id, error)
+            await self._flush([end], emptied)
+            return
         log.error("job %d can't be settled as %s: %s", end.job.id, end.verdict, error)
         if end.reason == "unsettleable":
             self.counts["unsettleable"] += 1

@@ -12,8 +12,10 @@ from ...fleet.ops.workers import prune
 from ...sql import statement
 from ..floors import Holders, Range
 from .control import CANCEL, UNSEAT
+from .follow import sweep_follow_ups
 from .unique import release_keys
 
+SWEEP_SIDES = statement("jobs.sweep_sides", lambda row: int(row["forgotten"]))
 PROMOTE = statement("jobs.promote", lambda row: int(row["taken"]))
 DUE_WRITERS = statement("jobs.due_writers", lambda row: str(row["holder"]))
 DUE_PROBE = statement("jobs.due_probe", lambda row: (int(row["range"]) - 1, int(row["pos"])))
@@ -120,6 +122,11 @@ def drop_strays(parent: str, days: int, limit: int = limits.CHORE_BATCH_MAX) -> 
     return (yield from one(DROP_STRAYS[parent], days=days, limit=limit))
 
 
+def sweep_sides(limit: int) -> Op[int]:
+    """Forget checkpoints and reports of jobs that were ended by an older worker, or by SQL alone; how many rows."""
+    return (yield from one(SWEEP_SIDES, limit=limit))
+
+
 def duties(history_days: int) -> list[Duty]:
     """Every chore of a period. ``history_days``: how long finished jobs and the attempt log are kept."""
     of_days = [
@@ -131,7 +138,8 @@ def duties(history_days: int) -> list[Duty]:
             Duty(f"{parent}.strays", partial(drop_strays, parent, history_days)),
         )
     ]
-    return [*of_days, Duty("workers.prune", partial(prune, 1))]
+    followed = Duty("follow_ups.sweep", sweep_follow_ups, period=limits.FOLLOW_UPS_SWEEP_SECONDS)
+    return [*of_days, followed, Duty("sides.sweep", sweep_sides), Duty("workers.prune", partial(prune, 1))]
 
 
 def _make_days(parent: str, limit: int) -> Op[int]:

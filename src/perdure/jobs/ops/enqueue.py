@@ -13,6 +13,7 @@ from ...sql import statement
 from .. import encode
 from ..model import Enqueued, JobSpec
 from .admission import admit
+from .attach import attach
 from .unique import enqueue_unique, unwrite
 
 ENQUEUE: Statement[list[int] | None] = statement("jobs.enqueue", lambda row: row["ids"])
@@ -29,8 +30,13 @@ def enqueue(specs: Sequence[JobSpec], *, wake: bool = True) -> Op[list[int]]:
     ``wake``: test for sleepers and notify them at commit. A transaction that is going to be prepared can't notify, so
     its caller says False and leaves it to the poll. Raises QueueSaturated before anything is written.
     """
-    if [spec for spec in specs if spec.unique is not None]:
+    if [spec for spec in specs if spec.unique is not None or spec.follow_ups]:
         return [written.id for written in (yield from enqueue_each(specs, wake=wake))]
+    return (yield from _enqueue(specs, wake))
+
+
+def _enqueue(specs: Sequence[JobSpec], wake: bool) -> Op[list[int]]:
+    """Those without a unique key."""
     if len(specs) == 1 and specs[0].delay is None and specs[0].run_at is None:
         return (yield from _write(ENQUEUE_ONE, specs, {**encode.scalars(specs[0]), "wake": wake}))
     parts = batches(specs)
@@ -45,8 +51,8 @@ def enqueue(specs: Sequence[JobSpec], *, wake: bool = True) -> Op[list[int]]:
 
 
 def enqueue_each(specs: Sequence[JobSpec], *, wake: bool = True) -> Op[list[Enqueued]]:
-    """As ``enqueue``, with what became of each of them: some have unique keys. In one transaction all are written, or
-    none is. Raises DuplicateJob or QueueSaturated.
+    """As ``enqueue``, with what became of each of them: some have unique keys, or follow-ups. In one transaction all
+    are written, or none is. Raises DuplicateJob or QueueSaturated.
     """
     found: dict[int, Enqueued] = {}
     keyed = [place for place, spec in enumerate(specs) if spec.unique is not None]
@@ -55,12 +61,14 @@ def enqueue_each(specs: Sequence[JobSpec], *, wake: bool = True) -> Op[list[Enqu
         for batch in batches([specs[place] for place in keyed]):
             written = yield from enqueue_unique(batch, wake)
             found.update(zip(keyed[len(found) :], written, strict=False))
-        ids = yield from enqueue([specs[place] for place in plain], wake=wake)
+        ids = yield from _enqueue([specs[place] for place in plain], wake)
         found.update(zip(plain, map(Enqueued, ids), strict=True))
     except (DuplicateJob, QueueSaturated):
         yield from unwrite(found.values())
         raise
-    return [found[place] for place in range(len(specs))]
+    jobs = [found[place] for place in range(len(specs))]
+    yield from attach(jobs, specs)
+    return jobs
 
 
 def batches(specs: Sequence[JobSpec]) -> list[Sequence[JobSpec]]:

@@ -11,6 +11,7 @@ from ...core.op import Op, Row, maybe, one, rows
 from ...sql import statement
 from .. import rules
 from ..work import Claimed, End
+from .follow import follow
 from .unique import release_keys
 
 
@@ -62,6 +63,7 @@ def settle(ends: Sequence[End], worker: int, emptied: Sequence[int] = (), *, sid
             stale += [end for end in group if end.job.id not in found]
     if sides:
         refused = {end.job.id for end in stale}
+        yield from follow([end for end in ends if rules.has_follow_ups(end.job) and end.job.id not in refused])
         done = [end.job for end in ends if end.verdict in FINAL and end.job.id not in refused]
         yield from one(FORGET_SIDES, ids=[job.id for job in done])
         if keyed := [job.id for job in done if rules.has_key(job)]:

@@ -1,0 +1,121 @@
+"""Follow-ups: kept with a job when it is enqueued, enqueued in the transaction that ends it.
+
+What can't be enqueued doesn't hold up the end of the job before it: for a queue that is full it is tried again by a
+sweep, and for anything else the reason is kept with it (``perdure.follow_up.problem``) for somebody to look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from ...core import context, limits
+from ...core.errors import DuplicateJob, PerdureError, QueueSaturated
+from ...core.op import Op, maybe, rows
+from ...sql import statement
+from ..model import Cause, JobSpec
+from ..stored import revived
+from ..work import End
+from .attach import drop
+from .enqueue import enqueue
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """One that is due: its number among those of its job, and the job to enqueue, as text."""
+
+    job: int
+    number: int
+    spec: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A job whose follow-ups nobody has seen to: how it ended, and the context it had."""
+
+    job: int
+    outcome: str
+    envelope: context.Envelope
+
+    @property
+    def cause(self) -> str:
+        """What it is called in the context of whatever it causes."""
+        return f"job:{self.job}"
+
+
+FOLLOW_UPS = statement("jobs.follow_ups", lambda row: FollowUp(row["job"], row["number"], row["spec"]))
+SPOIL = statement("jobs.spoil_follow_up", lambda row: int(row["job"]))
+DUE = statement(
+    "jobs.due_follow_ups",
+    lambda row: Ended(row["job"], row["outcome"], context.read(msgspec.json.decode(row["context"] or "null"))),
+)
+
+CAUSES: Mapping[str, Cause] = {"completed": "success", "dead": "death", "crashed": "death"}
+"""Ends that something may wait for. A crash may have been the last that the job is allowed."""
+
+
+def follow(ends: Sequence[End]) -> Op[None]:
+    """Fire the follow-ups of jobs that are ending so, in the transaction that ends them; drop those that wait for an
+    end which these jobs won't have any more."""
+    frames: dict[int, context.Frame] = {end.job.id: end.job for end in ends}
+    yield from _fire([(end.job.id, CAUSES[end.verdict]) for end in ends if end.verdict in CAUSES], frames)
+    final = [(end.job.id, end.verdict) for end in ends if end.verdict in ("completed", "cancelled", "expired")]
+    yield from _drop_rest(final)
+
+
+def sweep_follow_ups(limit: int, *, all: bool = True) -> Op[int]:
+    """See to follow-ups whose job was ended by somebody who didn't; how many. ``all``: not only of the dead."""
+    done = 0
+    for each in (yield from rows(DUE, limit=limit, all=all)):
+        if each.outcome in CAUSES:
+            done += yield from _fire([(each.job, CAUSES[each.outcome])], {each.job: each})
+        if each.outcome != "dead":
+            done += yield from _drop_rest([(each.job, each.outcome)])
+    return done
+
+
+def _fire(due: Sequence[tuple[int, Cause]], frames: Mapping[int, context.Frame]) -> Op[int]:
+    """Enqueue what waits for these ends, and forget it; how many."""
+    if not due:
+        return 0
+    jobs, causes = [job for job, _ in due], [cause for _, cause in due]
+    found: list[tuple[FollowUp, JobSpec]] = []
+    for each in (yield from rows(FOLLOW_UPS, jobs=jobs, causes=causes)):
+        try:
+            spec, inherited = revived(each.spec), context.following(frames[each.job])
+            found.append((each, spec if inherited is None else spec.with_context(inherited)))
+        except (PerdureError, msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
+            yield from _spoil(each, error)
+    try:
+        yield from enqueue([spec for _, spec in found])
+    except (DuplicateJob, QueueSaturated):  # nothing of them was written
+        alone = []
+        for each, spec in found:
+            if (yield from _fired_alone(each, spec)):
+                alone.append((each, spec))
+        found = alone
+    return (yield from drop([(each.job, each.number, None) for each, _ in found]))
+
+
+def _fired_alone(due: FollowUp, spec: JobSpec) -> Op[bool]:
+    """Enqueue one whose mates may be to blame; whether it is."""
+    try:
+        yield from enqueue([spec])
+    except QueueSaturated:
+        return False
+    except DuplicateJob as error:
+        yield from _spoil(due, error)
+        return False
+    return True
+
+
+def _spoil(due: FollowUp, error: Exception) -> Op[None]:
+    yield from maybe(SPOIL, job=due.job, number=due.number, problem=str(error)[: limits.REASON_CHARS_MAX])
+
+
+def _drop_rest(final: Sequence[tuple[int, str]]) -> Op[int]:
+    """Of jobs that have ended for good, forget what waits for another end than they had; how many."""
+    dropped = yield from drop([(job, None, "death") for job, _ in final])
+    return dropped + (yield from drop([(job, None, "success") for job, outcome in final if outcome != "completed"]))
