@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from ..core.errors import Unsupported
 from ..jobs.model import JobSpec, Options
 from ..jobs.work import Claimed, End
+from ..pg.borrow import AsyncBorrowed, Borrowed, borrow
 from .block import Block, on_a_loop
 from .books import Versions
 from .client.jobs import AsyncJobs, Jobs
 from .desk import Desk
+from .joined import AsyncJoined, Joined
 from .open import AsyncOpen, Open
 from .saving import Saving
+
+if TYPE_CHECKING:
+    from .client.bound import AsyncConnections, SyncConnections
 
 
 class Context(Saving):
@@ -23,11 +28,11 @@ class Context(Saving):
     What does I/O is awaited in an async handler, and blocks in any other.
     """
 
-    __slots__ = ("_desk", "opened")
+    __slots__ = ("_desk", "_told", "opened")
 
     def __init__(self, claimed: Claimed, desk: Desk | None = None) -> None:
         super().__init__(claimed, None if desk is None else desk.books)
-        self._desk = desk
+        self._desk, self._told = desk, False
         self.opened: Open | AsyncOpen | None = None
         """The transaction of ``transaction()``, while it is open."""
 
@@ -60,20 +65,46 @@ class Context(Saving):
         jobs = AsyncJobs(self.desk.awaited) if on_a_loop() else Jobs(self.desk.blocking)
         return jobs.enqueue(job, **options)
 
+    @overload
+    def on(self, session: SyncConnections) -> Joined: ...
+
+    @overload
+    def on(self, session: AsyncConnections) -> AsyncJoined: ...
+
+    def on(self, session: Any) -> Joined | AsyncJoined:
+        """The nouns in the transaction that is open on a connection or session of yours, as ``on`` of a client; with
+        ``complete(result)``, which writes the end of the job into it, and ``once(key)``. On an asynchronous one they
+        are awaited. For handlers that live in SQLAlchemy, Django, asyncpg or psycopg. Raises Unsupported.
+        """
+        borrowed: Borrowed | AsyncBorrowed = borrow(session, self.desk.schema)
+        if isinstance(borrowed, Borrowed):
+            return Joined(borrowed, self._claimed, self._tell)
+        return AsyncJoined(borrowed, self._claimed, self._tell)
+
+    def _tell(self) -> None:
+        self._told = True
+
     @property
     def unfinished(self) -> bool:
-        """Whether a transaction waits for the end of the job."""
-        return self.opened is not None
+        """Whether a transaction waits for the end of the job, or had it written into it."""
+        return self.opened is not None or self._told
 
     async def conclude(self, end: End) -> End:
         """Commit it with the end, or roll it back."""
         opened, self.opened = self.opened, None
-        return await opened.conclude(end) if isinstance(opened, AsyncOpen) else end
+        return self._marked(await opened.conclude(end) if isinstance(opened, AsyncOpen) else end)
 
     def conclude_here(self, end: End) -> End:
         """The same, in a thread or a child process."""
         opened, self.opened = self.opened, None
-        return opened.conclude(end) if isinstance(opened, Open) else end
+        return self._marked(opened.conclude(end) if isinstance(opened, Open) else end)
+
+    def _marked(self, end: End) -> End:
+        """What was written into a transaction of the application's own may have been committed by now."""
+        if self._told and end.written == "no":
+            end.written = "perhaps"
+        self._told = False
+        return end
 
     async def leave(self) -> None:
         """Close what was opened on this event loop."""

@@ -6,10 +6,12 @@ If the job has completed, that is written into it and all of it is committed; ot
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, ExitStack
+from datetime import timedelta
 from typing import Any, NoReturn, Protocol
 
 import psycopg
 
+from ..core import limits
 from ..core.errors import OwnershipLost
 from ..jobs.ops.checkpoints import save
 from ..jobs.ops.settle import complete, hold
@@ -20,6 +22,7 @@ from ..pg.errors import translate
 from ..runtime import faults
 from .client.bound import AsyncTransaction, Transaction
 from .desk import Desk
+from .joined import first_time
 
 
 class Keeps(Protocol):
@@ -65,7 +68,7 @@ class Open(_Saves):
             conn = stack.enter_context(desk.blocking.connection())
             self._rollback = psycopg.Rollback(stack.enter_context(conn.transaction()))
             drive(conn, hold(claimed), desk.schema)
-            self.transaction = HandlerTransaction(conn, desk.schema, self)
+            self.transaction = HandlerTransaction(conn, desk.schema, claimed, self)
             self._stack = stack.pop_all()
 
     def commit(self) -> None:
@@ -110,7 +113,7 @@ class AsyncOpen(_Saves):
             conn = await stack.enter_async_context(desk.awaited.connection())
             self._rollback = psycopg.Rollback(await stack.enter_async_context(conn.transaction()))
             await adrive(conn, hold(claimed), self._schema)
-            self.transaction = AsyncHandlerTransaction(conn, self._schema, self)
+            self.transaction = AsyncHandlerTransaction(conn, self._schema, claimed, self)
             self._stack = stack.pop_all()
 
     async def commit(self) -> None:
@@ -148,9 +151,17 @@ class AsyncOpen(_Saves):
 class HandlerTransaction(Transaction):
     """The nouns, and ``connection`` (psycopg), in the transaction of a handler."""
 
-    def __init__(self, connection: psycopg.Connection[Any], schema: str, opened: Open) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], schema: str, claimed: Claimed, opened: Open) -> None:
         super().__init__(connection, schema)
-        self._opened, self._schema = opened, schema
+        self._schema, self._claimed, self._opened = schema, claimed, opened
+
+    def once(self, key: str, *, lifetime: timedelta | float = limits.EFFECT_SECONDS) -> bool:
+        """Whether this is the first time that the task does something for the key: True, and noted with this
+        transaction, or False. Who asks for the same key at the same moment waits for this transaction.
+
+        ``lifetime`` (seconds, or a timedelta): how long it is remembered. Raises InvalidOption.
+        """
+        return drive(self.connection, first_time(self._claimed, key, lifetime), self._schema)
 
     def checkpoint(self, value: object) -> None:
         """Save how far the job has come, in one commit with what this block has written: it is made at the end of the
@@ -162,9 +173,15 @@ class HandlerTransaction(Transaction):
 class AsyncHandlerTransaction(AsyncTransaction):
     """The nouns, awaited, and ``connection`` (psycopg), in the transaction of a handler."""
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any], schema: str, opened: AsyncOpen) -> None:
+    def __init__(
+        self, connection: psycopg.AsyncConnection[Any], schema: str, claimed: Claimed, opened: AsyncOpen
+    ) -> None:
         super().__init__(connection, schema)
-        self._opened, self._schema = opened, schema
+        self._schema, self._claimed, self._opened = schema, claimed, opened
+
+    async def once(self, key: str, *, lifetime: timedelta | float = limits.EFFECT_SECONDS) -> bool:
+        """As ``HandlerTransaction.once``."""
+        return await adrive(self.connection, first_time(self._claimed, key, lifetime), self._schema)
 
     async def checkpoint(self, value: object) -> None:
         """As ``HandlerTransaction.checkpoint``."""

@@ -15,6 +15,10 @@ value at 1 GiB - 1: 1,000 payloads of 1 MiB with their commas just fit, so no le
 webhooks are far below (the largest of GitHub's published examples has 27 kB). Larger things go to a table or a file,
 with their id in the job."""
 
+EFFECT_SECONDS: Final = 30 * 86_400.0
+"""How long it is remembered what a handler has done once. Longer than a job's retries take by far, and about as long as
+payment providers keep an idempotency key."""
+
 PAYLOAD_DEPTH_MAX: Final = 200
 """Arrays and objects within each other, in arguments and in a result. Decoders recurse, each to a bound of its own
 (CPython's is 1,000 for the whole stack), and what is stored must be read wherever it is read."""

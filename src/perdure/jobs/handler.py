@@ -119,6 +119,12 @@ class Context:
         return Fence(self._claimed.lease.id, self._claimed.generation)
 
     @property
+    def idempotency_key(self) -> str:
+        """What to give to an outside system that knows a repeated request by its key: the same in every attempt of this
+        job, and no other job's."""
+        return f"{self._claimed.id}-{int(self._claimed.created_at.timestamp() * 1_000_000)}"
+
+    @property
     def cancelled(self) -> bool:
         """Whether the job should stop: cancelled, timed out, or its worker drains. A thread can't be interrupted; it
         can ask.

@@ -13,7 +13,7 @@ from ...sql import statement
 from ..floors import Holders, Range
 from .control import CANCEL, UNSEAT
 from .follow import sweep_follow_ups
-from .unique import release_keys
+from .unique import Sweep, forget_effects, release_keys
 
 SWEEP_SIDES = statement("jobs.sweep_sides", lambda row: int(row["forgotten"]))
 PROMOTE = statement("jobs.promote", lambda row: int(row["taken"]))
@@ -139,7 +139,8 @@ def duties(history_days: int) -> list[Duty]:
         )
     ]
     followed = Duty("follow_ups.sweep", sweep_follow_ups, period=limits.FOLLOW_UPS_SWEEP_SECONDS)
-    return [*of_days, followed, Duty("sides.sweep", sweep_sides), Duty("workers.prune", partial(prune, 1))]
+    kept = [Duty("sides.sweep", sweep_sides), Duty("unique_keys.drop", Sweep()), Duty("effects.drop", forget_effects)]
+    return [*of_days, followed, *kept, Duty("workers.prune", partial(prune, 1))]
 
 
 def _make_days(parent: str, limit: int) -> Op[int]:

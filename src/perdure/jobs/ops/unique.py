@@ -159,6 +159,19 @@ def sweep_keys(after: int, limit: int = limits.CHORE_BATCH_MAX) -> Op[tuple[int,
     return (yield from one(SWEEP_KEYS, after=after, limit=limit))
 
 
+class Sweep:
+    """The sweep of unique keys, which goes on where its last batch ended."""
+
+    def __init__(self) -> None:
+        self._after = 0
+
+    def __call__(self, limit: int) -> Op[int]:
+        """Drop what nobody needs of ``limit`` keys; fewer than that means that these were the last."""
+        dropped, after = yield from sweep_keys(self._after, limit)
+        self._after = after or 0
+        return min(dropped, limit - 1) if after is None else limit
+
+
 def once(handler: str, key: str, seconds: float) -> Op[bool]:
     """Whether this is the first time within so many seconds that the handler does something for the key."""
     params = {"handler": handler, "key": key, "lifetime": seconds}
