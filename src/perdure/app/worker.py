@@ -19,6 +19,7 @@ from typing import Any
 
 from ..core import limits
 from ..core.errors import DatabaseError
+from ..core.telemetry import Sample
 from ..fleet import rules
 from ..fleet.loops.heart import Heart
 from ..fleet.model import Beat
@@ -42,6 +43,7 @@ from ..runtime.patience import patiently
 from .books import WorkerBooks
 from .context import Context, in_child
 from .handlers import handler
+from .meter import Meter
 from .premises import Premises
 from .registry import App
 from .wires import Wires
@@ -134,17 +136,12 @@ class Worker:
                 raise self._failure
 
     def gauges(self) -> dict[str, Any]:
-        """Of each queue, and of the suspects: see Intake and Isolator; then what was settled by verdict, and what waits
-        to be."""
-        return {
-            "queues": {intake.name: intake.gauges() for intake in self._intakes},
-            "suspects": self._isolator.gauges(),
-            "settled": dict(self._settler.counts),
-            "unsettled": self._settler.waiting,
-            "claims": self._claimer.claims,
-            "claimed": self._claimer.claimed,
-            "chores": dict(self._chores.counts) | {"advanced": self._sampler.advanced},
-        }
+        """How busy it is: see Meter."""
+        return self._meter.gauges()
+
+    def samples(self) -> list[Sample]:
+        """What it has counted, as metrics; nothing before it has started. Any thread may ask."""
+        return self._meter.samples() if self.started.is_set() else []
 
     def _make_parts(self) -> None:
         self._links = self._wires.links()
@@ -216,6 +213,9 @@ class Worker:
             on_look=self._chores.look,
             on_suspects=self._isolator.offer,
             on_unknown=lambda: recoverer.recover(),
+        )
+        self._meter = Meter(
+            self._intakes, self._isolator, self._claimer, self._settler, self._heart, self._chores, self._sampler
         )
         for name in ("claim", "settle", "chores"):
             # Before the first handler starts: those may take every connection the server has left.

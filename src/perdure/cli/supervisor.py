@@ -30,15 +30,24 @@ _SETTINGS_WRONG = 2
 class Supervisor:
     """Runs ``perdure ARGUMENTS`` in ``processes`` child processes, with ``environment`` added to ours.
 
+    ``metrics_port``: of the first one; the others take those after it.
+
     The children are in sessions of their own, so that Ctrl-C reaches them through us alone, once.
     """
 
     def __init__(
-        self, arguments: Sequence[str], environment: Mapping[str, str], processes: int, name: str | None = None
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        processes: int,
+        name: str | None = None,
+        metrics_port: int | None = None,
     ) -> None:
         self._command = [sys.executable, "-m", "perdure", *arguments]
         self._environment = {**os.environ, **environment}
         self._names = [f"{name or socket.gethostname()}:{number}" for number in range(1, processes + 1)]
+        ports = range(metrics_port or 0, (metrics_port or 0) + processes)
+        self._ports = {} if metrics_port is None else dict(zip(self._names, ports, strict=True))
         self._children: dict[str, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
         self._code = 0
@@ -87,6 +96,7 @@ class Supervisor:
             *self._command,
             "--name",
             name,
+            *(["--metrics-port", str(self._ports[name])] if name in self._ports else []),
             env={**self._environment, **self._tether.environment},
             pass_fds=[self._tether.reading],
             start_new_session=True,

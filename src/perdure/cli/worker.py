@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from ..admin.metrics import System
 from ..app.loading import load_app
 from ..app.registry import App
 from ..app.worker import SLOTS_DEFAULT, STOP_GRACE_SECONDS, Worker
@@ -56,6 +57,12 @@ def worker(
         float, typer.Option(metavar="SECONDS", min=0, help="How long running jobs may go on after SIGTERM.")
     ] = limits.DRAIN_SECONDS,
     name: Annotated[str | None, typer.Option(help="What others know it by; otherwise host:pid.")] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65_000, help="Answer scrapes of Prometheus on this port of 127.0.0.1; 0 takes a free one."
+        ),
+    ] = None,
     url: Url = None,
     schema: Schema = "perdure",
 ) -> None:
@@ -78,9 +85,9 @@ def worker(
         arguments = ["worker", app, "--drain-timeout", str(drain_timeout), "--schema", schema]
         if queues is not None:
             arguments += ["--queues", queues]
-        code = asyncio.run(Supervisor(arguments, {"DATABASE_URL": address}, processes, name).run())
+        code = asyncio.run(Supervisor(arguments, {"DATABASE_URL": address}, processes, name, metrics_port).run())
         raise typer.Exit(code)
-    work(loaded, address, slots=slots, schema=schema, name=name, drain_seconds=drain_timeout)
+    work(loaded, address, slots=slots, schema=schema, name=name, drain_seconds=drain_timeout, metrics_port=metrics_port)
 
 
 def parse_queues(text: str) -> dict[str, int]:
@@ -104,11 +111,18 @@ def parse_queues(text: str) -> dict[str, int]:
 
 
 def work(
-    app: App, url: str, *, slots: Mapping[str, int] | None, schema: str, name: str | None, drain_seconds: float
+    app: App,
+    url: str,
+    *,
+    slots: Mapping[str, int] | None,
+    schema: str,
+    name: str | None,
+    drain_seconds: float,
+    metrics_port: int | None = None,
 ) -> None:
     """Work in this process until told to stop; ends the process with 1 when running jobs had to be stopped."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop is not None else None) as runner:
-        clean = runner.run(_work(app, url, slots, schema, name, drain_seconds))
+        clean = runner.run(_work(app, url, slots, schema, name, drain_seconds, metrics_port))
         faulthandler.cancel_dump_traceback_later()
         if not clean:
             # Threads that ignored the stop would hold up the interpreter's own end for as long as they like.
@@ -118,10 +132,21 @@ def work(
 
 
 async def _work(
-    app: App, url: str, slots: Mapping[str, int] | None, schema: str, name: str | None, drain_seconds: float
+    app: App,
+    url: str,
+    slots: Mapping[str, int] | None,
+    schema: str,
+    name: str | None,
+    drain_seconds: float,
+    metrics_port: int | None,
 ) -> bool:
     loop = asyncio.get_running_loop()
     worker = Worker(app, url, queues=slots, schema=schema, name=name, drain_seconds=drain_seconds, direct_url=direct())
+    if metrics_port is not None:
+        from ..contrib import prometheus  # an optional extra
+
+        scraped = prometheus.serve(metrics_port, worker.samples, System(url, schema))
+        logging.getLogger("perdure.worker").info("metrics are at http://127.0.0.1:%d/metrics", scraped.server_port)
     asked = 0
 
     def stop(number: int, frame: FrameType | None) -> None:

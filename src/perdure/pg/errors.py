@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import asyncpg
 import psycopg
 
@@ -27,6 +29,10 @@ _KINDS: dict[str, type[DatabaseError]] = {
 }
 
 
+SEEN: Counter[str] = Counter()
+"""How often this process has met each SQLSTATE; for its metrics."""
+
+
 def translate(error: BaseException) -> DatabaseError | None:
     """The error as one of ours, or None when it isn't the database's (it is then raised as it is)."""
     if isinstance(error, psycopg.Error):
@@ -42,6 +48,7 @@ def translate(error: BaseException) -> DatabaseError | None:
 
 def _from_state(state: str | None, text: str, *, lost: bool) -> DatabaseError:
     text = text.strip() or "no message"
+    SEEN[state or "none"] += 1
     if state is None:
         kind: type[DatabaseError] = ConnectionLost if lost else StatementRefused
     elif state.startswith(_LOST):

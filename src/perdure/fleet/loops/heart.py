@@ -50,6 +50,7 @@ class Heart:
         self._conn: psycopg.Connection[object] | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self.failed = 0
         self.trusted_until = 0.0
         """Monotonic seconds up to which this worker may start jobs."""
 
@@ -81,6 +82,7 @@ class Heart:
                 self._beat()
             except DatabaseError as error:
                 log.warning("a heartbeat failed, trying again: %s", error)
+                self.failed += 1
                 self._drop()
                 due = monotonic() + limits.BEAT_SECONDS / 4
         self._drop()

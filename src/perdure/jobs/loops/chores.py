@@ -43,6 +43,9 @@ DUTY_RETRY_SECONDS = 60.0
 RELEASE_SECONDS = 3.0
 """Between two releases of parked jobs: while workers of an older version run, they may park the same ones again."""
 
+FOUND = ("bury", "rescue", "promote", "cancels", "release")
+"""The chores that looks and beats find something for."""
+
 _CONTENDED = ("55P03", "40")  # a lock wasn't granted in time; a deadlock, or a serialisation that failed
 _TOO_MUCH = ("53200", "54", "57014")  # out of memory, a limit of the server's, or of the time a statement may take
 
@@ -77,6 +80,7 @@ class Chores:
         self._not_before: dict[str, float] = {}
         self.paused = False
         """Whether a crash loop of workers keeps the duties waiting."""
+        self.names = (*FOUND, *(duty.name for duty in self._duties))
         self.counts: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self.contended: Counter[str] = Counter()

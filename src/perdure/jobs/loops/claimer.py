@@ -16,6 +16,7 @@ from math import inf
 from ...core import limits
 from ...core.errors import ConnectionLost, DatabaseError
 from ...core.op import Op
+from ...core.telemetry import Histogram
 from ...runtime import faults
 from ...runtime.clock import monotonic
 from ...runtime.dice import jittered
@@ -82,8 +83,8 @@ class Claimer:
         self._slept_at = self._tended_at = self._looked_at = self._next_tend = 0.0
         self._look_next = False
         self._lapse_at, self._spread = inf, 1.0
-        self.claims = 0
-        self.claimed = 0
+        self.claims = self.claimed = self.empty = self.looks = self.wakeups = 0
+        self.claim_seconds = Histogram()
 
     def stir(self) -> None:
         """Something changed: room, an end, a beat. Call it on the loop's thread."""
@@ -91,6 +92,7 @@ class Claimer:
 
     def notified(self, payload: str) -> None:
         """A notify: the queue's number, or a hurry for everything."""
+        self.wakeups += 1
         for intake in self._intakes:
             if not payload.isdigit() or intake.id == int(payload):
                 intake.wet = True
@@ -142,11 +144,14 @@ class Claimer:
             # Dry before the claim is sent: a notify that comes while it is under way makes the queue wet again.
             intake.wet = False
             worker = self._me.worker
+            sent = monotonic()
             batch = await self._link.run(
-                ops.claim(worker, self._me.incarnation, intake.id, intake.floor, demand, now=monotonic())
+                ops.claim(worker, self._me.incarnation, intake.id, intake.floor, demand, now=sent)
             )
             self.claims += 1
+            self.claim_seconds.observe(monotonic() - sent)
             if batch is None:
+                self.empty += 1
                 intake.wet = not intake.floor.claimed({}, short=True) or intake.wet
                 continue
             faults.point("claim.after")
@@ -211,6 +216,7 @@ class Claimer:
     def _looked(self, look: ops.Look, sent: float) -> None:
         """Take the answer of a look that was sent then (monotonic seconds)."""
         self._looked_at = sent
+        self.looks += 1
         self._spread = jittered(1.1, 0.09)  # idle workers don't poll in step, nor more often than they may
         self._lapse_at = inf if look.lapses_in is None else sent + look.lapses_in + LAPSE_MARGIN_SECONDS
         for intake in self._intakes:

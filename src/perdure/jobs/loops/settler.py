@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 
 from ...core.errors import ConnectionLost, DatabaseError, LockTimeout, TransientError
 from ...core.op import Op
+from ...core.telemetry import Histogram
 from ...runtime import faults
 from ...runtime.clock import monotonic
 from ...runtime.dice import jittered
@@ -27,6 +28,10 @@ log = logging.getLogger("perdure.settle")
 
 BLOCKED_SECONDS = 0.5
 """After how long ends whose jobs another transaction had locked are tried again."""
+
+
+SAMPLES = 8
+"""Handlers of one flush whose time is counted, at most."""
 
 
 class Link(Protocol):
@@ -72,6 +77,7 @@ class Settler:
         self._wake = asyncio.Event()
         self._quiet = asyncio.Event()
         self._quiet.set()
+        self.flush_seconds, self.run_seconds = Histogram(), Histogram()
         self.counts: Counter[str] = Counter()
 
     @property
@@ -128,10 +134,19 @@ class Settler:
                     continue
                 self._flushing = ends
                 faults.point("settle.before_flush")
+                sent = monotonic()
                 await self._flush(ends, _emptied(ends), free)
+                self._timed(ends, monotonic() - sent)
                 faults.point("settle.after_flush")
                 self._flushing = []
             self._on_flushed()
+
+    def _timed(self, ends: Sequence[End], seconds: float) -> None:
+        """How long the flush took, and a few of its handlers: the same cost however many there are."""
+        self.flush_seconds.observe(seconds)
+        for end in ends[:: len(ends) // SAMPLES + 1]:
+            if end.elapsed is not None:
+                self.run_seconds.observe(end.elapsed)
 
     async def _note_written(self) -> None:
         """Jobs that their handlers' transactions have settled: only their leases are left to see to."""
