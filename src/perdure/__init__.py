@@ -13,6 +13,7 @@ from .core.errors import PerdureError
 from .core.lowwater import LowWater
 from .jobs.model import Enqueued, JobSpec, chain
 from .jobs.unique import Unique
+from .machines.model import Machine, Transition
 
 __all__ = [
     "App",
@@ -24,12 +25,14 @@ __all__ = [
     "Envelope",
     "JobSpec",
     "LowWater",
+    "Machine",
     "PerdureError",
     "Permanent",
     "Retry",
     "RetryAfter",
     "Snooze",
     "Task",
+    "Transition",
     "Unique",
     "chain",
     "context",

@@ -28,11 +28,14 @@ from typing import (
 
 from ..core import check, limits
 from ..core.backoff import Retry
-from ..core.errors import InvalidOption, InvalidTask, UnknownTask
+from ..core.errors import InvalidMachine, InvalidOption, InvalidTask, UnknownTask
 from ..core.signature import Signature
 from ..jobs.handler import Upgrade
 from ..jobs.model import JobSpec
 from ..jobs.saves import StateUpgrade
+from ..machines.model import Machine
+from ..machines.ops.move import TIMER
+from .alarms import alarm
 from .context import Context
 from .declarations import Declarations
 
@@ -187,6 +190,27 @@ class App(Declarations):
     def __init__(self, name: str) -> None:
         super().__init__(check.name("name", name, limits.TASK_NAME_CHARS_MAX))
         self._tasks: dict[str, Task[..., Any]] = {}
+        self._machines: dict[str, Machine] = {}
+
+    @property
+    def machines(self) -> Mapping[str, Machine]:
+        """The declared state machines by name, read-only."""
+        return MappingProxyType(self._machines)
+
+    def machine(self, machine: Machine) -> Machine:
+        """Declare a state machine. A worker of the app writes it to the database when it starts, as
+        ``client.machines.declare(app)`` does; then Postgres holds everybody to it.
+
+        Raises InvalidMachine for a second one of the same name.
+        """
+        if machine.name in self._machines:
+            raise InvalidMachine(
+                f"the app {self.name} has one already", field=f"machine {machine.name}", fix="give it another name"
+            )
+        self._machines[machine.name] = machine
+        if any(transition.after is not None for transition in machine.transitions):
+            self.task(name=TIMER + machine.name, queue=machine.queue)(alarm(machine))
+        return machine
 
     @property
     def tasks(self) -> Mapping[str, Task[..., Any]]:

@@ -36,6 +36,7 @@ from ..jobs.loops.sampler import Sampler
 from ..jobs.loops.settler import Settler
 from ..jobs.ops import queues as queue_ops
 from ..jobs.work import End, Lease
+from ..machines.ops.declare import declare as declare_machines
 from ..pg.listen import Listener
 from ..runtime.clock import monotonic
 from ..runtime.dice import jittered
@@ -193,6 +194,8 @@ class Worker:
         chores = self._links["chores"]
         ids = await patiently(lambda: chores.run(queue_ops.ensure(list(self._queues))))
         await patiently(lambda: self._premises.declare(chores))
+        if self._app.machines:
+            await patiently(lambda: chores.transaction(declare_machines(list(self._app.machines.values()))))
         self._intakes = [Intake(ids[name], name, self._runner(name)) for name in self._queues]
         self._isolator = Isolator(
             self._handlers, self._minder, self._books.keeper, self._settler.end, lambda: self._heart.trusted_until

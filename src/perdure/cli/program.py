@@ -23,9 +23,8 @@ from ..pg.errors import translate
 from .show import complain
 
 COMMANDS = (
-    "demo", "dev", "worker", "migrate", "schema", "enqueue", "jobs", "queues", "workers", "chores", "status", "explain",
-    "report",
-    "doctor", "bench",
+    "demo", "dev", "worker", "migrate", "schema", "enqueue", "jobs", "queues", "machines", "workers",
+    "chores", "status", "explain", "report", "doctor", "bench",
 )  # fmt: skip
 """In the order of the help. Each is the module of its name, whose ``command`` is a Typer."""
 

@@ -131,6 +131,40 @@ begin
     end loop;
 end $_$;
 
+CREATE FUNCTION perdure.check_entity() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+begin
+    if tg_op = 'INSERT' then
+        if new.state is distinct from (select m.initial from perdure.machine m where m.name = new.machine) then
+            raise exception using errcode = 'PD010', column = 'state',
+                message = format('machine %s: %s isn''t where %s begins', new.machine, new.state, new.id),
+                hint = 'declare the machine, and create its entities in the initial state';
+        end if;
+        new.revision := 0;
+    elsif new.state is not distinct from old.state and new.revision = old.revision then
+        if (new.machine, new.id, new.entered_at, new.stuck_at) is distinct from (old.machine, old.id, old.entered_at, old.stuck_at) then
+            raise exception using errcode = 'PD010', message = format('machine %s: %s is changed without a move', old.machine, old.id),
+                hint = 'only moves change an entity';
+        end if;
+        return new;
+    elsif (new.machine, new.id) is distinct from (old.machine, old.id) or not exists (
+        select from perdure.transition t
+        where t.machine = old.machine and t.source = old.state and t.target = new.state and t.event = new.event) then
+        raise exception using errcode = 'PD010', column = 'state',
+            message = format('machine %s: %s can''t go from %s to %s by %s', old.machine, old.id, old.state, new.state,
+                             coalesce(new.event, 'no event')),
+            hint = 'move it by a transition that the machine declares';
+    else
+        new.revision := old.revision + 1;
+    end if;
+    new.entered_at := clock_timestamp();
+    new.stuck_at := (select new.entered_at + s.stuck_after from perdure.machine_state s
+                     where s.machine = new.machine and s.state = new.state);
+    return new;
+end $$;
+
 CREATE FUNCTION perdure.check_moment(field text, value timestamp with time zone) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO 'pg_catalog'
@@ -450,6 +484,19 @@ CREATE FUNCTION perdure.line(queue integer) RETURNS timestamp with time zone
     select timestamptz '9000-01-01 00:00:00+00' + queue * interval '1 second'
 $$;
 
+CREATE FUNCTION perdure.log_entity() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+begin
+    if tg_op = 'INSERT' or new.revision <> old.revision then
+        insert into perdure.entity_move (machine, id, revision, event, source, target, moved_at, moved_by, reason, context)
+        values (new.machine, new.id, new.revision, new.event, case when tg_op = 'UPDATE' then old.state end, new.state,
+                new.entered_at, new.moved_by, new.reason, new.context);
+    end if;
+    return null;
+end $$;
+
 CREATE FUNCTION perdure.make_days(ahead integer, parents text[] DEFAULT '{history,attempt}'::text[]) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog'
@@ -747,6 +794,34 @@ CREATE TABLE perdure.effect (
 )
 WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='5000');
 
+CREATE TABLE perdure.entity (
+    machine text NOT NULL,
+    id text NOT NULL,
+    state text NOT NULL,
+    revision integer DEFAULT 0 NOT NULL,
+    event text,
+    entered_at timestamp with time zone DEFAULT now() NOT NULL,
+    stuck_at timestamp with time zone,
+    moved_by text,
+    reason text,
+    context json,
+    CONSTRAINT entity_id_check CHECK ((id <> ''::text))
+)
+WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='5000');
+
+CREATE TABLE perdure.entity_move (
+    machine text NOT NULL,
+    id text NOT NULL,
+    revision integer NOT NULL,
+    event text,
+    source text,
+    target text NOT NULL,
+    moved_at timestamp with time zone NOT NULL,
+    moved_by text,
+    reason text,
+    context json
+);
+
 CREATE TABLE perdure.follow_up (
     job bigint NOT NULL,
     number integer NOT NULL,
@@ -947,6 +1022,20 @@ ALTER TABLE perdure.lease ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE perdure.machine (
+    name text NOT NULL,
+    initial text NOT NULL,
+    declared_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT machine_name_check CHECK ((name <> ''::text))
+);
+
+CREATE TABLE perdure.machine_state (
+    machine text NOT NULL,
+    state text NOT NULL,
+    stuck_after interval,
+    CONSTRAINT machine_state_state_check CHECK ((state <> ''::text))
+);
+
 CREATE TABLE perdure.migration (
     number integer NOT NULL,
     phase text NOT NULL,
@@ -1022,6 +1111,15 @@ CREATE TABLE perdure.queue_sample (
 )
 WITH (autovacuum_vacuum_threshold='1000', autovacuum_vacuum_scale_factor='0');
 
+CREATE TABLE perdure.transition (
+    machine text NOT NULL,
+    event text NOT NULL,
+    source text NOT NULL,
+    target text NOT NULL,
+    after interval,
+    CONSTRAINT transition_event_check CHECK ((event <> ''::text))
+);
+
 CREATE TABLE perdure.unique_key (
     scope text NOT NULL COLLATE pg_catalog."C",
     key text NOT NULL COLLATE pg_catalog."C",
@@ -1087,6 +1185,12 @@ ALTER TABLE ONLY perdure.dead
 ALTER TABLE ONLY perdure.effect
     ADD CONSTRAINT effect_pkey PRIMARY KEY (handler, key);
 
+ALTER TABLE ONLY perdure.entity_move
+    ADD CONSTRAINT entity_move_pkey PRIMARY KEY (machine, id, revision);
+
+ALTER TABLE ONLY perdure.entity
+    ADD CONSTRAINT entity_pkey PRIMARY KEY (machine, id);
+
 ALTER TABLE ONLY perdure.follow_up
     ADD CONSTRAINT follow_up_pkey PRIMARY KEY (job, number);
 
@@ -1098,6 +1202,12 @@ ALTER TABLE ONLY perdure.job
 
 ALTER TABLE ONLY perdure.lease
     ADD CONSTRAINT lease_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY perdure.machine
+    ADD CONSTRAINT machine_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY perdure.machine_state
+    ADD CONSTRAINT machine_state_pkey PRIMARY KEY (machine, state);
 
 ALTER TABLE ONLY perdure.migration
     ADD CONSTRAINT migration_pkey PRIMARY KEY (number);
@@ -1120,6 +1230,9 @@ ALTER TABLE ONLY perdure.ready
 ALTER TABLE ONLY perdure.scheduled
     ADD CONSTRAINT scheduled_pkey PRIMARY KEY (run_at, id);
 
+ALTER TABLE ONLY perdure.transition
+    ADD CONSTRAINT transition_pkey PRIMARY KEY (machine, source, event);
+
 ALTER TABLE ONLY perdure.unique_key
     ADD CONSTRAINT unique_key_pkey PRIMARY KEY (key, scope);
 
@@ -1131,6 +1244,10 @@ CREATE INDEX attempt_job ON ONLY perdure.attempt USING btree (job);
 CREATE INDEX attempt_default_job_idx ON perdure.attempt_default USING btree (job);
 
 CREATE INDEX effect_expiry ON perdure.effect USING btree (expires_at);
+
+CREATE INDEX entity_state ON perdure.entity USING btree (machine, state, id);
+
+CREATE INDEX entity_stuck ON perdure.entity USING btree (stuck_at) WHERE (stuck_at IS NOT NULL);
 
 CREATE INDEX held_reason ON perdure.held USING btree (reason, key, id);
 
@@ -1151,3 +1268,13 @@ CREATE INDEX worker_living ON perdure.worker USING btree (expires_at) WHERE (sta
 ALTER INDEX perdure.attempt_job ATTACH PARTITION perdure.attempt_default_job_idx;
 
 ALTER INDEX perdure.history_id ATTACH PARTITION perdure.history_default_id_idx;
+
+CREATE TRIGGER entity_checked BEFORE INSERT OR UPDATE ON perdure.entity FOR EACH ROW EXECUTE FUNCTION perdure.check_entity();
+
+CREATE TRIGGER entity_logged AFTER INSERT OR UPDATE ON perdure.entity FOR EACH ROW EXECUTE FUNCTION perdure.log_entity();
+
+ALTER TABLE ONLY perdure.machine_state
+    ADD CONSTRAINT machine_state_machine_fkey FOREIGN KEY (machine) REFERENCES perdure.machine(name) ON DELETE CASCADE;
+
+ALTER TABLE ONLY perdure.transition
+    ADD CONSTRAINT transition_machine_fkey FOREIGN KEY (machine) REFERENCES perdure.machine(name) ON DELETE CASCADE;

@@ -10,10 +10,11 @@ import pytest
 from perdure import AsyncClient, Client
 from perdure.app.client.bound import AsyncBound, AsyncTransaction, Bound, Transaction
 from perdure.app.client.jobs import AsyncJobs, Jobs
+from perdure.app.client.machines import AsyncMachines, Machines
 from perdure.app.client.queues import AsyncQueues, Queues
 from perdure.app.client.workers import AsyncWorkers, Workers
 
-NOUNS = [(Jobs, AsyncJobs), (Queues, AsyncQueues), (Workers, AsyncWorkers)]
+NOUNS = [(Jobs, AsyncJobs), (Machines, AsyncMachines), (Queues, AsyncQueues), (Workers, AsyncWorkers)]
 
 
 def _public(cls: type) -> dict[str, Any]:
@@ -40,7 +41,8 @@ def test_the_clients_have_the_same_nouns_and_ways_in() -> None:
     assert _public(Client).keys() == _public(AsyncClient).keys() == {"close", "on", "run", "transaction"}
     assert inspect.signature(Client) == inspect.signature(AsyncClient)
     nouns = {name for name in vars(sync) if not name.startswith("_")}
-    assert nouns == {name for name in vars(awaited) if not name.startswith("_")} == {"jobs", "queues", "workers"}
+    assert nouns == {name for name in vars(awaited) if not name.startswith("_")}
+    assert nouns == {"jobs", "machines", "queues", "workers"}
     assert [(type(getattr(sync, noun)), type(getattr(awaited, noun))) for noun in sorted(nouns)] == NOUNS
     assert issubclass(Transaction, Bound)
     assert issubclass(AsyncTransaction, AsyncBound)

@@ -13,7 +13,7 @@ from ...core.errors import ConnectionLost, DatabaseError
 from ...core.op import Op, one
 from ...sql import statement
 from ..model import Check, Finding, Subject
-from . import background, bounds, deploy, history, horizon, places, queues, schema, workers
+from . import background, bounds, deploy, history, horizon, machines, places, queues, schema, workers
 
 R = TypeVar("R")
 
@@ -26,6 +26,7 @@ CHECKS: tuple[Check, ...] = (
     *bounds.CHECKS,
     *workers.CHECKS,
     *background.CHECKS,
+    *machines.CHECKS,
     *history.CHECKS,
     *horizon.CHECKS,
 )

@@ -10,6 +10,7 @@ import psycopg
 
 from ...pg.borrow import AsyncBorrowed, Borrowed, borrow
 from .jobs import AsyncJobs, Jobs
+from .machines import AsyncMachines, Machines
 from .queues import AsyncQueues, Queues
 from .runs import AsyncInTransaction, AsyncRuns, InTransaction, Runs
 from .workers import AsyncWorkers, Workers
@@ -44,6 +45,7 @@ class Bound:
     def __init__(self, runs: Runs) -> None:
         self.jobs = Jobs(runs)
         self.queues = Queues(runs)
+        self.machines = Machines(runs)
         self.workers = Workers(runs)
 
 
@@ -53,6 +55,7 @@ class AsyncBound:
     def __init__(self, runs: AsyncRuns) -> None:
         self.jobs = AsyncJobs(runs)
         self.queues = AsyncQueues(runs)
+        self.machines = AsyncMachines(runs)
         self.workers = AsyncWorkers(runs)
 
 

@@ -123,8 +123,7 @@ def list_jobs(
     """One page, newest first. Raises InvalidOption."""
     if place is not None and place not in get_args(Place):
         raise InvalidOption(f"{place!r} is no place", field="place", fix=f"give one of {', '.join(get_args(Place))}")
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= PAGE_ROWS_MAX:
-        raise InvalidOption(f"{limit!r} is not allowed", field="limit", fix=f"give 1 to {PAGE_ROWS_MAX:,}")
+    page_limit(limit)
     for option, value in (("queue", queue), ("task", task), ("tag", tag)):
         if value is not None:
             check.text(option, value, limits.KEY_CHARS_MAX)
@@ -210,6 +209,13 @@ class Blocked:
             raise full
         self._pause = min(self._pause * PAUSE_GROWTH, PAUSE_SECONDS_MAX)
         return min(self._pause * (0.5 + dice), left)
+
+
+def page_limit(limit: object) -> int:
+    """How many a page may have. Raises InvalidOption."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= PAGE_ROWS_MAX:
+        raise InvalidOption(f"{limit!r} is not allowed", field="limit", fix=f"give 1 to {PAGE_ROWS_MAX:,}")
+    return limit
 
 
 class Waiting:

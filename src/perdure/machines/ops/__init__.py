@@ -1,0 +1,1 @@
+"""What is said to Postgres about machines and their entities."""

@@ -1,0 +1,125 @@
+"""Create and move entities, by compare-and-set: the row's own state is asked in the statement that changes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from ...core import context
+from ...core.errors import EntityExists, EntityNotFound, GuardRefused, IllegalTransition, TransitionConflict
+from ...core.op import Op, maybe
+from ...jobs.model import JobSpec
+from ...jobs.ops.enqueue import enqueue
+from ...sql import statement
+from ..model import Entity, Facts, Machine
+from .read import entity, get
+
+CREATE = statement("machines.create", entity)
+MOVE = statement("machines.move", entity)
+
+TRIES_MAX = 10
+"""How often a guarded move looks again, when others move the entity between its look and its act."""
+
+TIMER = "machine/"
+"""What the tasks that make timed transitions are called, before the machine's name."""
+
+
+def create(machine: Machine, id: str, *, by: str | None = None, reason: str | None = None) -> Op[Entity]:
+    """Begin an entity. Raises EntityExists, or EntityNotFound when the machine isn't declared in the database."""
+    made = yield from maybe(CREATE, machine=machine.name, id=id, by=by, reason=reason, context=context.captured())
+    if made is None:
+        if (yield from get(machine.name, id)) is None:
+            raise EntityNotFound(
+                "isn't declared in this database", field=f"machine {machine.name}", fix="client.machines.declare(app)"
+            )
+        raise EntityExists("exists already", field=_named(machine, id), fix="move it instead")
+    yield from _entered(machine, made)
+    return made
+
+
+def move(
+    machine: Machine,
+    id: str,
+    event: str,
+    *,
+    expected: int | None = None,
+    facts: Facts | None = None,
+    by: str | None = None,
+    reason: str | None = None,
+) -> Op[Entity]:
+    """Move an entity by an event; where it stands then. The jobs that entering the state asks for are enqueued with it.
+
+    ``expected``: the revision that it must have. ``facts``: what its guards may know. Raises IllegalTransition,
+    GuardRefused, TransitionConflict or EntityNotFound; nothing is written.
+    """
+    for _ in range(TRIES_MAX):
+        revision = expected
+        if any(each.guard for (_, name), each in machine.table.items() if name == event):
+            revision = yield from _guarded(machine, id, event, expected, facts or {})
+        moved = yield from maybe(
+            MOVE, machine=machine.name, id=id, event=event, revision=revision, by=by, reason=reason,
+            context=context.captured(),
+        )  # fmt: skip
+        if moved is not None:
+            yield from _entered(machine, moved)
+            return moved
+        found = yield from _found(machine, id)
+        _refuse_illegal(machine, found, event)
+        if expected is not None and found.revision != expected:
+            raise TransitionConflict(
+                f"has revision {found.revision} in {found.state}, not {expected}",
+                field=_named(machine, id),
+                fix="look at it again: somebody has moved it",
+            )
+    raise TransitionConflict("is moved by others all the time", field=_named(machine, id), fix="try again later")
+
+
+def _guarded(machine: Machine, id: str, event: str, expected: int | None, facts: Facts) -> Op[int]:
+    """The revision for which the guard has said yes."""
+    found = yield from _found(machine, id)
+    _refuse_illegal(machine, found, event)
+    guard = machine.table[found.state, event].guard
+    if guard is not None and not guard(found, facts):
+        name = getattr(guard, "__name__", "its guard")
+        raise GuardRefused(
+            f"{event} isn't open now: {name} says no", field=_named(machine, id), fix="see what the guard asks for"
+        )
+    return found.revision if expected is None else expected
+
+
+def _found(machine: Machine, id: str) -> Op[Entity]:
+    found = yield from get(machine.name, id)
+    if found is None:
+        raise EntityNotFound("there is none", field=_named(machine, id), fix="create it first")
+    return found
+
+
+def _refuse_illegal(machine: Machine, found: Entity, event: str) -> None:
+    if (found.state, event) in machine.table:
+        return
+    events = ", ".join(machine.events(found.state))
+    raise IllegalTransition(
+        f"stands in {found.state}, which {event} doesn't leave",
+        field=_named(machine, found.id),
+        fix=f"{events} does" if events else "nothing does: the state is final",
+    )
+
+
+def _entered(machine: Machine, entity: Entity) -> Op[None]:
+    """Enqueue what entering the state asks for, and the alarm of the transition that will happen by itself."""
+    specs: list[JobSpec] = []
+    if (enter := machine.enter.get(entity.state)) is not None:
+        wanted = enter(entity)
+        specs += [wanted] if isinstance(wanted, JobSpec) else wanted if isinstance(wanted, Iterable) else []
+    if (timed := machine.timed(entity.state)) is not None:
+        words = {"id": entity.id, "event": timed.event, "revision": entity.revision}
+        alarm = JobSpec(task=TIMER + machine.name, payload=msgspec.json.encode(words).decode(), queue=machine.queue)
+        specs.append(alarm.options(delay=timed.after))
+    bound = context.captured()
+    if specs:
+        yield from enqueue([spec if bound is None else spec.with_context(bound) for spec in specs])
+
+
+def _named(machine: Machine, id: str) -> str:
+    return f"{machine.name} {id}"
