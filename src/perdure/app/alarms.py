@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..core.errors import EntityNotFound, GuardRefused, IllegalTransition, TransitionConflict
+from ..machines.errors import EntityNotFound, GuardRefused, IllegalTransition, TransitionConflict
 from ..machines.model import Machine
 from .context import Context
 

@@ -28,11 +28,12 @@ from typing import (
 
 from ..core import check, limits
 from ..core.backoff import Retry
-from ..core.errors import InvalidMachine, InvalidOption, InvalidTask, UnknownTask
+from ..core.errors import InvalidOption, InvalidTask, UnknownTask
 from ..core.signature import Signature
 from ..jobs.handler import Upgrade
 from ..jobs.model import JobSpec
 from ..jobs.saves import StateUpgrade
+from ..machines.errors import InvalidMachine
 from ..machines.model import Machine
 from ..machines.ops.move import TIMER
 from .alarms import alarm

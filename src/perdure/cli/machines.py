@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from ..app.loading import load_app
-from ..core.errors import EntityNotFound, InvalidOption
+from ..core.errors import InvalidOption
+from ..machines.errors import EntityNotFound
 from ..machines.ops import read
 from . import show
 from .database import opened

@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from ..core import check, limits
-from ..core.errors import InvalidMachine
 from ..jobs.model import JobSpec
+from .errors import InvalidMachine
 
 Facts: TypeAlias = Mapping[str, Any]
 

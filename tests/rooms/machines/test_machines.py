@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from perdure import App, AsyncClient, Client, Machine, Transition, context
-from perdure.core import errors
+from perdure.machines import errors
 from perdure.machines.model import Entity, Facts
 from tests.conftest import Database
 from tests.rooms.worker.stage import Stage, working

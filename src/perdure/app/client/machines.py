@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from ...core import check, limits
-from ...core.errors import EntityNotFound, InvalidOption
+from ...core.errors import InvalidOption
 from ...core.op import Op
+from ...machines.errors import EntityNotFound
 from ...machines.model import Entity, Facts, Machine, Moved
 from ...machines.ops import declare, move, read
 from ...machines.ops.read import Standing

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...core.errors import InvalidMachine
 from ...core.op import Op, Row, one, rows
 from ...sql import statement
+from ..errors import InvalidMachine
 from ..model import Machine
 
 

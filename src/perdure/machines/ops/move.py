@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import msgspec
 
 from ...core import context
-from ...core.errors import EntityExists, EntityNotFound, GuardRefused, IllegalTransition, TransitionConflict
 from ...core.op import Op, maybe
 from ...jobs.model import JobSpec
 from ...jobs.ops.enqueue import enqueue
 from ...sql import statement
+from ..errors import EntityExists, EntityNotFound, GuardRefused, IllegalTransition, TransitionConflict
 from ..model import Entity, Facts, Machine
 from .read import entity, get
 
