@@ -35,7 +35,7 @@ def _moved(row: Row) -> Moved:
 
 GET = statement("machines.get", entity)
 LIST = statement("machines.list", entity)
-STUCK = statement("machines.stuck", entity)
+LIST_STUCK = statement("machines.list_stuck", entity)
 HISTORY = statement("machines.history", _moved)
 COUNTS = statement("machines.counts", lambda row: Standing(**row))
 
@@ -52,7 +52,7 @@ def list_entities(machine: str, state: str, cursor: str | None, limit: int) -> O
 
 def stuck(machine: str | None, limit: int) -> Op[list[Entity]]:
     """Entities that have stood in their state for too long, of one machine or all."""
-    return (yield from rows(STUCK, machine=machine, limit=limit))
+    return (yield from rows(LIST_STUCK, machine=machine, limit=limit))
 
 
 def history(machine: str, id: str) -> Op[list[Moved]]:
