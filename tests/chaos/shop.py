@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import signal
 import time
@@ -116,19 +115,9 @@ async def murder(ctx: Context) -> None:
 
 
 @app.task(retry=QUICK)
-def crash(how: str) -> None:
-    """End the process it runs in, in some other way."""
-    if how == "segfault":
-        ctypes.string_at(0)
-    elif how == "exit":
-        os._exit(42)
-    else:
-        hoard = []
-        while True:
-            hoard.append(bytearray(16 * 1024 * 1024))
-
-
-@app.task(retry=QUICK)
-def whose(ctx: Context) -> list[int]:
-    """The process it runs in, and that one's parent."""
-    return [os.getpid(), os.getppid()]
+def stay(file: str) -> None:
+    """Write the pid to the file, then go on for ever."""
+    with open(file, "w") as out:
+        out.write(str(os.getpid()))
+    while True:
+        time.sleep(60)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from tests.chaos.floor import Floor, until
-from tests.chaos.shop import murder, serve
+from tests.chaos.shop import murder, serve, stay
 
 
 def test_one_poison_job_among_two_hundred_innocents(floor: Floor) -> None:
@@ -31,3 +34,33 @@ def test_one_poison_job_among_two_hundred_innocents(floor: Floor) -> None:
         ("rescued",), ("retry",), ("retry",), ("dead",)
     ]  # fmt: skip
     assert floor.value("select count(*) from perdure.worker where state = 'dead'") == 1
+
+
+def test_a_suspect_whose_worker_is_killed_dies_with_it_uncharged(floor: Floor, tmp_path: Path) -> None:
+    """A worker is killed while a suspect runs alone there: its child is gone with it, nobody knows who was guilty, and
+    so the job is charged nothing and stays a suspect, which the next worker runs alone [KIT-36]. Red when a child
+    outlives the fork server, or that one the worker."""
+    told = tmp_path / "pid"
+    (id,) = floor.enqueue(stay.job(str(told)))
+    floor.conn.execute("update perdure.job set rescues = 1")
+    victim = floor.worker()
+    until(lambda: told.exists() and told.read_text() != "", floor.logs)
+    pid = int(told.read_text())
+    told.unlink()
+    victim.kill()
+    until(lambda: _gone(pid), floor.logs)
+    floor.worker()
+    until(lambda: told.exists() and told.read_text() != "", floor.logs)
+
+    assert floor.rows("select rescues, attempt, crashes from perdure.job where id = %s", id) == [(2, 0, None)]
+    assert int(told.read_text()) != floor.processes[-1].pid
+    assert floor.rows("select ending, error from perdure.attempt where job = %s", id) == [("rescued", "suspect")]
+
+
+def _gone(pid: int) -> bool:
+    """Whether it has ended; what is left of it may wait for somebody to collect it."""
+    try:
+        os.kill(pid, 0)
+        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except (ProcessLookupError, FileNotFoundError):
+        return True

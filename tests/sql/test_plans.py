@@ -96,8 +96,8 @@ def _a_day(stage: Stage, say: Callable[[Op[Any]], Any]) -> None:
     say(claiming.writers())
     say(workers.beat(member.id))
     say(leases(member.id))
-    parts = [jobs[start : start + 20] for start in range(0, BATCH, 20)]
-    verdicts: list[Verdict] = ["completed", "retry", "dead", "held", "returned"]
+    parts = [jobs[start : start + 15] for start in range(0, 90, 15)]
+    verdicts: list[Verdict] = ["completed", "retry", "dead", "held", "returned", "crashed"]
     for part, verdict in zip(parts, verdicts, strict=True):
         say(settle([end(job, verdict) for job in part], member.id))
     say(settle([end(jobs[0]), end(jobs[1], "retry")], member.id))
@@ -142,7 +142,8 @@ def large(new_database: Callable[[str, str], Database], template: str) -> Iterat
 
 HOT = [
     "jobs.claim", "jobs.look", "jobs.probe", "jobs.finish", "jobs.reschedule", "jobs.bury", "jobs.park",
-    "jobs.give_back", "jobs.lock", "jobs.traces", "jobs.generations", "jobs.leases", "jobs.rescue", "jobs.close_lease",
+    "jobs.give_back", "jobs.isolate",
+    "jobs.lock", "jobs.traces", "jobs.generations", "jobs.leases", "jobs.rescue", "jobs.close_lease",
     "jobs.promote", "jobs.due_probe", "jobs.release", "jobs.cancels", "jobs.forget_cancels", "fleet.beat",
 ]  # fmt: skip
 """What a worker sends, over connections whose plans are pinned (``PLANS``)."""

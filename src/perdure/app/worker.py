@@ -30,6 +30,7 @@ from ..jobs.loops.claimer import Claimer, Identity
 from ..jobs.loops.intake import Intake
 from ..jobs.loops.isolator import Isolator
 from ..jobs.loops.minder import Minder
+from ..jobs.loops.pacer import Pacer
 from ..jobs.loops.recoverer import Recoverer
 from ..jobs.loops.runner import Runner
 from ..jobs.loops.sampler import Sampler
@@ -121,7 +122,9 @@ class Worker:
         try:
             if not await self._unless_stopped(self._begin()):
                 return True
-            self._spawn(self._settler.run(), self._chores.run(), self._sampler.run(), self._sweep_deadlines())
+            self._spawn(
+                self._settler.run(), self._pacer.run(), self._chores.run(), self._sampler.run(), self._sweep_deadlines()
+            )
             if self._wires.listens:
                 self._spawn(self._listener.run())
             self._spawn(self._books.keeper.run(), self._books.reporter.run())
@@ -150,8 +153,10 @@ class Worker:
         self._premises = Premises(self._app, self._queues, self._url, self._schema, self._books)
         self._leases: dict[int, Lease] = {}
         self._minder = Minder(self._handlers.values(), partial(in_child, self._url, self._schema, self._books.versions))
+        threaded = sum(each.run_in == "thread" for each in self._handlers.values()) and len(self._queues)
+        self._pacer = Pacer(self._links["chores"], lambda: self._me.worker, threaded)
         self._settler = Settler(
-            self._links["settle"], lambda: self._me.worker, self._leases, lambda: self._claimer.stir()
+            self._links["settle"], lambda: self._me.worker, self._leases, lambda: self._claimer.stir(), self._pacer
         )
         self._heart = Heart(
             self._wires.straight,
@@ -234,7 +239,7 @@ class Worker:
             self._handlers,
             self._queues[queue],
             settle=door.counting(self._settler.end),
-            trusted_until=lambda: self._heart.trusted_until,
+            trusted_until=lambda: 0.0 if self._pacer.full else self._heart.trusted_until,
             on_room=lambda: self._claimer.stir(),
             context=lambda job: Context(job, desk),
             minder=self._minder,
@@ -243,18 +248,12 @@ class Worker:
         return self._premises.guard(queue, runner)
 
     async def _register(self) -> None:
-        sent = monotonic()
-        self._me.worker, self._me.incarnation = await patiently(
-            lambda: self._links["chores"].run(
-                workers.register(
-                    name=self._name,
-                    host=socket.gethostname(),
-                    pid=os.getpid(),
-                    slots=sum(self._queues.values()),
-                    queues=list(self._queues),
-                )
-            )
-        )
+        sent, chores = monotonic(), self._links["chores"]
+        row = partial(workers.register, name=self._name, host=socket.gethostname(), pid=os.getpid())
+        slots, queues = sum(self._queues.values()), list(self._queues)
+        async with self._pacer.writing:
+            row = partial(row, slots=slots, queues=queues, unsettled=self._pacer.promised)
+            self._me.worker, self._me.incarnation = await patiently(lambda: chores.run(row()))
         self._heart.start(self._me.worker, sent)
         log.info("worker %d (%s) works on %s", self._me.worker, self._name, dict(self._queues))
         if odd := sorted(set(self._queues) - self._named):

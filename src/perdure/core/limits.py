@@ -118,6 +118,10 @@ RESCUES_MAX: Final = 10
 time, goes to the dead with ``worker_lost``: it takes more with it than its child."""
 RESCUE_DELAY_SECONDS_MAX: Final = 60.0
 """The first rescue gives a job back at once; each further one in a row waits twice as long, up to this."""
+UNSETTLED_STEPS: Final = (64, 256)
+"""Handlers of a worker that may have returned without their jobs being settled, before it must promise more."""
+THREAD_ENDS_MAX: Final = 64
+"""Ends of a queue's threads that may be on their way to the event loop, before its threads wait for it."""
 SUSPECT_CRASHES_MAX: Final = 3
 """A suspect whose child has died under it this often goes to the dead with ``worker_lost``."""
 SUSPECT_SECONDS: Final = 900.0

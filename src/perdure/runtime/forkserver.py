@@ -99,6 +99,8 @@ class _Server:
                     break
         for pid in self._children:
             kill(pid)
+        for pid in self._children:
+            os.waitpid(pid, 0)
 
     def _asked(self) -> bool:
         """Fork one; False when nobody is left who could ask."""

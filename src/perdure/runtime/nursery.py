@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import sys
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -88,7 +89,7 @@ class Nursery:
         self._modules, self._serve = list(modules), serve
         self._turn = asyncio.Lock()
         self._sock: socket.socket | None = None
-        self._born: asyncio.Future[_Birth] | None = None
+        self._births: deque[asyncio.Future[_Birth]] = deque()
         self._codes: dict[int, asyncio.Future[int | None]] = {}
         self._listening: asyncio.Task[None] | None = None
 
@@ -108,23 +109,27 @@ class Nursery:
 
     async def close(self) -> None:
         """End the server, and with it every child."""
-        if self._sock is not None:
-            self._sock.close()
-            self._sock = None
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.wait({self._listening})
+        if self._sock is None or self._listening is None:
+            return
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+        await asyncio.wait({self._listening}, timeout=CODE_SECONDS)
+        self._listening.cancel()
+        await asyncio.wait({self._listening})
+        self._sock.close()
+        self._sock = None
 
     async def _fork(self, theirs: socket.socket) -> _Birth:
         if self._listening is None or self._listening.done():
             await self._start()
         assert self._sock is not None
-        self._born = asyncio.get_running_loop().create_future()
+        birth: asyncio.Future[_Birth] = asyncio.get_running_loop().create_future()
         try:
             socket.send_fds(self._sock, [b"f"], [theirs.fileno()])
         except OSError as error:
             raise NoChild(f"the fork server doesn't listen: {error}") from error
-        return await self._born
+        self._births.append(birth)  # also of one that is given up: the answers come in the order of the requests
+        return await birth
 
     async def _start(self) -> None:
         if self._sock is not None:
@@ -162,8 +167,10 @@ class Nursery:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-            if self._born is not None and not self._born.done():
-                self._born.set_exception(NoChild("the fork server has ended"))
+            for birth in self._births:
+                if not birth.done():
+                    birth.set_exception(NoChild("the fork server has ended"))
+            self._births.clear()
             for code in self._codes.values():
                 if not code.done():
                     code.set_result(None)
@@ -173,8 +180,9 @@ class Nursery:
         pid = int(words[1])
         if words[0] == b"born":
             self._codes[pid] = asyncio.get_running_loop().create_future()
-            if self._born is not None and not self._born.done():
-                self._born.set_result((pid, self._codes[pid]))
+            birth = self._births.popleft()
+            if not birth.done():
+                birth.set_result((pid, self._codes[pid]))
         elif (code := self._codes.pop(pid, None)) is not None and not code.done():
             code.set_result(int(words[2]))
 

@@ -129,9 +129,11 @@ class Stage:
         """Jobs of the task ``work``; their ids."""
         return (session or self.main).run(enqueue([self.spec.options(**options)] * jobs))
 
-    def worker(self, name: str = "w") -> Member:
-        """A worker that is alive."""
-        id, incarnation = self.main.run(workers.register(name=name, host="h", pid=1, slots=10, queues=["default"]))
+    def worker(self, name: str = "w", *, unsettled: int | None = None) -> Member:
+        """A worker of ten slots that is alive. ``unsettled``: what it promises, so that rescue can tell who began."""
+        id, incarnation = self.main.run(
+            workers.register(name=name, host="h", pid=1, slots=10, queues=["default"], unsettled=unsettled)
+        )
         return Member(id, incarnation, {})
 
     def claim(

@@ -6,7 +6,7 @@ import pytest
 
 from perdure.core import limits
 from perdure.fleet.ops import workers
-from perdure.jobs.ops.control import attempts, get
+from perdure.jobs.ops.control import attempts, get, redrive
 from perdure.jobs.ops.rescue import close_leases, rescue
 from perdure.jobs.ops.settle import settle
 from perdure.jobs.work import Verdict
@@ -166,6 +166,90 @@ def test_a_crash_charges_nobody_an_attempt(stage: Stage) -> None:
     assert shown is not None
     assert (shown.attempt, shown.rescues) == (1, 0)
     assert [each.ending for each in stage.main.run(attempts(id))] == ["rescued", "rescued", "rescued", "retry"]
+
+
+def test_only_what_may_have_begun_is_suspect(stage: Stage) -> None:
+    """Of a lost lease's unsettled jobs the first come back as suspects, as many as its worker had slots and may have
+    had ends that weren't settled; the rest come back as they were [OPS-72]. Red when everybody is marked.
+    """
+    worker = stage.worker(unsettled=5)
+    jobs = stage.enqueue(40)
+    claimed = stage.claim(worker)
+    stage.settle([end(job) for job in claimed[:3]], worker)
+    stage.lose(worker)
+
+    assert stage.rescue() == 37
+
+    assert _suspects(stage) == jobs[3:18]
+    again = stage.claim(stage.worker())
+    assert ids(again) == jobs[3:]
+    assert {job.attempt for job in again} == {1}
+
+
+def test_suspects_that_wait_do_not_hide_those_that_began(stage: Stage) -> None:
+    """Suspects wait for a child while jobs behind them in their lease are started: so they don't count among these, and
+    they stay suspects. Red without the partition in rescue.sql."""
+    lost, worker = stage.worker(), stage.worker(unsettled=5)
+    before = stage.enqueue(20)
+    stage.claim(lost)
+    stage.lose(lost)
+    stage.rescue()
+    jobs = stage.enqueue(20)
+    assert ids(stage.claim(worker)) == before + jobs
+    stage.lose(worker)
+    stage.rescue()
+
+    assert _suspects(stage) == before + jobs[:15]
+
+
+def test_three_crashes_alone_and_no_end_in_between(stage: Stage) -> None:
+    """A suspect whose child dies is charged and stays a suspect; the third time it is dead with ``worker_lost``. An end
+    of its own in between, a failure say, makes it innocent [DW-39]. Red without ``crashes_max`` in isolate.sql, and
+    when rescue leaves the crashes of an earlier time."""
+    [id] = stage.enqueue()
+    _crash(stage, rescued=True)
+    _crash(stage)
+    _crash(stage, verdict="retry")
+    assert _suspects(stage) == []
+    _crash(stage, rescued=True)
+    _crash(stage)
+    assert stage.places() == {id: "ready"}
+    assert _suspects(stage) == [id]
+    _crash(stage)
+
+    job = stage.main.run(get(id))
+    assert job is not None
+    assert (job.place, job.reason, job.attempt, job.error) == ("dead", "worker_lost", 6, "its child died\ncrash 3 of 3")
+    assert stage.main.run(redrive(id))
+    assert _suspects(stage) == []
+
+
+def test_a_suspect_that_no_child_is_free_for_waits_uncharged(stage: Stage) -> None:
+    """It goes back for a while as the suspect it is, with no attempt and no crash charged."""
+    [id] = stage.enqueue()
+    _crash(stage, rescued=True)
+    for _ in range(4):
+        _crash(stage, verdict="deferred")
+    _crash(stage)
+
+    standing = stage.standings()[id][0]
+    assert (standing.place, standing.attempt, standing.rescues) == ("ready", 2, 1)
+
+
+def _crash(stage: Stage, verdict: Verdict = "crashed", *, rescued: bool = False) -> None:
+    """Claim the one job and end it so, after another worker was lost with it if ``rescued``; then it falls due."""
+    if rescued:
+        lost = stage.worker()
+        stage.claim(lost)
+        stage.lose(lost)
+        stage.rescue()
+    worker = stage.worker()
+    assert stage.settle([end(job, verdict) for job in stage.claim(worker)], worker) == []
+    stage.due()
+
+
+def _suspects(stage: Stage) -> list[int]:
+    return [id for (id,) in stage.main.sql("select id from perdure.job where rescues > 0 order by id")]
 
 
 def test_a_job_that_loses_its_worker_again_waits_longer_each_time(stage: Stage) -> None:

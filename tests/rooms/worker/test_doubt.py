@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from perdure.core.errors import ConnectionLost
+from perdure.jobs.loops.pacer import Pacer
 from perdure.jobs.loops.settler import Settler
 from perdure.jobs.ops.settle import settle
 from perdure.jobs.work import Lease
@@ -30,7 +31,7 @@ async def test_what_commits_while_it_is_put_aside_is_not_called_stale(
     (job,) = stage.claim(me)
     lost = db.connect()
     link, leases = Link(db.url, db.schema, "settle"), {job.lease.id: job.lease}
-    settler = Settler(link, lambda: me.id, leases, lambda: None)
+    settler = Settler(link, lambda: me.id, leases, lambda: None, Pacer(link, lambda: me.id, 0))
     run = link.run
 
     async def sent_and_lost(op: Any) -> Any:

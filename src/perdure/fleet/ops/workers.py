@@ -25,6 +25,7 @@ REGISTER = statement("fleet.register", lambda row: (int(row["id"]), int(row["inc
 BEAT = statement("fleet.beat", _beat)
 EXPIRED = statement("fleet.expired", lambda row: int(row["id"]))
 DECLARE_DEAD = statement("fleet.declare_dead", lambda row: str(row["name"]))
+PROMISE = statement("fleet.promise", lambda row: int(row["id"]))
 DRAIN = statement("fleet.drain", lambda row: int(row["id"]))
 LEAVE = statement("fleet.leave", lambda row: int(row["id"]))
 REINCARNATE = statement("fleet.reincarnate", lambda row: int(row["incarnation"]))
@@ -71,6 +72,11 @@ def declare_dead(worker: int) -> Op[str | None]:
     if (yield from maybe(EXPIRED, worker=worker)) is None:
         return None
     return (yield from maybe(DECLARE_DEAD, worker=worker))
+
+
+def promise(worker: int, unsettled: int | None) -> Op[bool]:
+    """Promise how many handlers may have returned without their jobs being settled. False: there is no such row."""
+    return (yield from maybe(PROMISE, worker=worker, unsettled=unsettled)) is not None
 
 
 def drain(worker: int) -> Op[bool]:

@@ -63,12 +63,14 @@ class Isolator(Runner):
         timeout = rules.timeout_for(job, handler.timeout)
         if handler.context is not None and self._keeper is not None:
             await self._keeper.prepare(job, handler)
+        child = await self._minder.alone()
         job.started = monotonic()
         # A coroutine is cancelled at its timeout, as on the loop; what doesn't heed that is killed.
         gentle = timeout is not None and iscoroutinefunction(handler.function)
         grace = limits.SUSPECT_GRACE_SECONDS if gentle else 0.0
         slot.deadline = job.started + (limits.SUSPECT_SECONDS if timeout is None else timeout + grace)
-        return await self._minder.call_alone(handler.address, job, timeout if gentle else None, self.memory_bytes)
+        gently = timeout if gentle else None
+        return await self._minder.call_alone(child, handler.address, job, gently, self.memory_bytes)
 
     def _raised(self, slot: Slot, job: Claimed, handler: Handler, error: BaseException) -> End:
         if slot.stop is not None:

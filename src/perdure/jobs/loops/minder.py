@@ -52,15 +52,15 @@ class Minder:
         """Run a process task in a child that is kept. Raises what the handler raised, or ChildFailed.
 
         As many run at a time as there are cores, which are fewer than slots; the rest wait for their turn, and the
-        time runs from when it has come.
+        time runs from when they have a child.
         """
         async with self._turn:
+            child = await self._child()
             slot.queued, job.started = None, monotonic()
             slot.deadline = None if timeout is None else job.started + timeout
-            return await self._call(handler.address, job)
+            return await self._call(child, handler.address, job)
 
-    async def _call(self, address: str, job: Claimed) -> Any:
-        child = await self._child()
+    async def _call(self, child: Child, address: str, job: Claimed) -> Any:
         try:
             value = await _ask(child, Request(address, job, self._context))
         except ChildEnded as error:
@@ -75,10 +75,15 @@ class Minder:
         self._kept.append(child)
         return value
 
-    async def call_alone(self, address: str, job: Claimed, timeout: float | None, memory_bytes: int | None) -> Any:
-        """Run a handler in a child of its own, which ends with it. Raises ChildEnded or NoChild, too."""
+    async def alone(self) -> Child:
+        """A child for one call. Raises NoChild."""
+        return await self._nursery.child()
+
+    async def call_alone(
+        self, child: Child, address: str, job: Claimed, timeout: float | None, memory_bytes: int | None
+    ) -> Any:
+        """Run a handler in that child, which ends with it. Raises ChildEnded, too."""
         request = Request(address, job, self._context, timeout, memory_bytes)
-        child = await self._nursery.child()
         try:
             return await _ask(child, request)
         finally:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ...core import context
+from ...core import context, limits
 from ...core.endings import Ending
 from ...runtime.clock import monotonic, utc_now
 from .. import rules
@@ -60,16 +60,13 @@ class Runner:
         self._context, self._minder, self._keeper = context, minder or Minder(()), keeper
         self.slots = [Slot() for _ in range(slots)]
         self.backlog: deque[Claimed] = deque()
-        self.low = 0
-        self.ended = 0
+        self.low = self.ended = 0
         self._idle: list[Slot] = []
         self._threads: ThreadPoolExecutor | None = None
         self._thread_ends: deque[End] = deque()
-        self._thread_drain = False
+        self._thread_drain = self._closing = False
         self._loop = asyncio.get_running_loop()
-        self._slice = 0.0
-        self._closing = False
-        self._swept = monotonic()
+        self._slice, self._swept = 0.0, monotonic()
         self.saturated_seconds = 0.0
         """How long, since the start, every slot has been busy."""
 
@@ -200,6 +197,8 @@ class Runner:
     async def _serve(self, slot: Slot) -> None:
         """Pull and run until cancelled, or until closed when a handler has swallowed that."""
         while not self._closing:
+            if self._thread_ends:
+                self._drain_thread_ends()
             if not self.backlog:
                 slot.waiter = self._loop.create_future()
                 self._idle.append(slot)
@@ -355,7 +354,8 @@ class Runner:
                 return
             following = self._handlers.get(job.task)
             now = monotonic()
-            if following is None or following.run_in != "thread" or now > self._trusted_until() or self._closing:
+            late = now > self._trusted_until() or len(self._thread_ends) >= limits.THREAD_ENDS_MAX
+            if following is None or following.run_in != "thread" or late or self._closing:
                 self.backlog.appendleft(job)
                 return
             job.started = now
@@ -392,7 +392,8 @@ class Runner:
         # Down before the first pop: whoever appends later sees it down and asks for another turn.
         self._thread_drain = False
         while self._thread_ends:
-            self._settle(self._thread_ends.popleft())
+            self._settle(self._thread_ends[0])  # in one of the two all the time, for who counts them
+            self._thread_ends.popleft()
             self.ended += 1
         if len(self.backlog) <= self.low:
             self._on_room()

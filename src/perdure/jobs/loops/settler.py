@@ -22,6 +22,7 @@ from ...runtime.dice import jittered
 from .. import rules
 from ..ops.settle import drop_leases, generations, settle, settle_free, traced
 from ..work import End, Lease
+from .pacer import Pacer
 
 R = TypeVar("R")
 log = logging.getLogger("perdure.settle")
@@ -64,8 +65,10 @@ class Settler:
         worker: Callable[[], int],
         leases: MutableMapping[int, Lease],
         on_flushed: Callable[[], None],
+        pacer: Pacer,
     ) -> None:
         self._link, self._worker, self._leases, self._on_flushed = link, worker, leases, on_flushed
+        self._pacer = pacer
         self._pending: list[End] = []
         self._sided: list[End] = []
         self._flushing: list[End] = []
@@ -101,6 +104,8 @@ class Settler:
         if len(pending) == 1:
             self._quiet.clear()
             self._wake.set()
+        if self._pacer.most is not None:
+            self._pacer.waits(self.waiting)
 
     @asynccontextmanager
     async def held_still(self) -> AsyncIterator[None]:
@@ -114,6 +119,7 @@ class Settler:
             kept = [end for end in ends if not end.job.lease.lost]
             self.counts["stale"] += len(ends) - len(kept)
             ends[:] = kept
+        self._pacer.waits(self.waiting)
 
     async def settled(self) -> None:
         """Wait until every end taken so far has been committed or found stale."""
@@ -139,6 +145,7 @@ class Settler:
                 self._timed(ends, monotonic() - sent)
                 faults.point("settle.after_flush")
                 self._flushing = []
+            self._pacer.waits(self.waiting)
             self._on_flushed()
 
     def _timed(self, ends: Sequence[End], seconds: float) -> None:
