@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
+from ..core.errors import InvalidOption
 from ..jobs.budget import Budget
 from ..jobs.loops.doorkeeper import Doorkeeper
 from ..jobs.loops.runner import Runner
@@ -56,3 +57,14 @@ class Premises:
         """Close the handlers' connections."""
         for desk in self.desks.values():
             await desk.close()
+
+
+def check_retention(app: Declarations, history_days: int) -> None:
+    """Refuse a queue that would keep its finished jobs for longer than the worker keeps any. Raises InvalidOption."""
+    for rule in app.queues.values():
+        if rule.retention_days is not None and rule.retention_days > history_days:
+            raise InvalidOption(
+                f"of the queue {rule.name} is {rule.retention_days} days, and the worker keeps {history_days}",
+                field="retention",
+                fix="keep history for longer, or the queue's jobs for less long",
+            )

@@ -46,7 +46,7 @@ from .books import WorkerBooks
 from .context import Context, in_child
 from .handlers import handler
 from .meter import Meter
-from .premises import Premises
+from .premises import Premises, check_retention
 from .registry import App
 from .wires import Wires
 
@@ -82,6 +82,7 @@ class Worker:
         self._named = named
         self._queues = dict(queues) if queues is not None else dict.fromkeys(sorted(named), SLOTS_DEFAULT)
         self._handlers = {task.name: handler(task) for task in app.tasks.values()}
+        check_retention(app, history_days)
         self._app = app
         self._url, self._schema = url, schema
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"

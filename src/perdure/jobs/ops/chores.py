@@ -26,6 +26,7 @@ DROP_STRAYS = {
     "history": statement("jobs.drop_history_strays", lambda row: int(row["rows"])),
     "attempt": statement("jobs.drop_attempt_strays", lambda row: int(row["rows"])),
 }
+FORGET_FINISHED = statement("jobs.forget_finished", lambda row: int(row["looked"]))
 FORGET_CANCELS = statement("jobs.forget_cancels", lambda row: row)
 
 DAY_TABLES = ("history", "attempt")
@@ -127,6 +128,11 @@ def sweep_sides(limit: int) -> Op[int]:
     return (yield from one(SWEEP_SIDES, limit=limit))
 
 
+def forget_finished(history_days: int, limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
+    """Delete finished jobs of queues that keep them for less long than all; how many it has looked at, at least."""
+    return (yield from one(FORGET_FINISHED, history_days=history_days, limit=limit))
+
+
 def duties(history_days: int) -> list[Duty]:
     """Every chore of a period. ``history_days``: how long finished jobs and the attempt log are kept."""
     of_days = [
@@ -139,8 +145,9 @@ def duties(history_days: int) -> list[Duty]:
         )
     ]
     followed = Duty("follow_ups.sweep", sweep_follow_ups, period=limits.FOLLOW_UPS_SWEEP_SECONDS)
+    forgetful = Duty("queues.retention", partial(forget_finished, history_days))
     kept = [Duty("sides.sweep", sweep_sides), Duty("unique_keys.drop", Sweep()), Duty("effects.drop", forget_effects)]
-    return [*of_days, followed, *kept, Duty("workers.prune", partial(prune, 1))]
+    return [*of_days, forgetful, followed, *kept, Duty("workers.prune", partial(prune, 1))]
 
 
 def _make_days(parent: str, limit: int) -> Op[int]:

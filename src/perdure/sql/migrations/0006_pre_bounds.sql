@@ -4,6 +4,7 @@
 alter table perdure.queue add column guarded boolean not null default false;
 
 -- No max_depth and no max_age: the queue has no bound, and `unlimited` says that somebody meant that. Seconds, where not said.
+-- What finished before `forgotten_day` (in it, up to `forgotten_id`) and was to be kept for retention_days only, is gone.
 create table perdure.queue_rule (
     queue int primary key,
     unlimited boolean not null default false,
@@ -15,6 +16,8 @@ create table perdure.queue_rule (
     tenant_required boolean not null default false,
     declared_by text not null,
     declared_at timestamptz not null default now(),
+    forgotten_day date,
+    forgotten_id bigint,
     check ((when_full is not null) = (max_depth is not null or max_age is not null)),
     check ((deadline is not null) = (when_full is not distinct from 'block')),
     check (not unlimited or when_full is null)
