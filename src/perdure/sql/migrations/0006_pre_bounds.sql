@@ -40,10 +40,11 @@ create table perdure.queue_sample (
 ) with (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
 create index queue_sample_latest on perdure.queue_sample (queue, at);
 
--- Where jobs of a queue wait for room in it: in scheduled, under a moment of the queue's own that nobody else can name.
+-- Where jobs of a queue wait for room in it: in scheduled, under a moment of the queue's own that nobody else can name, the
+-- queue's number in seconds after the beginning of the year 9000. Without settings of its own, so that it is inlined.
 create function perdure.line(queue int) returns timestamptz
-language sql immutable parallel safe set search_path = pg_catalog as $$
-    select timestamptz '9000-01-01 00:00:00+00' + queue * interval '1 second'
+language sql immutable parallel safe as $$
+    select pg_catalog.to_timestamp(221845392000 operator(pg_catalog.+) queue)
 $$;
 
 -- Counts a queue, and appends what it found; false, when somebody else is counting it now. The lock is taken in a block that is
@@ -51,7 +52,8 @@ $$;
 -- row that was seen: whatever is in flight above it is counted as an arrival once it has committed.
 create function perdure.sample(queue int) returns boolean
 language plpgsql volatile
-set search_path = pg_catalog set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
+set search_path = pg_catalog set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
 #variable_conflict use_variable
 declare
     began constant timestamptz := clock_timestamp();
@@ -110,7 +112,8 @@ create function perdure.admit(
     out max_depth int, out max_age float8, out when_full text, out deadline float8, out tenant_required boolean,
     out depth bigint, out age float8, out space bigint, out room bigint, out retry_after float8
 ) language plpgsql volatile
-set search_path = pg_catalog set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
+set search_path = pg_catalog set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
 #variable_conflict use_variable
 declare
     last_seen perdure.queue_sample;
@@ -155,7 +158,8 @@ end $$;
 -- `priority`; none, if there aren't as many. Locked rows are passed over: nobody is waited for.
 create function perdure.shed(queue int, priority int, wanted int) returns int
 language plpgsql volatile
-set search_path = pg_catalog set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
+set search_path = pg_catalog set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
 #variable_conflict use_variable
 declare
     gone bigint[]; positions bigint[]; lanes int[];
