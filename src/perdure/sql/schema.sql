@@ -5,6 +5,7 @@ CREATE SCHEMA perdure;
 CREATE FUNCTION perdure.admit(queue integer, wanted integer, OUT max_depth integer, OUT max_age double precision, OUT when_full text, OUT deadline double precision, OUT tenant_required boolean, OUT depth bigint, OUT age double precision, OUT space bigint, OUT room bigint, OUT retry_after double precision) RETURNS record
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog'
+    SET plan_cache_mode TO 'force_generic_plan'
     SET enable_seqscan TO 'off'
     SET enable_bitmapscan TO 'off'
     SET jit TO 'off'
@@ -450,6 +451,9 @@ begin
             return holder;
         end if;
     end if;
+    if holder is null and (select q.guarded from perdure.queue q where q.id = lane_queue) then
+        due := perdure.take_in(lane_queue, queue, coalesce(priority, 5), due, kept ->> 'tenant');
+    end if;
     if holder is null then
         insert into perdure.job (id, pos, created_at, run_at, expires_at, lane, task, key, tags, options, context, payload)
         values (made, made, statement_timestamp(), due, coalesce(expires_at, clock_timestamp() + lasts * interval '1 second'),
@@ -479,9 +483,8 @@ end $$;
 
 CREATE FUNCTION perdure.line(queue integer) RETURNS timestamp with time zone
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    SET search_path TO 'pg_catalog'
     AS $$
-    select timestamptz '9000-01-01 00:00:00+00' + queue * interval '1 second'
+    select pg_catalog.to_timestamp(221845392000 operator(pg_catalog.+) queue)
 $$;
 
 CREATE FUNCTION perdure.log_entity() RETURNS trigger
@@ -532,6 +535,7 @@ end $$;
 CREATE FUNCTION perdure.sample(queue integer) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog'
+    SET plan_cache_mode TO 'force_generic_plan'
     SET enable_seqscan TO 'off'
     SET enable_bitmapscan TO 'off'
     SET jit TO 'off'
@@ -587,6 +591,7 @@ end $$;
 CREATE FUNCTION perdure.shed(queue integer, priority integer, wanted integer) RETURNS integer
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog'
+    SET plan_cache_mode TO 'force_generic_plan'
     SET enable_seqscan TO 'off'
     SET enable_bitmapscan TO 'off'
     SET jit TO 'off'
@@ -620,6 +625,32 @@ begin
     from ended;
     delete from perdure.cancel_request c where c.id = any(gone);
     return wanted;
+end $$;
+
+CREATE FUNCTION perdure.take_in(queue integer, name text, priority integer, due timestamp with time zone, tenant text) RETURNS timestamp with time zone
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+#variable_conflict use_variable
+declare
+    found record;
+begin
+    select * into found from perdure.admit(queue, 1);
+    if found.tenant_required and tenant is null then
+        perform perdure.refuse('PD001', 'context.tenant', format('is missing, and the queue %s takes no job without', name),
+                               'name the tenant in context');
+    elsif found.room is null or found.room > 0 or due is not null and found.when_full in ('spill', 'delay') then
+        return due;
+    elsif found.when_full = 'spill' then
+        return perdure.line(queue);
+    elsif found.when_full = 'delay' then
+        return clock_timestamp() + found.retry_after * interval '1 second';
+    elsif found.when_full = 'shed_lowest' and perdure.shed(queue, priority, 1) = 1 then
+        return due;
+    end if;
+    raise exception using errcode = 'PD005', column = 'queue', detail = ceil(found.retry_after),
+        message = format('queue: %s holds %s jobs, and has no room for another', name, found.depth),
+        hint = format('try again in %s s, or see why the queue drains no faster', ceil(found.retry_after));
 end $$;
 
 CREATE FUNCTION perdure.take_key(scope text, key text, id bigint, until text, lifetime double precision, payload json) RETURNS bigint
@@ -1086,6 +1117,8 @@ CREATE TABLE perdure.queue_rule (
     tenant_required boolean DEFAULT false NOT NULL,
     declared_by text NOT NULL,
     declared_at timestamp with time zone DEFAULT now() NOT NULL,
+    forgotten_day date,
+    forgotten_id bigint,
     CONSTRAINT queue_rule_check CHECK (((when_full IS NOT NULL) = ((max_depth IS NOT NULL) OR (max_age IS NOT NULL)))),
     CONSTRAINT queue_rule_check1 CHECK (((deadline IS NOT NULL) = (NOT (when_full IS DISTINCT FROM 'block'::text)))),
     CONSTRAINT queue_rule_check2 CHECK (((NOT unlimited) OR (when_full IS NULL))),

@@ -92,7 +92,7 @@ async def test_retries_are_no_more_than_their_budget(db: Database, stage: Stage)
 
 async def test_what_bulk_work_holds_isn_t_missing_elsewhere(db: Database, stage: Stage) -> None:
     """With every slot of the bulk queue taken by handlers that hold connections, or wait for one, beats go on and a
-    critical job gets a connection of its own queue's at once [ARC-28, DW-185]. Red when the queues share their
+    critical job gets a connection of its own queue's at once [ARC-28]. Red when the queues share their
     connections."""
     app = App("shop")
     app.queue("bulk", connections=2)
@@ -126,3 +126,47 @@ async def test_what_bulk_work_holds_isn_t_missing_elsewhere(db: Database, stage:
         await stage.until_all_in("history", bulk)
 
     assert holding == 6
+
+
+async def test_what_is_stale_ends_without_its_handler(db: Database, stage: Stage) -> None:
+    """A thousand jobs that were wanted for a moment only, and waited for longer, end as expired when their turn comes,
+    without one call of their handler, and are counted [ARC-10]. Red when the claim overlooks ``expires_at``."""
+    app = App("shop")
+    calls = 0
+
+    @app.task(queue="quotes")
+    async def quote() -> None:
+        nonlocal calls
+        calls += 1
+
+    stale = await stage.enqueue(*[quote.job().options(expires=0.000_001)] * 1_000)
+    async with working(db, app, queues={"quotes": 10}) as worker:
+        await stage.until_all_in("history", stale)
+        await until(lambda: worker.gauges()["settled"].get("expired") == 1_000)
+
+    assert calls == 0
+    assert await stage.rows("select distinct outcome, attempt from perdure.history") == [("expired", 0)]
+
+
+@pytest.mark.parametrize("slots", [1, 20])
+async def test_as_many_run_at_once_as_there_are_slots(db: Database, stage: Stage, slots: int) -> None:
+    """A queue runs as many jobs at a time as it has slots, and no more, although a claim takes more than that
+    [DW-185]."""
+    app = App("shop")
+    running = most = 0
+
+    @app.task(queue="mail")
+    async def send() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.002)
+        running -= 1
+
+    async with working(db, app, queues={"mail": slots}) as worker:
+        jobs = await stage.enqueue(*[send.job()] * 400)
+        await stage.until_all_in("history", jobs)
+        claims = worker.gauges()["claims"]
+
+    assert most == slots
+    assert slots == 20 or claims < 400

@@ -121,9 +121,7 @@ class Machines:
         """Every move of an entity, its creation first."""
         return self._runs.ask(_history(machine, id))
 
-    def stuck(
-        self, machine: Machine | None = None, *, limit: int = verbs.PAGE_ROWS_DEFAULT
-    ) -> builtins.list[Entity]:
+    def stuck(self, machine: Machine | None = None, *, limit: int = verbs.PAGE_ROWS_DEFAULT) -> builtins.list[Entity]:
         """Entities that have stood in their state for longer than they should, of one machine or all, longest first."""
         return self._runs.ask(_stuck(machine, limit))
 

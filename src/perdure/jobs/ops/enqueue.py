@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ...core import limits
-from ...core.errors import DuplicateJob, QueueSaturated, StatementRefused
+from ...core.errors import ContextMissing, DuplicateJob, QueueSaturated, StatementRefused
 from ...core.op import Op, Statement, maybe
 from ...sql import statement
 from .. import encode
@@ -63,7 +63,7 @@ def enqueue_each(specs: Sequence[JobSpec], *, wake: bool = True) -> Op[list[Enqu
             found.update(zip(keyed[len(found) :], written, strict=False))
         ids = yield from _enqueue([specs[place] for place in plain], wake)
         found.update(zip(plain, map(Enqueued, ids), strict=True))
-    except (DuplicateJob, QueueSaturated):
+    except (ContextMissing, DuplicateJob, QueueSaturated):
         yield from unwrite(found.values())
         raise
     jobs = [found[place] for place in range(len(specs))]

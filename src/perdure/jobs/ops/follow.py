@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from ...core import context, limits
-from ...core.errors import DuplicateJob, PerdureError, QueueSaturated
+from ...core.errors import ContextMissing, DuplicateJob, PerdureError, QueueSaturated
 from ...core.op import Op, maybe, rows
 from ...sql import statement
 from ..model import Cause, JobSpec
@@ -90,7 +90,7 @@ def _fire(due: Sequence[tuple[int, Cause]], frames: Mapping[int, context.Frame])
             yield from _spoil(each, error)
     try:
         yield from enqueue([spec for _, spec in found])
-    except (DuplicateJob, QueueSaturated):  # nothing of them was written
+    except (ContextMissing, DuplicateJob, QueueSaturated):  # nothing of them was written
         alone = []
         for each, spec in found:
             if (yield from _fired_alone(each, spec)):
@@ -105,7 +105,7 @@ def _fired_alone(due: FollowUp, spec: JobSpec) -> Op[bool]:
         yield from enqueue([spec])
     except QueueSaturated:
         return False
-    except DuplicateJob as error:
+    except (ContextMissing, DuplicateJob) as error:
         yield from _spoil(due, error)
         return False
     return True
