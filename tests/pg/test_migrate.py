@@ -16,6 +16,7 @@ from perdure.core.errors import (
     SchemaAhead,
     SchemaBehind,
     StatementRefused,
+    StatementTimeout,
 )
 from perdure.pg.migrate import RESERVED, check, checked_schema, load, migrate, plan
 from tests.conftest import Database
@@ -273,3 +274,31 @@ def test_no_word_of_sql_becomes_a_schema(empty_db: Database) -> None:
     with pytest.raises(InvalidOption, match="schema: 'order' is a word of SQL"):
         migrate(empty_db.connect(), schema="order")
     assert [checked_schema(word) for word in ("jobs", "data", "public")] == ["jobs", "data", "public"]
+
+
+def test_who_stands_in_the_way_of_a_migration_is_named(empty_db: Database, files: Path) -> None:
+    """A reader that sits in a transaction holds the table: the run gives up and names its pid, seen by a second
+    session while the first one waited; others are held up no longer than the lock time-out [OPS-25]. Red without the
+    lookout."""
+    conn, reader, said = empty_db.connect(application_name="migration"), empty_db.connect(), list[str]()
+    migrate(conn, directory=files, pre_only=True)
+    reader.execute("set application_name = 'a report'")
+    reader.execute("begin")
+    reader.execute("select * from perdure.shop")
+    with pytest.raises(LockTimeout, match=rf"pid {reader.info.backend_pid} \(a report, idle in transaction"):
+        migrate(conn, directory=files, lock_seconds=1.0, attempts=2, say=said.append)
+
+    assert f"pid {reader.info.backend_pid}" in said[0]
+    assert conn.execute("select count(*) from perdure.shop").fetchone() == (1,)
+
+
+def test_a_run_ends_when_its_time_is_up(empty_db: Database, files: Path) -> None:
+    """The lock time-out is one for each lock, so a run has a bound for all of it: what it does then is cancelled, and
+    nothing of that file is kept [OPS-25]. Red when only each wait is bounded."""
+    (files / "0003_post_name.sql").write_text("create table perdure.slow (id int); select pg_sleep(600);")
+    conn = empty_db.connect()
+    with pytest.raises(StatementTimeout, match=r"0003_post_name.*as long as they may"):
+        migrate(conn, directory=files, turn_seconds=0.0, seconds=0.5)
+
+    assert _tables(conn) == {"migration", "shop"}
+    assert migrate(conn, directory=files, pre_only=True) == ()

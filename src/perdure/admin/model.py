@@ -32,6 +32,9 @@ class Subject:
     schema: str
     pending: Sequence[tuple[str, str]] = ()
     """(phase, title) of each migration."""
+    pooled: bool = False
+    """Whether the URL leads to a pooler; ``direct``: whether there is a direct URL, too."""
+    direct: bool = False
 
 
 @dataclass(frozen=True, slots=True)

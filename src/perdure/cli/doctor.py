@@ -9,6 +9,8 @@ import typer
 from ..admin import doctor as checks
 from ..admin.model import SEVERITY, Subject
 from ..pg.migrate import plan
+from ..pg.pooler import PooledConnection
+from ..pg.url import direct
 from . import show
 from .database import Database, opened
 from .options import Json, Schema, Url
@@ -43,4 +45,5 @@ def doctor(
 
 def _subject(database: Database) -> Subject:
     pending = [(migration.phase, migration.title) for migration in plan(database.conn, schema=database.schema)]
-    return Subject(database.url, database.schema, pending)
+    pooled = isinstance(database.conn, PooledConnection)
+    return Subject(database.url, database.schema, pending, pooled=pooled, direct=direct() is not None)

@@ -187,3 +187,6 @@ FOLLOW_UPS_DEPTH_MAX: Final = 50
 """Follow-ups of one job in all, and in a row. They are stored with the first one; what is longer is a workflow."""
 FOLLOW_UPS_SWEEP_SECONDS: Final = 300.0
 """How often follow-ups are looked for whose job was ended by an older worker, or by SQL alone."""
+
+CANCEL_MANY_MAX: Final = 10_000
+"""Jobs that one transaction cancels: it locks all of them until it ends."""

@@ -70,7 +70,7 @@ BOUNDS: Mapping[Purpose, Bounds] = {
     "settle": Bounds(lock_ms=1_000, statement_ms=30_000, idle_in_transaction_ms=10_000),
     "keep": Bounds(lock_ms=1_000, statement_ms=30_000, idle_in_transaction_ms=10_000),
     # A beat that takes longer than this has lost its worker anyway.
-    "beat": Bounds(lock_ms=2_000, statement_ms=2_000, idle_in_transaction_ms=5_000, connect_seconds=5),
+    "beat": Bounds(lock_ms=1_500, statement_ms=2_000, idle_in_transaction_ms=5_000, connect_seconds=5),
     "listen": Bounds(lock_ms=2_000, statement_ms=10_000, idle_in_transaction_ms=10_000),
     "maintenance": Bounds(lock_ms=1_000, statement_ms=60_000, idle_in_transaction_ms=30_000),
     # A migration's statements may take their time (0 is no bound); its locks may not.

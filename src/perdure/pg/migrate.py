@@ -31,12 +31,14 @@ from ..core.errors import (
     MigrationChanged,
     SchemaAhead,
     SchemaBehind,
+    StatementTimeout,
     TransientError,
 )
 from ..core.op import Row, one, rows
 from ..sql import in_schema, statement
 from .drive import drive
 from .errors import translate
+from .lookout import looking_out
 
 Phase: TypeAlias = Literal["pre", "post"]
 Say: TypeAlias = Callable[[str], None]
@@ -45,6 +47,9 @@ LOCK_SECONDS = 2.0
 """How long a migration waits for a table's lock; everybody who wants the table meanwhile waits behind it."""
 
 LOCK_ATTEMPTS_MAX = 10
+SECONDS_MAX = 3_600.0
+"""How long all files of one run may take together, waits for locks included."""
+
 TURN_SECONDS_MAX = 120.0
 """How long one run waits for another one to end."""
 
@@ -147,17 +152,20 @@ def migrate(
     lock_seconds: float = LOCK_SECONDS,
     attempts: int = LOCK_ATTEMPTS_MAX,
     turn_seconds: float = TURN_SECONDS_MAX,
+    seconds: float = SECONDS_MAX,
 ) -> tuple[Migration, ...]:
     """Apply what is pending and return it. ``conn`` is in autocommit mode; ``say`` gets a line per migration.
 
-    A table's lock is awaited ``lock_seconds`` at a time, ``attempts`` times. Raises ``LockTimeout`` when that wasn't
-    enough, or another run didn't end within ``turn_seconds``; ``StatementRefused`` with Postgres's words when a
-    migration fails. What was applied before stays applied, the failed file leaves nothing.
+    A table's lock is awaited ``lock_seconds`` at a time, ``attempts`` times; all files together may take ``seconds``,
+    since the first bound is one for each lock. Raises ``LockTimeout``, which names who was in the way, when that wasn't
+    enough, or another run didn't end within ``turn_seconds``; ``StatementTimeout`` when the time was up;
+    ``StatementRefused`` with Postgres's words when a migration fails. What was applied before stays applied, the failed
+    file leaves nothing.
     """
     if not conn.autocommit:
         raise InvalidOption("is in a transaction's mode", field="conn", fix="connect with autocommit=True")
     checked_schema(schema)
-    known = load(directory)
+    known, deadline = load(directory), time.monotonic() + turn_seconds + seconds
     with _turn(conn, schema, turn_seconds, say):
         if not drive(conn, one(EXISTS), schema):
             with _named(f"schema {schema}"):
@@ -166,7 +174,7 @@ def migrate(
         pending = _pending(known, _applied(conn, schema), pre_only)
         for migration in pending:
             began = time.monotonic()
-            _apply_patiently(conn, migration, schema, lock_seconds, attempts, say)
+            _apply_patiently(conn, migration, schema, lock_seconds, attempts, deadline, say)
             say(f"applied {migration.title} in {time.monotonic() - began:.2f} s")
     return pending
 
@@ -264,25 +272,38 @@ def _turn(conn: psycopg.Connection[Any], schema: str, seconds: float, say: Say) 
 
 
 def _apply_patiently(
-    conn: psycopg.Connection[Any], migration: Migration, schema: str, lock_seconds: float, attempts: int, say: Say
+    conn: psycopg.Connection[Any],
+    migration: Migration,
+    schema: str,
+    lock_seconds: float,
+    attempts: int,
+    deadline: float,
+    say: Say,
 ) -> None:
     """Apply one file; while a table is locked, let go, let others through, and try again."""
     for attempt in range(1, attempts + 1):
         try:
-            with _named(f"migration {migration.title}"):
+            with looking_out(conn, deadline) as lookout, _named(f"migration {migration.title}"):
                 _apply(conn, migration, schema, lock_seconds)
             return
         except TransientError as busy:
+            if lookout.gave_up:
+                raise StatementTimeout(
+                    f"was given up, because the migrations have taken as long as they may{lookout.named()}",
+                    sqlstate=busy.sqlstate,
+                    field=f"migration {migration.title}",
+                    fix="nothing of it was kept; run `perdure migrate` again when fewer others work, or give it longer",
+                ) from busy
             if busy.sqlstate not in _BUSY:
                 raise
             if attempt == attempts:
                 raise LockTimeout(
-                    f"a table it changes was locked {attempts} times for {lock_seconds:g} s",
+                    f"a table it changes was locked {attempts} times for {lock_seconds:g} s{lookout.named()}",
                     sqlstate=busy.sqlstate,
                     field=f"migration {migration.title}",
-                    fix="end the long transaction that holds it (pg_locks names it), then run `perdure migrate` again",
+                    fix="end the transaction that holds it (pg_terminate_backend), then run `perdure migrate` again",
                 ) from busy
-            say(f"{migration.title} waits for a lock (attempt {attempt} of {attempts})")
+            say(f"{migration.title} waits for a lock (attempt {attempt} of {attempts}){lookout.named()}")
             time.sleep(min(_PAUSE_SECONDS_MAX, _PAUSE_SECONDS * 2**attempt))
 
 

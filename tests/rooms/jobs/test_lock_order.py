@@ -7,12 +7,13 @@ waits for the bystander: by then it must have locked the job below, and must not
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, wait
 
 import pytest
 
 from perdure.core.op import Op
 from perdure.jobs.ops.chores import promote, release
-from perdure.jobs.ops.control import retry
+from perdure.jobs.ops.control import cancel_many, retry
 from perdure.jobs.ops.settle import settle
 from perdure.jobs.work import Claimed, Verdict
 from tests.rooms.jobs.stage import Session, Stage, end
@@ -120,3 +121,25 @@ def test_a_hurried_job_does_not_wait_for_the_promotion_that_waits_for_it(stage: 
 
     assert promotion.result() == 1
     assert stage.places() == {id: "ready"}
+
+
+@pytest.mark.parametrize("rounds", [3, pytest.param(50, marks=pytest.mark.soak)])
+def test_bulk_cancels_in_opposite_order_do_not_meet_in_a_circle(stage: Stage, rounds: int) -> None:
+    """Two transactions cancel the same 500 jobs, half of them leased, one list the other way round: one waits for the
+    other, and no deadlock comes of it [OPS-23]. Red without `sorted` in cancel_many."""
+    worker = stage.worker()
+    jobs = stage.enqueue(500)
+    stage.claim(worker, 250)
+    first, second = stage.session(), stage.session()
+    for _ in range(rounds):
+        for session in (first, second):
+            session.begin()
+        going = [first.start(cancel_many(jobs)), second.start(cancel_many(reversed(jobs)))]
+        done, _late = wait(going, return_when=FIRST_COMPLETED)
+        ahead = first if going[0] in done else second
+        ahead.rollback()
+        answers = [each.result() for each in going]
+        (second if ahead is first else first).rollback()
+
+        assert [len(each) for each in answers] == [500, 500]
+        assert all(each[id] == "requested" for each in answers for id in jobs[:250])

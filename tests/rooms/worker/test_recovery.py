@@ -83,8 +83,9 @@ async def test_a_claim_whose_answer_was_lost_is_given_back(db: Database) -> None
 
 
 async def test_a_job_locked_by_somebody_else_holds_up_no_other(db: Database) -> None:
-    """While a transaction holds the row of one job that has ended, its mates are settled; it is, once that is over.
-    Red when a flush waits for all of its jobs: nothing is settled until the other transaction ends."""
+    """While a transaction holds the row of one job that has ended, its mates are settled; it is, once that is
+    over, and none is charged for it [OPS-22]. Red when a flush waits for all of its jobs: nothing is settled until the
+    other transaction ends."""
     stage, app, release = Stage(db), App("a"), asyncio.Event()
 
     @app.task
@@ -104,6 +105,7 @@ async def test_a_job_locked_by_somebody_else_holds_up_no_other(db: Database) -> 
             assert await stage.value(ORPHANS) == 0
         await stage.until_all_in("history", ids)
         await stage.until_true("select not exists (select from perdure.lease)")
+    assert await stage.rows("select distinct attempt, outcome from perdure.history") == [(1, "completed")]
 
 
 async def test_a_worker_given_up_begins_anew_once(db: Database) -> None:

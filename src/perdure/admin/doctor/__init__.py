@@ -13,7 +13,7 @@ from ...core.errors import ConnectionLost, DatabaseError
 from ...core.op import Op, one
 from ...sql import statement
 from ..model import Check, Finding, Subject
-from . import background, bounds, deploy, history, horizon, machines, places, queues, schema, workers
+from . import background, bounds, deploy, history, horizon, locking, machines, places, pooler, queues, schema, workers
 
 R = TypeVar("R")
 
@@ -29,10 +29,12 @@ CHECKS: tuple[Check, ...] = (
     *machines.CHECKS,
     *history.CHECKS,
     *horizon.CHECKS,
+    *locking.CHECKS,
+    *pooler.CHECKS,
 )
 """In the order in which they are asked and shown."""
 
-DEPLOY: tuple[Check, ...] = (*deploy.CHECKS, *bounds.DEPLOY)
+DEPLOY: tuple[Check, ...] = (*deploy.CHECKS, *bounds.DEPLOY, *locking.DEPLOY)
 """What else matters before real work depends on it."""
 
 

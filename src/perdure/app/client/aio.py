@@ -124,7 +124,6 @@ class Pooled:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
         self._closed = False
-        self._returning: set[asyncio.Future[None]] = set()
         self._gathering = AsyncGathering(self._write)
         self.enqueue = self._gathering.enqueue
 
@@ -163,18 +162,12 @@ class Pooled:
         try:
             yield conn
         finally:
-            # A task of its own: whoever is cancelled here must not take the connection along, half returned.
-            returning = asyncio.ensure_future(pool.putconn(conn))
-            self._returning.add(returning)
-            returning.add_done_callback(self._returning.discard)
-            await asyncio.shield(returning)
+            await pool.putconn(conn)
 
     async def close(self) -> None:
         """Write what was asked for, then close the connections."""
         await self._gathering.idle()
         self._closed = True
-        if self._returning:
-            await asyncio.wait(self._returning)
         if self._pool is not None:
             await self._pool.close()
 

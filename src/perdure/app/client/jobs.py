@@ -80,6 +80,12 @@ class Jobs:
         """
         return self._runs.change(verbs.cancel(id, reason))
 
+    def cancel_many(self, ids: Iterable[int], *, reason: str | None = None) -> dict[int, CancelAnswer]:
+        """Cancel many jobs, all of them or none, in one transaction that locks them in one order: the answers by id,
+        "missing" among them. Raises InvalidOption.
+        """
+        return self._runs.change(verbs.cancel_many(ids, reason))
+
     def retry(self, id: int) -> None:
         """Run a job now: a scheduled one without waiting, a dead one again from its first attempt.
 
@@ -160,6 +166,10 @@ class AsyncJobs:
     async def cancel(self, id: int, *, reason: str | None = None) -> CancelAnswer:
         """As ``Jobs.cancel``."""
         return await self._runs.change(verbs.cancel(id, reason))
+
+    async def cancel_many(self, ids: Iterable[int], *, reason: str | None = None) -> dict[int, CancelAnswer]:
+        """As ``Jobs.cancel_many``."""
+        return await self._runs.change(verbs.cancel_many(ids, reason))
 
     async def retry(self, id: int) -> None:
         """As ``Jobs.retry``."""

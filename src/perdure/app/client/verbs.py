@@ -144,6 +144,17 @@ def cancel(id: int, reason: str | None) -> Op[control.CancelAnswer]:
     return _missing(id) if answer == "missing" else answer
 
 
+def cancel_many(ids: Iterable[int], reason: str | None) -> Op[dict[int, control.CancelAnswer]]:
+    """End them, or ask their workers to. Raises InvalidOption."""
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+        raise InvalidOption("is no list of ids", field="ids", fix="give a list of job.id")
+    wanted = [_id(id, "ids") for id in ids]
+    if len(wanted) > limits.CANCEL_MANY_MAX:
+        fix = f"give at most {limits.CANCEL_MANY_MAX:,} at a time"
+        raise InvalidOption(f"has {len(wanted):,} ids", field="ids", fix=fix)
+    return (yield from control.cancel_many(wanted, _reason(reason)))
+
+
 def retry(id: int) -> Op[None]:
     """Run it now. Raises JobNotFound or JobNotRetryable."""
     if not (yield from control.retry(_id(id))):

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Se
 from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar
 
-from ...core.errors import ConnectionLost, DatabaseError, LockTimeout, TransientError
+from ...core.errors import ConnectionLost, DatabaseError, LockTimeout, StatementTimeout, TransientError
 from ...core.op import Op
 from ...core.telemetry import Histogram
 from ...runtime import faults
@@ -209,6 +209,11 @@ class Settler:
                 if not free:
                     free = True
                     continue
+            except StatementTimeout as error:
+                log.warning("a settlement took too long, going on with less at a time: %s", error)
+                if len(ends) > 1:
+                    await self._halve(ends, emptied)
+                    return
             except TransientError as error:
                 log.warning("a settlement will be repeated: %s", error)
             except DatabaseError as error:
@@ -252,13 +257,16 @@ class Settler:
         alone = not sides and len({(end.verdict, end.job.generation, end.charge) for end in ends}) == 1
         return await (self._link.run(op) if alone else self._link.transaction(op))
 
+    async def _halve(self, ends: list[End], emptied: Sequence[Lease]) -> None:
+        middle = len(ends) // 2
+        # The leases stay until the last half: their jobs may stand in either.
+        await self._flush(ends[:middle], ())
+        await self._flush(ends[middle:], emptied)
+
     async def _split(self, ends: list[End], emptied: Sequence[Lease], error: DatabaseError) -> None:
         """One of these can't be stored. Alone, it becomes a failed attempt; its mates are settled without it."""
         if len(ends) > 1:
-            middle = len(ends) // 2
-            # The leases stay until the last half: their jobs may stand in either.
-            await self._flush(ends[:middle], ())
-            await self._flush(ends[middle:], emptied)
+            await self._halve(ends, emptied)
             return
         end = ends[0]
         if rules.has_follow_ups(end.job) and end.job.extras is not None and end.job.extras.options is not None:

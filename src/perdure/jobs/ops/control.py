@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from ...core.op import Op, maybe, one, rows
@@ -63,6 +64,18 @@ def cancel(id: int, reason: str | None = None) -> Op[CancelAnswer]:
         return "dead" if job.place == "dead" else "finished"
     yield from one(REQUEST_CANCEL, id=id, reason=reason)
     return "requested"
+
+
+def cancel_many(ids: Iterable[int], reason: str | None = None) -> Op[dict[int, CancelAnswer]]:
+    """Cancel each of them, as ``cancel`` does; the answers by id.
+
+    In ascending id, whatever order they are given in: two that overlap wait for each other's requests, and would wait
+    in a circle. A job that another transaction is cancelling at the moment is "requested".
+    """
+    answers: dict[int, CancelAnswer] = {}
+    for id in sorted(set(ids)):
+        answers[id] = yield from cancel(id, reason)
+    return answers
 
 
 def discard(id: int, reason: str | None = None) -> Op[DiscardAnswer]:
