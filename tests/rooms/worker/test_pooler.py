@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 from perdure import AsyncClient, Client, RetryAfter
 from perdure.app.registry import App
 from perdure.app.worker import Worker
+from perdure.core import limits
 from perdure.core.errors import ConfigError
 from perdure.fleet.ops.upkeep import take
 from perdure.jobs.model import JobSpec
@@ -161,3 +162,22 @@ async def test_a_chore_behind_a_pooler_is_free_again_when_its_holder_dies(stage:
         assert await stage.value("select count(*) from pg_locks where locktype = 'advisory'") == 0
     finally:
         await link.close()
+
+
+async def test_a_heart_with_a_direct_url_stands_in_no_line_of_the_pooler(stage: Stage, pooler: Pooler) -> None:
+    """A stranger's transaction has the pooler's only session for longer than a worker may be silent: the worker isn't
+    taken for dead, because its heart beats by the direct URL, and then works on, with nothing rescued. Red when the
+    heart beats through the pooler."""
+    app, url = _app(), pooler.url(stage.db.name)
+    async with working(stage.db, app, url=url, direct_url=stage.db.url) as worker:
+        with psycopg.connect(url, prepare_threshold=None) as stranger:
+            await asyncio.to_thread(stranger.execute, "select 1")
+            (id,) = await stage.enqueue(app.tasks["sell"].job(order_id=1))
+            began = await stage.value("select clock_timestamp()")
+            silent = "select clock_timestamp() > %s::timestamptz + %s * interval '1 s'"
+            await stage.until_true(silent, began, limits.DEAD_SECONDS + 1.0)
+            assert (await stage.job(id)).place == "ready"
+        await stage.until_in("history", id)
+
+        assert await stage.rows("select id, state from perdure.worker") == [(worker.id, "alive")]
+        assert await stage.value("select rescues from perdure.history") == 0
