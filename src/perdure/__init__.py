@@ -11,9 +11,21 @@ from .core.context import Envelope
 from .core.endings import Cancel, Permanent, RetryAfter, Snooze
 from .core.errors import PerdureError
 from .core.lowwater import LowWater
+from .core.run_errors import (
+    Diverged,
+    GatherFailed,
+    StepFailed,
+    StepTimeout,
+    UpdateRefused,
+    WorkflowCancelled,
+    WorkflowFailed,
+)
 from .jobs.model import Enqueued, JobSpec, chain
 from .jobs.unique import Unique
 from .machines.model import Machine, Transition
+from .workflows.commands import Interrupted
+from .workflows.handle import Workflow
+from .workflows.model import RunSpec
 
 __all__ = [
     "App",
@@ -21,8 +33,11 @@ __all__ = [
     "Cancel",
     "Client",
     "Context",
+    "Diverged",
     "Enqueued",
     "Envelope",
+    "GatherFailed",
+    "Interrupted",
     "JobSpec",
     "LowWater",
     "Machine",
@@ -30,10 +45,17 @@ __all__ = [
     "Permanent",
     "Retry",
     "RetryAfter",
+    "RunSpec",
     "Snooze",
+    "StepFailed",
+    "StepTimeout",
     "Task",
     "Transition",
     "Unique",
+    "UpdateRefused",
+    "Workflow",
+    "WorkflowCancelled",
+    "WorkflowFailed",
     "chain",
     "context",
 ]

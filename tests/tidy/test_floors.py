@@ -38,14 +38,14 @@ def test_no_room_that_stands_is_optional() -> None:
 
 
 def test_every_room_with_storeys_is_held_to_their_order() -> None:
-    """A package with two storeys or more is a container of the contract loops > ops > rules > model."""
+    """A package with two storeys or more is a container of a contract of storeys: loops > ops > rules > model."""
     rooms = {
         f"perdure.{path.parent.name}"
         for path in source.PACKAGE.glob("*/__init__.py")
         if len({inner.stem for inner in path.parent.iterdir()} & STOREYS) >= 2
     }
 
-    assert rooms <= set(_contract("rooms", "containers").split())
+    assert rooms <= set(f"{_contract('rooms', 'containers')} {_contract('workflows', 'containers')}".split())
 
 
 def test_every_folder_of_code_is_a_package() -> None:

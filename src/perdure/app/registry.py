@@ -39,6 +39,7 @@ from ..machines.ops.move import TIMER
 from .alarms import alarm
 from .context import Context
 from .declarations import Declarations
+from .flows import Workflows
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -185,11 +186,12 @@ class Declare(Protocol):
     def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
 
 
-class App(Declarations):
+class App(Declarations, Workflows):
     """A named registry of tasks and queues. Making one, and declaring things on it, touches nothing outside of it."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(check.name("name", name, limits.TASK_NAME_CHARS_MAX))
+        Declarations.__init__(self, check.name("name", name, limits.TASK_NAME_CHARS_MAX))
+        Workflows.__init__(self)
         self._tasks: dict[str, Task[..., Any]] = {}
         self._machines: dict[str, Machine] = {}
 

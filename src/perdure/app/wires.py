@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+from ..fleet import rules
+from ..fleet.ops import workers
 from ..pg.connect import check_direct, connect
 from ..pg.link import Link
 from ..pg.migrate import check
 from ..pg.pooled import PooledLink
 from ..pg.pooler import PooledConnection
+from ..runtime.patience import patiently
+
+log = logging.getLogger("perdure.worker")
 
 
 class Wires:
@@ -36,8 +42,17 @@ class Wires:
             if self._direct_url is not None:
                 check_direct(conn, self._direct_url)
 
-    def links(self) -> dict[str, Link]:
-        """What the loops talk through."""
+    def links(self, *, workflows: bool) -> dict[str, Link]:
+        """What the loops talk through; one more where there are workflows to run."""
         kind = PooledLink if self.pooled else Link
         purposes: dict[str, Any] = {"claim": "claim", "settle": "settle", "chores": "maintenance", "keep": "keep"}
+        if workflows:
+            purposes["workflows"] = "settle"
         return {name: kind(self._url, self._schema, purpose, who=self._who) for name, purpose in purposes.items()}
+
+
+async def count_connections(link: Link) -> None:
+    """Say so when the server may not have enough connections for everybody."""
+    found = await patiently(lambda: link.run(workers.connections()))
+    if (warning := rules.shortage(found)) is not None:
+        log.log(logging.WARNING if found.own > found.allowed else logging.INFO, warning)

@@ -20,7 +20,6 @@ from typing import Any
 from ..core import limits
 from ..core.errors import DatabaseError
 from ..core.telemetry import Sample
-from ..fleet import rules
 from ..fleet.loops.heart import Heart
 from ..fleet.model import Beat
 from ..fleet.ops import workers
@@ -44,11 +43,12 @@ from ..runtime.dice import jittered
 from ..runtime.patience import patiently
 from .books import WorkerBooks
 from .context import Context, in_child
+from .flows import Drivers, errands
 from .handlers import handler
 from .meter import Meter
 from .premises import Premises, check_retention
 from .registry import App
-from .wires import Wires
+from .wires import Wires, count_connections
 
 log = logging.getLogger("perdure.worker")
 
@@ -78,12 +78,13 @@ class Worker:
         history_days: int = limits.HISTORY_DAYS,
         direct_url: str | None = None,
     ) -> None:
-        named = {task.queue for task in app.tasks.values()} | {"default"}
+        named = {"default", *(t.queue for t in app.tasks.values()), *(f.queue for f in app.workflows.values())}
         self._named = named
         self._queues = dict(queues) if queues is not None else dict.fromkeys(sorted(named), SLOTS_DEFAULT)
         self._handlers = {task.name: handler(task) for task in app.tasks.values()}
         check_retention(app, history_days)
         self._app = app
+        self._flows = list(app.workflows.values())
         self._url, self._schema = url, schema
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"
         self._wires = Wires(url, schema, self._name, direct_url)
@@ -128,7 +129,7 @@ class Worker:
             )
             if self._wires.listens:
                 self._spawn(self._listener.run())
-            self._spawn(self._books.keeper.run(), self._books.reporter.run())
+            self._spawn(self._books.keeper.run(), self._books.reporter.run(), self._drivers.run())
             self._claiming = self._spawn(self._claimer.run())
             for runner in self._runners:
                 runner.start(self._loop_ended)
@@ -149,11 +150,13 @@ class Worker:
         return self._meter.samples() if self.started.is_set() else []
 
     def _make_parts(self) -> None:
-        self._links = self._wires.links()
+        self._links = self._wires.links(workflows=bool(self._flows))
         self._books = WorkerBooks(self._links["keep"], self._handlers.values())
         self._premises = Premises(self._app, self._queues, self._url, self._schema, self._books)
         self._leases: dict[int, Lease] = {}
         self._minder = Minder(self._handlers.values(), partial(in_child, self._url, self._schema, self._books.versions))
+        self._drivers = Drivers(self._flows, self._links, self._minder, self._stop.is_set, self._queues)
+        self._handlers.update(self._drivers.handlers)
         threaded = sum(each.run_in == "thread" for each in self._handlers.values()) and len(self._queues)
         self._pacer = Pacer(self._links["chores"], lambda: self._me.worker, threaded)
         self._settler = Settler(
@@ -181,6 +184,7 @@ class Worker:
             job_rules.known(self._handlers.values()),
             history_days=self._history_days,
             on_moved=lambda: self._claimer.notified(""),
+            errands=errands(self._history_days),
         )
 
     async def _unless_stopped(self, beginning: Coroutine[Any, Any, None]) -> bool:
@@ -204,7 +208,12 @@ class Worker:
             await patiently(lambda: chores.transaction(declare_machines(list(self._app.machines.values()))))
         self._intakes = [Intake(ids[name], name, self._runner(name)) for name in self._queues]
         self._isolator = Isolator(
-            self._handlers, self._minder, self._books.keeper, self._settler.end, lambda: self._heart.trusted_until
+            self._handlers,
+            self._minder,
+            self._books.keeper,
+            self._settler.end,
+            lambda: self._heart.trusted_until,
+            lambda job: Context(job, next(iter(self._premises.desks.values()))),
         )
         self._runners = [*(intake.runner for intake in self._intakes), self._isolator]
         self._sampler = Sampler(
@@ -217,6 +226,7 @@ class Worker:
             job_rules.known(self._handlers.values()),
             self._leases,
             self._chores.due,
+            self._chores.alarm,
             tell=self._listener.tell,
             may_claim=lambda: monotonic() < self._heart.trusted_until and self._settler.waiting < Settler.PENDING_MAX,
             on_look=self._chores.look,
@@ -231,7 +241,7 @@ class Worker:
             await patiently(self._links[name].connection)
         recoverer = Recoverer(self._links["claim"], self._me, self._settler, self._runners, self._leases)
         await self._register()
-        await self._count_connections()
+        await count_connections(self._links["chores"])
 
     def _runner(self, queue: str) -> Runner:
         """The slots of a queue, with its connections for handlers and whoever stands at its door."""
@@ -261,12 +271,6 @@ class Worker:
             log.warning(
                 "no task of the app names the queue %s (they name %s)", ", ".join(odd), ", ".join(sorted(self._named))
             )
-
-    async def _count_connections(self) -> None:
-        """Say so when the server may not have enough connections for everybody."""
-        found = await patiently(lambda: self._links["chores"].run(workers.connections()))
-        if (warning := rules.shortage(found)) is not None:
-            log.log(logging.WARNING if found.own > found.allowed else logging.INFO, warning)
 
     def _spawn(self, *loops: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run them until the worker ends; the task of the last one."""
@@ -381,6 +385,7 @@ class Worker:
             await asyncio.wait(self._tasks, timeout=2.0)
         for runner in self._runners:
             await runner.close()
+        self._drivers.close()
         await self._minder.close()
         await self._premises.close()
         self._heart.stop()

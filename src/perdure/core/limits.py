@@ -155,6 +155,20 @@ LOOP_DEAF_SECONDS: Final = 60.0
 
 HISTORY_DAYS: Final = 14
 
+RUN_ID_CHARS_MAX: Final = 255
+STEP_NAME_CHARS_MAX: Final = 200
+SIGNAL_NAME_CHARS_MAX: Final = 100
+STEP_RESULT_BYTES_MAX: Final = 1_048_576
+"""What one step may record; larger things go to a table or a file, with their id in the result."""
+RUN_STEPS_MAX: Final = 10_000
+"""Steps that one run may record: a replay goes through all of them. A run that goes on continues as new."""
+RUN_ATTRIBUTES_BYTES_MAX: Final = 16_384
+GATHER_LIMIT: Final = 20
+"""Steps that a gathering runs at a time, when nothing else is said."""
+GATHER_MEMBERS_MAX: Final = 1_000
+RUN_TREE_MAX: Final = 1_000
+"""Children that one cancel, or one end, tells at once."""
+
 FLOOR_LAG_SECONDS_MIN: Final = 0.2
 FLOOR_LAG_SECONDS_PER_WORKER: Final = 0.02
 """A floor is confirmed at least max(FLOOR_LAG_SECONDS_MIN, live workers x FLOOR_LAG_SECONDS_PER_WORKER) after it was

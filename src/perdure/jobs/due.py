@@ -9,10 +9,13 @@ that a look has seen nothing before: a worker raises its floor past what others 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from typing import Protocol
 
-from .floors import Floor
+from ..core.op import Op
+from .floors import Floor, Holders, Range
 
 LANE = 0
 
@@ -78,3 +81,32 @@ class Due:
             passed = clock - SLACK_MICROS
             # One before the first row: others may be due at the same microsecond.
             self.floor.claimed({LANE: passed if head is None else min(passed, head - 1)}, short=False)
+
+
+class Promote(Protocol):
+    """The op that moves what is due, so many at most, from a floor on; how many it moved."""
+
+    def __call__(self, limit: int, *, floor: int) -> Op[int]: ...  # noqa: D102
+
+
+@dataclass(slots=True)
+class Timetable:
+    """One of the tables whose rows come due: its floor, when its next row is due, and what is sent then.
+
+    ``at``: monotonic seconds, infinity for nothing in sight.
+    """
+
+    name: str
+    promote: Promote
+    writers: Callable[[], Op[Holders]]
+    probe: Callable[[Sequence[Range]], Op[dict[int, int]]]
+    due: Due = field(default_factory=Due)
+    at: float = inf
+    tend_next: bool = False
+
+    def looked(self, clock: int, due_in: float | None, due_at: int | None, now: float) -> None:
+        """Take what a look has found: the server's time and the first row's (microseconds since 1970), and how far
+        that is off (seconds). ``now``: monotonic seconds."""
+        self.at = inf if due_in is None else now + due_in
+        self.due.looked(clock, due_at, now)
+        self.tend_next = True

@@ -27,6 +27,7 @@ class Handler:
     process finds the task again. ``timeout``: seconds one attempt may run. ``version``: of the arguments;
     ``upgrades``: what makes arguments of a version into those of the next one, by the version they come from;
     ``checkpoint_version``, ``checkpoint_upgrades``: the same of the state that it saves.
+    ``asks``: it asks its context whether its job is cancelled, and isn't stopped for that.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Handler:
     upgrades: Mapping[int, Upgrade] = field(default_factory=dict)
     checkpoint_version: int = 1
     checkpoint_upgrades: Mapping[int, StateUpgrade] = field(default_factory=dict)
+    asks: bool = False
 
     def arguments(self, job: Claimed) -> dict[str, Any]:
         """The job's arguments by name, in the code's version. Raises what ``decode`` or an upgrade raises."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from ..core import limits
 from ..core.backoff import Again, Retry, decide
 from ..core.endings import Cancel, Ending, Permanent, RetryAfter, Snooze, storable
 from ..core.errors import InvalidOption
+from ..core.op import Op
 from .handler import Handler
 from .saves import Unfit
 from .work import Claimed, End, Extras, Lease
@@ -104,14 +105,14 @@ def _parts(text: str) -> Iterator[str]:
             start = mark.end()
 
 
-def unstartable(job: Claimed, *, version: int | None, at_most_once: bool) -> End | None:
+def unstartable(job: Claimed, *, version: int | None, at_most_once: bool, asks: bool = False) -> End | None:
     """The end of a job that must not be started here, or None. No attempt is charged.
 
     ``version``: of the arguments that its task takes here; None when the task isn't known.
 
     An ``at_most_once`` job that was rescued may never have started: only the worker that was lost knew.
     """
-    if job.cancelled:
+    if job.cancelled and not asks:
         return End(job, "cancelled", 0, text="cancelled before it started")
     if job.expired:
         return End(job, "expired", 0, text="expired before it started")
@@ -257,4 +258,20 @@ def grouped(ends: Iterable[End]) -> dict[tuple[str, int, int], list[End]]:
     groups: dict[tuple[str, int, int], list[End]] = {}
     for end in ends:
         groups.setdefault((end.verdict, end.job.generation, end.charge), []).append(end)
+    return groups
+
+
+def several(ends: Sequence[End]) -> bool:
+    """Whether settling the ends takes more than one statement: of several kinds, or with something to follow."""
+    first = ends[0]
+    kind = (first.verdict, first.job.generation, first.charge)
+    return any((end.verdict, end.job.generation, end.charge) != kind or end.then is not None for end in ends)
+
+
+def followed(ends: Iterable[End], stale: Sequence[End]) -> dict[Callable[[Sequence[End]], Op[object]], list[End]]:
+    """What follows ends that were settled, and for which of them."""
+    groups: dict[Callable[[Sequence[End]], Op[object]], list[End]] = {}
+    for end in ends:
+        if end.then is not None and end not in stale:
+            groups.setdefault(end.then, []).append(end)
     return groups

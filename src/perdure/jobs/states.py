@@ -13,7 +13,7 @@ from .view import Place
 Act = Literal[
     "enqueue", "claim", "complete", "cancel", "expire", "retry", "snooze", "bury", "park", "give_back", "rescue",
     "isolate", "promote", "hurry", "release", "redrive", "discard", "shed",
-    "advance",
+    "advance", "wait", "wake",
 ]  # fmt: skip
 
 
@@ -56,6 +56,9 @@ MOVES: tuple[Move, ...] = (
     Move("leased", "rescue", "dead", True, "lost too often, or it must not run twice"),
     Move("leased", "isolate", "scheduled", True, "a suspect crashed alone, with attempts left, or no child was free"),
     Move("leased", "isolate", "dead", True, "a suspect crashed alone too often"),
+    Move("leased", "wait", "waiting", True, "a workflow with nothing to do until something happens"),
+    Move("waiting", "wake", "ready", False, "a signal, a child's end, a moment, a cancel"),
+    Move("waiting", "cancel", "history", False, "ended by force while it waited"),
     Move("held", "release", "ready", False, "a worker knows its task"),
     Move("held", "cancel", "history", False, "cancelled while it was parked"),
     Move("dead", "redrive", "ready", True, "run again from its first attempt"),

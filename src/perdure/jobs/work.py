@@ -5,12 +5,14 @@ These are Structs and not dataclasses because there is one of each per job on th
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
 from ..core import context
+from ..core.op import Op
 from .saves import Kept
 
 
@@ -77,7 +79,7 @@ class Claimed(msgspec.Struct, eq=False):
 
 
 Verdict = Literal[
-    "completed", "cancelled", "expired", "retry", "snooze", "dead", "held", "returned", "crashed", "deferred"
+    "completed", "cancelled", "expired", "retry", "snooze", "dead", "held", "returned", "crashed", "deferred", "waiting"
 ]  # fmt: skip
 
 
@@ -88,7 +90,8 @@ class End(msgspec.Struct, gc=False, eq=False):
     ``reason``: the stable word for dead and held; ``key``: what it is held for. ``written``: whether a transaction of
     the handler's own has settled the job already, which isn't always known.
     ``crashed``: a suspect's child died under it (``reason`` is set when that was the last time); ``deferred``: no child
-    was free for it.
+    was free for it. ``wake_at``: when a waiting job is woken. ``then``: what else its settlement's
+    transaction does; it is given the ends that share it.
     """
 
     job: Claimed
@@ -101,3 +104,5 @@ class End(msgspec.Struct, gc=False, eq=False):
     reason: str | None = None
     key: str | None = None
     written: Literal["no", "yes", "perhaps"] = "no"
+    wake_at: datetime | None = None
+    then: Callable[[Sequence[End]], Op[object]] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 import uuid
 
 _SYSTEM = random.Random()
@@ -18,3 +19,13 @@ def jittered(seconds: float, spread: float = 0.1) -> float:
 def token() -> str:
     """A new id of 122 random bits (RFC 9562, version 4), in hex."""
     return uuid.uuid4().hex
+
+
+def seeded(seed: str) -> random.Random:
+    """Dice that fall the same way for the same seed."""
+    return random.Random(seed)
+
+
+def secret() -> str:
+    """A text that nobody guesses."""
+    return secrets.token_urlsafe(24)

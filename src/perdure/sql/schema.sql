@@ -69,6 +69,13 @@ begin
     if exists (select from perdure.dead d where d.id = body.id) then
         return 'dead';
     end if;
+    if exists (select from perdure.run r where r.job = body.id) then
+        -- A run hears of it wherever it stands: it may have something to undo.
+        insert into perdure.cancel_request (id, reason) values (body.id, cancel_v1.reason) on conflict (id) do nothing;
+        insert into perdure.nudge (id) values (body.id) on conflict (id) do nothing;
+        perform pg_notify('perdure', 'cancel');
+        return 'requested';
+    end if;
     -- As in jobs.cancel: whoever holds the row of its place is taking the job out of it, and hears of the request.
     delete from perdure.ready r using (
         select y.lane, y.pos from perdure.ready y where y.lane = body.lane and y.pos = body.pos for update skip locked) l
@@ -627,6 +634,51 @@ begin
     return wanted;
 end $$;
 
+CREATE FUNCTION perdure.signal_v1(id text, name text, payload json DEFAULT NULL::json, key text DEFAULT NULL::text) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+#variable_conflict use_variable
+declare
+    target bigint; waits boolean; moved bigint; lane int;
+begin
+    lock table perdure.ready in row exclusive mode;
+    perform perdure.check_text('id', id, 255);
+    perform perdure.check_text('name', name, 100);
+    if key is not null then
+        perform perdure.check_text('key', key, 255);
+    end if;
+    if octet_length(payload::text) > 1048576 then
+        perform perdure.refuse('PD003', 'payload', format('has %s bytes, the limit is 1048576', octet_length(payload::text)),
+                               'keep the data in a table or a file, and pass its id');
+    end if;
+    -- As in workflows.hold: a run that is going to wait sees this lock, and doesn't wait for long.
+    select r.job into target from perdure.run r where r.id = signal_v1.id and not r.superseded for key share;
+    if target is null then
+        return 'missing';
+    elsif not exists (select from perdure.job j where j.id = target) then
+        return 'finished';
+    end if;
+    insert into perdure.signal (run, name, key, payload) values (target, name, key, coalesce(payload, 'null'))
+    on conflict do nothing;
+    if not found then
+        return 'duplicate';
+    end if;
+    if not exists (select from perdure.step s where s.run = target and s.kind = 'signal' and s.state = 'waiting' and s.detail = name) then
+        return 'sent';
+    end if;
+    delete from perdure.waiting w using (select y.id from perdure.waiting y where y.id = target for update skip locked) l
+    where w.id = l.id returning w.id into moved;
+    if moved is not null then
+        update perdure.job j set pos = nextval('perdure.pos') where j.id = target returning j.lane, j.pos into lane, moved;
+        insert into perdure.ready (lane, pos, id) values (lane, moved, target);
+        perform perdure.wake(lane / 4096);
+    elsif exists (select from perdure.waiting w where w.id = target) then
+        insert into perdure.nudge (id) values (target) on conflict do nothing;
+    end if;
+    return 'sent';
+end $$;
+
 CREATE FUNCTION perdure.take_in(queue integer, name text, priority integer, due timestamp with time zone, tenant text) RETURNS timestamp with time zone
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog'
@@ -753,8 +805,7 @@ CREATE TABLE perdure.attempt (
     generation integer NOT NULL,
     attempt integer NOT NULL,
     ending text NOT NULL,
-    error text,
-    CONSTRAINT attempt_ending_check CHECK ((ending = ANY (ARRAY['retry'::text, 'snooze'::text, 'dead'::text, 'held'::text, 'returned'::text, 'rescued'::text])))
+    error text
 )
 PARTITION BY RANGE (ended_at);
 
@@ -767,8 +818,7 @@ CREATE TABLE perdure.attempt_default (
     generation integer CONSTRAINT attempt_generation_not_null NOT NULL,
     attempt integer CONSTRAINT attempt_attempt_not_null NOT NULL,
     ending text CONSTRAINT attempt_ending_not_null NOT NULL,
-    error text,
-    CONSTRAINT attempt_ending_check CHECK ((ending = ANY (ARRAY['retry'::text, 'snooze'::text, 'dead'::text, 'held'::text, 'returned'::text, 'rescued'::text])))
+    error text
 );
 
 CREATE TABLE perdure.cancel_request (
@@ -959,6 +1009,13 @@ CREATE TABLE perdure.scheduled (
 )
 WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0');
 
+CREATE TABLE perdure.waiting (
+    id bigint NOT NULL,
+    wake_at timestamp with time zone,
+    since timestamp with time zone DEFAULT now() NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0');
+
 CREATE VIEW perdure.jobs AS
  SELECT j.id,
     j.task,
@@ -968,6 +1025,7 @@ CREATE VIEW perdure.jobs AS
             WHEN (r.id IS NOT NULL) THEN 'ready'::text
             WHEN (s.id IS NOT NULL) THEN 'scheduled'::text
             WHEN (h.id IS NOT NULL) THEN 'held'::text
+            WHEN (w.id IS NOT NULL) THEN 'waiting'::text
             WHEN (d.id IS NOT NULL) THEN 'dead'::text
             ELSE 'leased'::text
         END AS place,
@@ -976,13 +1034,13 @@ CREATE VIEW perdure.jobs AS
     ((j.lane % 4096) % 10) AS priority,
     (j.attempt +
         CASE
-            WHEN (COALESCE(r.id, s.id, h.id, d.id) IS NULL) THEN 1
+            WHEN (COALESCE(r.id, s.id, h.id, w.id, d.id) IS NULL) THEN 1
             ELSE 0
         END) AS attempt,
     j.rescues,
     j.generation,
     j.created_at,
-    s.run_at,
+    COALESCE(s.run_at, w.wake_at) AS run_at,
     j.expires_at,
     NULL::timestamp with time zone AS started_at,
     NULL::timestamp with time zone AS finished_at,
@@ -1000,11 +1058,12 @@ CREATE VIEW perdure.jobs AS
     j.payload,
     NULL::json AS result,
     j.context
-   FROM (((((perdure.job j
+   FROM ((((((perdure.job j
      JOIN perdure.queue q ON ((q.id = (j.lane / 4096))))
      LEFT JOIN perdure.ready r ON (((r.lane = j.lane) AND (r.pos = j.pos))))
      LEFT JOIN perdure.scheduled s ON (((s.run_at = j.run_at) AND (s.id = j.id))))
      LEFT JOIN perdure.held h ON ((h.id = j.id)))
+     LEFT JOIN perdure.waiting w ON ((w.id = j.id)))
      LEFT JOIN perdure.dead d ON ((d.id = j.id)))
 UNION ALL
  SELECT f.id,
@@ -1077,6 +1136,10 @@ CREATE TABLE perdure.migration (
     CONSTRAINT migration_phase_check CHECK ((phase = ANY (ARRAY['pre'::text, 'post'::text])))
 );
 
+CREATE TABLE perdure.nudge (
+    id bigint NOT NULL
+);
+
 CREATE SEQUENCE perdure.pos
     START WITH 1
     INCREMENT BY 1
@@ -1144,6 +1207,72 @@ CREATE TABLE perdure.queue_sample (
 )
 WITH (autovacuum_vacuum_threshold='1000', autovacuum_vacuum_scale_factor='0');
 
+CREATE TABLE perdure.run (
+    job bigint NOT NULL,
+    id text NOT NULL,
+    name text NOT NULL,
+    version integer NOT NULL,
+    round integer DEFAULT 0 NOT NULL,
+    superseded boolean DEFAULT false NOT NULL,
+    parent bigint,
+    close text,
+    attributes json,
+    skew interval DEFAULT '00:00:00'::interval NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    deadline_at timestamp with time zone,
+    paused_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    failed_step text,
+    trouble text,
+    CONSTRAINT run_close_check CHECK ((close = ANY (ARRAY['cancel'::text, 'abandon'::text]))),
+    CONSTRAINT run_id_check CHECK ((id <> ''::text)),
+    CONSTRAINT run_name_check CHECK ((name <> ''::text)),
+    CONSTRAINT run_version_check CHECK ((version >= 1))
+)
+WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0');
+
+CREATE TABLE perdure.signal (
+    id bigint NOT NULL,
+    run bigint NOT NULL,
+    name text NOT NULL,
+    key text,
+    payload json,
+    sent_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    taken text,
+    taken_at timestamp with time zone,
+    update boolean DEFAULT false NOT NULL,
+    answered_at timestamp with time zone,
+    refusal text,
+    answer json,
+    CONSTRAINT signal_check CHECK (((taken IS NULL) = (taken_at IS NULL))),
+    CONSTRAINT signal_name_check CHECK ((name <> ''::text))
+);
+
+ALTER TABLE perdure.signal ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME perdure.signal_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE perdure.step (
+    run bigint NOT NULL,
+    name text NOT NULL,
+    seq integer NOT NULL,
+    kind text NOT NULL,
+    state text NOT NULL,
+    attempt integer NOT NULL,
+    started_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    due_at timestamp with time zone,
+    detail text,
+    outcome json,
+    CONSTRAINT step_sane CHECK (((state = ANY (ARRAY['begun'::text, 'waiting'::text, 'retry'::text, 'done'::text, 'failed'::text, 'cancelled'::text])) AND ((state = ANY (ARRAY['done'::text, 'failed'::text, 'cancelled'::text])) = (ended_at IS NOT NULL))))
+)
+WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0');
+
 CREATE TABLE perdure.transition (
     machine text NOT NULL,
     event text NOT NULL,
@@ -1203,6 +1332,9 @@ ALTER TABLE ONLY perdure.history ATTACH PARTITION perdure.history_default DEFAUL
 ALTER TABLE ONLY perdure.act
     ADD CONSTRAINT act_pkey PRIMARY KEY (id);
 
+ALTER TABLE perdure.attempt
+    ADD CONSTRAINT attempt_ending_check CHECK ((ending = ANY (ARRAY['retry'::text, 'snooze'::text, 'dead'::text, 'held'::text, 'returned'::text, 'rescued'::text, 'waiting'::text]))) NOT VALID;
+
 ALTER TABLE ONLY perdure.cancel_request
     ADD CONSTRAINT cancel_request_pkey PRIMARY KEY (id);
 
@@ -1245,6 +1377,9 @@ ALTER TABLE ONLY perdure.machine_state
 ALTER TABLE ONLY perdure.migration
     ADD CONSTRAINT migration_pkey PRIMARY KEY (number);
 
+ALTER TABLE ONLY perdure.nudge
+    ADD CONSTRAINT nudge_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY perdure.progress
     ADD CONSTRAINT progress_pkey PRIMARY KEY (job);
 
@@ -1260,14 +1395,26 @@ ALTER TABLE ONLY perdure.queue_rule
 ALTER TABLE ONLY perdure.ready
     ADD CONSTRAINT ready_pkey PRIMARY KEY (lane, pos);
 
+ALTER TABLE ONLY perdure.run
+    ADD CONSTRAINT run_pkey PRIMARY KEY (job);
+
 ALTER TABLE ONLY perdure.scheduled
     ADD CONSTRAINT scheduled_pkey PRIMARY KEY (run_at, id);
+
+ALTER TABLE ONLY perdure.signal
+    ADD CONSTRAINT signal_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY perdure.step
+    ADD CONSTRAINT step_pkey PRIMARY KEY (run, name);
 
 ALTER TABLE ONLY perdure.transition
     ADD CONSTRAINT transition_pkey PRIMARY KEY (machine, source, event);
 
 ALTER TABLE ONLY perdure.unique_key
     ADD CONSTRAINT unique_key_pkey PRIMARY KEY (key, scope);
+
+ALTER TABLE ONLY perdure.waiting
+    ADD CONSTRAINT waiting_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY perdure.worker
     ADD CONSTRAINT worker_pkey PRIMARY KEY (id);
@@ -1292,7 +1439,19 @@ CREATE INDEX lease_worker ON perdure.lease USING btree (worker);
 
 CREATE INDEX queue_sample_latest ON perdure.queue_sample USING btree (queue, at);
 
+CREATE INDEX run_ended ON perdure.run USING btree (ended_at) WHERE (ended_at IS NOT NULL);
+
+CREATE UNIQUE INDEX run_id ON perdure.run USING btree (id) WHERE (NOT superseded);
+
+CREATE INDEX run_parent ON perdure.run USING btree (parent) WHERE (parent IS NOT NULL);
+
+CREATE UNIQUE INDEX signal_key ON perdure.signal USING btree (run, name, key) WHERE (key IS NOT NULL);
+
+CREATE INDEX signal_run ON perdure.signal USING btree (run, id);
+
 CREATE INDEX unique_key_id ON perdure.unique_key USING btree (id);
+
+CREATE INDEX waiting_due ON perdure.waiting USING btree (wake_at, id) WHERE (wake_at IS NOT NULL);
 
 CREATE INDEX worker_ended ON perdure.worker USING btree (ended_at) WHERE (state = ANY (ARRAY['dead'::text, 'left'::text]));
 

@@ -19,8 +19,8 @@ from perdure.jobs.states import LEGAL, Act, Move
 from perdure.jobs.work import Claimed
 from tests.rooms.jobs.stage import Member, Stage, Standing
 
-EMPTY = "truncate perdure.job, perdure.ready, perdure.scheduled, perdure.lease, perdure.held, perdure.dead, \
-perdure.cancel_request, perdure.history, perdure.attempt, perdure.worker restart identity"
+EMPTY = "truncate perdure.job, perdure.ready, perdure.scheduled, perdure.lease, perdure.held, perdure.waiting, \
+perdure.dead, perdure.cancel_request, perdure.history, perdure.attempt, perdure.worker restart identity"
 
 
 class Truth(RuleBasedStateMachine):

@@ -229,6 +229,7 @@ from perdure.job j left join (
     select id, lane, pos, null::timestamptz as run_at, null::int as generation, 'ready' as place from perdure.ready
     union all select id, null, null, run_at, null, 'scheduled' from perdure.scheduled
     union all select id, null, null, null, null, 'held' from perdure.held
+    union all select id, null, null, null, null, 'waiting' from perdure.waiting
     union all select id, null, null, null, null, 'dead' from perdure.dead
     union all select t.id, null, null, null, t.generation, 'leased'
               from perdure.lease l, unnest(l.jobs, l.generations) as t(id, generation)
@@ -241,7 +242,7 @@ select id, 'history', generation, attempt, rescues from perdure.history
 union all
 select p.id, 'a place without a body', 0, 0, 0
 from (select id from perdure.ready union all select id from perdure.scheduled union all select id from perdure.held
-      union all select id from perdure.dead) p
+      union all select id from perdure.waiting union all select id from perdure.dead) p
 where not exists (select from perdure.job j where j.id = p.id)
 """
 

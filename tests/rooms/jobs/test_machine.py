@@ -26,6 +26,7 @@ from perdure.jobs.ops.chores import promote, release, sweep_cancels
 from perdure.jobs.ops.control import cancel, discard, redrive, retry
 from perdure.jobs.ops.leases import leases
 from perdure.jobs.ops.queues import pause, resume
+from perdure.jobs.ops.wake import rouse, wake
 from perdure.jobs.states import MOVES, Act, Move
 from perdure.jobs.view import Place
 from perdure.jobs.work import Claimed, Lease, Verdict
@@ -45,9 +46,10 @@ ACT_OF_VERDICT: dict[str, Act] = {
     "snooze": "snooze",
     "crashed": "isolate",
     "deferred": "isolate",
+    "waiting": "wait",
 }
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-PLACES = [place for place in get_args(Place) if place != "waiting"]
+PLACES = get_args(Place)
 picks = st.integers(0, 1_000)
 """Which one of what there is just now: modulo its number."""
 
@@ -68,8 +70,10 @@ class Places(Bounded):
         self.claims(0, 5)
         self.claims(1, 3)
         self.enqueues(2, 0, later=False)
-        verdicts: list[Verdict] = ["dead", "held", data.draw(st.sampled_from(VERDICTS))]
+        verdicts: list[Verdict] = ["dead", "held", "waiting", data.draw(st.sampled_from(VERDICTS))]
         self._flush([(job, verdict) for (_, job), verdict in zip(self.hands, verdicts, strict=False)], self.members[0])
+        self.runs_now("scheduled", 0)
+        self.cancels("waiting", 0)
 
     @rule(jobs=st.integers(1, 4), priority=st.sampled_from([0, 5, 9]), later=st.booleans())
     def enqueues(self, jobs: int, priority: int, later: bool) -> None:
@@ -178,6 +182,18 @@ class Places(Bounded):
         self.stage.main.run(promote())
         assert self._moved("promote") >= due
 
+    @rule(pick=picks, soon=st.booleans())
+    def wakes(self, pick: int, soon: bool) -> None:
+        """What a job waits for has happened; or its moment comes, if it has one."""
+        if soon:
+            due = set(self._in("waiting"))
+            self.stage.main.sql("update perdure.waiting set wake_at = clock_timestamp() - interval '1 s'")
+            assert self.stage.main.run(rouse()) == len(due)
+            assert self._moved("wake") == due
+        for id in [id for place in PLACES for id in self._one(place, pick)]:
+            waits = self.before[id].place == "waiting"
+            assert set(self.stage.main.run(wake([id])).ids) == self._moved("wake") == ({id} if waits else set())
+
     @rule(known=st.booleans())
     def releases(self, known: bool) -> None:
         """A worker that knows the task of parked jobs (or doesn't) releases them."""
@@ -205,7 +221,7 @@ class Places(Bounded):
     def sweeps_cancels(self) -> None:
         """Requested cancels of jobs that have left their lease are carried out."""
         asked = {id for (id,) in self.stage.main.sql("select id from perdure.cancel_request")}
-        waiting = asked & set(self._in("ready", "scheduled", "held"))
+        waiting = asked & set(self._in("ready", "scheduled", "held", "waiting"))
         self.stage.main.run(sweep_cancels())
         assert self._moved("cancel") == waiting
         left = {id for (id,) in self.stage.main.sql("select id from perdure.cancel_request")}
@@ -225,7 +241,7 @@ class Places(Bounded):
         """Somebody cancels a job, wherever it stands."""
         for id in self._one(place, pick):
             answer = self.stage.main.run(cancel(id, "because"))
-            waits = place in ("ready", "scheduled", "held")
+            waits = place in ("ready", "scheduled", "held", "waiting")
             assert answer == {"history": "finished", "dead": "dead", "leased": "requested"}.get(place, "cancelled")
             assert self._moved("cancel") == ({id} if waits else set())
 

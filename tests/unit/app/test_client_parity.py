@@ -13,8 +13,15 @@ from perdure.app.client.jobs import AsyncJobs, Jobs
 from perdure.app.client.machines import AsyncMachines, Machines
 from perdure.app.client.queues import AsyncQueues, Queues
 from perdure.app.client.workers import AsyncWorkers, Workers
+from perdure.app.client.workflows import AsyncWorkflows, Workflows
 
-NOUNS = [(Jobs, AsyncJobs), (Machines, AsyncMachines), (Queues, AsyncQueues), (Workers, AsyncWorkers)]
+NOUNS = [
+    (Jobs, AsyncJobs),
+    (Machines, AsyncMachines),
+    (Queues, AsyncQueues),
+    (Workers, AsyncWorkers),
+    (Workflows, AsyncWorkflows),
+]
 
 
 def _public(cls: type) -> dict[str, Any]:
@@ -42,7 +49,7 @@ def test_the_clients_have_the_same_nouns_and_ways_in() -> None:
     assert inspect.signature(Client) == inspect.signature(AsyncClient)
     nouns = {name for name in vars(sync) if not name.startswith("_")}
     assert nouns == {name for name in vars(awaited) if not name.startswith("_")}
-    assert nouns == {"jobs", "machines", "queues", "workers"}
+    assert nouns == {"jobs", "machines", "queues", "workers", "workflows"}
     assert [(type(getattr(sync, noun)), type(getattr(awaited, noun))) for noun in sorted(nouns)] == NOUNS
     assert issubclass(Transaction, Bound)
     assert issubclass(AsyncTransaction, AsyncBound)

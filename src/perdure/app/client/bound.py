@@ -14,6 +14,7 @@ from .machines import AsyncMachines, Machines
 from .queues import AsyncQueues, Queues
 from .runs import AsyncInTransaction, AsyncRuns, InTransaction, Runs
 from .workers import AsyncWorkers, Workers
+from .workflows import AsyncWorkflows, Workflows
 
 if TYPE_CHECKING:
     import sqlalchemy.orm
@@ -47,6 +48,7 @@ class Bound:
         self.queues = Queues(runs)
         self.machines = Machines(runs)
         self.workers = Workers(runs)
+        self.workflows = Workflows(runs)
 
 
 class AsyncBound:
@@ -57,6 +59,7 @@ class AsyncBound:
         self.queues = AsyncQueues(runs)
         self.machines = AsyncMachines(runs)
         self.workers = AsyncWorkers(runs)
+        self.workflows = AsyncWorkflows(runs)
 
 
 class Transaction(Bound):

@@ -14,7 +14,8 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from math import inf
+from typing import NamedTuple, TypeVar
 
 from ...core import limits
 from ...core.errors import ConnectionLost, DatabaseError, ServerUnavailable, TransientError
@@ -24,11 +25,12 @@ from ...fleet.ops import upkeep, workers
 from ...runtime import faults
 from ...runtime.clock import monotonic
 from ...runtime.dice import jittered
-from ..due import LAG_SECONDS, Due
+from ..due import LAG_SECONDS, Timetable
 from ..ops import chores as ops
 from ..ops.claim import Look
 from ..ops.follow import sweep_follow_ups
 from ..ops.rescue import Rescue, close_leases, rescue
+from ..ops.wake import alarm_probe, alarm_writers, rouse
 from .settler import Link
 
 R = TypeVar("R")
@@ -50,6 +52,13 @@ _CONTENDED = ("55P03", "40")  # a lock wasn't granted in time; a deadlock, or a 
 _TOO_MUCH = ("53200", "54", "57014")  # out of memory, a limit of the server's, or of the time a statement may take
 
 
+class Errands(NamedTuple):
+    """What other rooms have done with the chores: ``nudged`` when runs were nudged, and ``duties`` of their own."""
+
+    nudged: Callable[[int], Op[int]]
+    duties: Sequence[ops.Duty]
+
+
 class Chores:
     """Does what looks and beats have found, and the duties that are due.
 
@@ -66,15 +75,17 @@ class Chores:
         *,
         history_days: int,
         on_moved: Callable[[], None],
+        errands: Errands | None = None,
     ) -> None:
         self._link, self._me, self._tasks, self._on_moved = link, me, list(tasks), on_moved
-        self._duties = ops.duties(history_days)
+        self._duties = [*ops.duties(history_days), *(errands.duties if errands else ())]
+        self._errands = errands
         self._stir = asyncio.Event()
-        self._due_at: float | None = None
-        self._tend_next = False
-        self.due = Due()
-        """Where looks and promotions begin."""
-        self._lost = self._requests = self._parked = False
+        self._scheduled = Timetable("promote", ops.promote, ops.due_writers, ops.due_probe)
+        self._waiting = Timetable("rouse", rouse, alarm_writers, alarm_probe)
+        self.due, self.alarm = self._scheduled.due, self._waiting.due
+        """Where looks at both, and promotions, begin."""
+        self._lost = self._requests = self._nudged = self._parked = False
         self._release_at = 0.0
         self._expired: set[int] = set()
         self._not_before: dict[str, float] = {}
@@ -87,11 +98,11 @@ class Chores:
 
     def look(self, look: Look) -> None:
         """Take what a look has found."""
-        self._due_at = None if look.due_in is None else monotonic() + look.due_in
-        self.due.looked(look.clock, look.due_at, monotonic())
-        self._tend_next = True
+        self._scheduled.looked(look.clock, look.due_in, look.due_at, monotonic())
+        self._waiting.looked(look.clock, look.wake_in, look.wake_at, monotonic())
         self._lost |= look.lost
         self._requests |= look.requests
+        self._nudged |= look.nudged
         self._parked |= look.parked
         self.expired(look.expired)
         self._stir.set()
@@ -113,6 +124,7 @@ class Chores:
             except DatabaseError as error:
                 if isinstance(error, ConnectionLost):
                     self.due.reset()
+                    self.alarm.reset()
                 log.warning("chores will go on: %s", error)
                 await asyncio.sleep(jittered(PAUSE_SECONDS))
 
@@ -120,13 +132,15 @@ class Chores:
         """What looks and beats have found, in this order."""
         await self._try("bury", self._bury_workers)
         await self._try("rescue", self._rescue)
-        await self._try("promote", self._promote)
+        for table in (self._scheduled, self._waiting):
+            await self._try(table.name, partial(self._promote, table))
+        await self._try("nudges", self._stir_up)
         await self._try("cancels", self._sweep)
         await self._try("release", self._release)
 
     async def _wait(self) -> None:
         now = monotonic()
-        due = min(self._due_at if self._due_at is not None else now + 60.0, *map(self._at, self._duties))
+        due = min(self._scheduled.at, self._waiting.at, now + 60.0, *map(self._at, self._duties))
         if due > now and not self._stir.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stir.wait(), due - now)
@@ -181,9 +195,10 @@ class Chores:
             more = done.more
             if done.result:
                 self.counts[chore] += done.result
-                if chore == "promote":
-                    self.due.promoted()
-                    self._on_moved()
+                for table in (self._scheduled, self._waiting):
+                    if chore == table.name:
+                        table.due.promoted()
+                        self._on_moved()
 
     async def _bury_workers(self) -> None:
         for worker in sorted(self._expired):
@@ -212,22 +227,27 @@ class Chores:
                 await self._drain("follow_ups", partial(sweep_follow_ups, all=False))
         await self._link.run(close_leases())
 
-    async def _tend(self) -> None:
-        """Once a look, while the floor of what is scheduled moves or has guards: raise it, or sweep what lost one."""
-        if not self._tend_next or not self.due.open:
+    async def _tend(self, table: Timetable) -> None:
+        """Once a look, while the table's floor moves or has guards: raise it, or sweep what lost one."""
+        if not table.tend_next or not table.due.open:
             return
-        self._tend_next = False
-        holders = await self._link.run(ops.due_writers())
-        ranges = self.due.floor.listed(holders, monotonic(), LAG_SECONDS)
-        if ranges and self.due.floor.probed(await self._link.run(ops.due_probe(ranges))):
-            self._due_at = monotonic()
+        table.tend_next = False
+        holders = await self._link.run(table.writers())
+        ranges = table.due.floor.listed(holders, monotonic(), LAG_SECONDS)
+        if ranges and table.due.floor.probed(await self._link.run(table.probe(ranges))):
+            table.at = monotonic()
 
-    async def _promote(self) -> None:
-        await self._tend()
-        if self._due_at is None or monotonic() < self._due_at:
+    async def _promote(self, table: Timetable) -> None:
+        await self._tend(table)
+        if monotonic() < table.at:
             return
-        self._due_at = None
-        await self._drain("promote", lambda limit: ops.promote(limit, floor=self.due.start))
+        table.at = inf
+        await self._drain(table.name, lambda limit: table.promote(limit, floor=table.due.start))
+
+    async def _stir_up(self) -> None:
+        if self._nudged and self._errands is not None:
+            self._nudged = False
+            await self._drain("nudges", self._errands.nudged)
 
     async def _sweep(self) -> None:
         if self._requests:

@@ -50,9 +50,10 @@ class Identity:
 class Claimer:
     """Claims for all queues of one worker, on one connection, one statement at a time.
 
-    ``tasks``: the names it can run. ``leases`` gets every lease it claims, by id. ``due``: where looks at what is
-    scheduled begin. ``tell``: drives an op on the listening session. ``may_claim``: false while the settler is behind
-    or trust has lapsed. ``on_look`` gets every look, for the chores, ``on_suspects`` the jobs that must run alone.
+    ``tasks``: the names it can run. ``leases`` gets every lease it claims, by id. ``due``, ``alarm``: where looks begin
+    at what is scheduled, and at what waits until a moment. ``tell``: drives an op on the listening session.
+    ``may_claim``: false while the settler is behind or trust has lapsed. ``on_look`` gets every look, for the chores,
+    ``on_suspects`` the jobs that must run alone.
     ``on_unknown``: a claim's outcome is unknown; it returns when the worker knows again what it holds.
     """
 
@@ -64,6 +65,7 @@ class Claimer:
         tasks: Sequence[str],
         leases: MutableMapping[int, Lease],
         due: Due,
+        alarm: Due,
         *,
         tell: Callable[[Op[int]], object],
         may_claim: Callable[[], bool],
@@ -72,7 +74,7 @@ class Claimer:
         on_unknown: Callable[[], object],
     ) -> None:
         self._link, self._me, self._intakes, self._tasks = link, identity, intakes, tasks
-        self._leases, self._due = leases, due
+        self._leases, self._due, self._alarm = leases, due, alarm
         self._tell, self._may_claim, self._on_look, self._on_unknown = tell, may_claim, on_look, on_unknown
         self._on_suspects = on_suspects
         self._stir = asyncio.Event()
@@ -240,7 +242,8 @@ class Claimer:
         if self._look_next or now >= self._look_at():
             self._look_next, self._looked_at, self._lapse_at = False, now, inf
             floors = [intake.floor for intake in self._intakes]
-            self._looked(await self._link.run(ops.look(floors, self._tasks, self._due.start)), now)
+            look = ops.look(floors, self._tasks, self._due.start, self._alarm.start)
+            self._looked(await self._link.run(look), now)
 
     async def _tend(self) -> None:
         """List the writers; raise floors, sweep what lost a guard, and poll for those seen when falling asleep."""
@@ -265,6 +268,7 @@ class Claimer:
             intake.floor.reset()
             intake.wet = True
         self._due.reset()
+        self._alarm.reset()
         self.recovering = True
         answer = self._on_unknown()
         if asyncio.iscoroutine(answer):

@@ -19,7 +19,7 @@ from ...runtime.clock import monotonic, utc_now
 from ...runtime.dice import jittered, roll
 from ...runtime.nursery import ChildEnded, NoChild
 from .. import rules
-from ..handler import Handler
+from ..handler import Context, Handler
 from ..work import Claimed, End
 from .keeper import Keeper
 from .minder import Minder, cores, encoded, ended_how
@@ -39,11 +39,23 @@ class Isolator(Runner):
         keeper: Keeper | None,
         settle: Callable[[End], None],
         trusted_until: Callable[[], float],
+        context: Callable[[Claimed], Context] = Context,
     ) -> None:
-        alone = {name: replace(each, run_in="process", encode=encoded) for name, each in handlers.items()}
+        # What runs a workflow can't run in a child: few at a time, then, and its rescues are counted.
+        alone = {
+            name: each if each.asks else replace(each, run_in="process", encode=encoded)
+            for name, each in handlers.items()
+        }
         count, self.memory_bytes = share(memory.budget_bytes(), cores())
         super().__init__(
-            alone, count, settle=settle, trusted_until=trusted_until, on_room=lambda: None, minder=minder, keeper=keeper
+            alone,
+            count,
+            settle=settle,
+            trusted_until=trusted_until,
+            on_room=lambda: None,
+            context=context,
+            minder=minder,
+            keeper=keeper,
         )
         self._waiting_max = limits.SUSPECTS_WAITING_MAX * count
 
@@ -60,6 +72,8 @@ class Isolator(Runner):
         return {"children": len(self.slots), "running": self.running, "waiting": len(self.backlog)}
 
     async def _call(self, slot: Slot, job: Claimed, handler: Handler) -> Any:
+        if handler.asks:
+            return await super()._call(slot, job, handler)
         timeout = rules.timeout_for(job, handler.timeout)
         if handler.context is not None and self._keeper is not None:
             await self._keeper.prepare(job, handler)

@@ -60,6 +60,12 @@ class Minder:
             slot.deadline = None if timeout is None else job.started + timeout
             return await self._call(child, handler.address, job)
 
+    async def call_step(self, address: str, job: Claimed) -> Any:
+        """Run a process task as a step of a workflow, whose job is given with the step's arguments; when a child has
+        its turn. Raises as ``call`` does."""
+        async with self._turn:
+            return await self._call(await self._child(), address, job)
+
     async def _call(self, child: Child, address: str, job: Claimed) -> Any:
         try:
             value = await _ask(child, Request(address, job, self._context))

@@ -175,9 +175,9 @@ class Runner:
                 waiter.set_result(None)
 
     def _stop(self, slot: Slot, reason: str) -> None:
+        if slot.hears(reason):
+            return
         slot.stop = reason
-        if slot.context is not None:
-            slot.context.cancel()
         if slot.handler is not None and slot.handler.run_in == "thread":
             job = slot.job
             if reason in ("timeout", "cancelled") and job is not None:
@@ -267,8 +267,9 @@ class Runner:
     def _unstartable(self, job: Claimed, handler: Handler | None) -> End | None:
         if handler is not None and job.extras is None and not job.cancelled and not job.expired:
             return None if self.gate is None else self.gate(job)
+        version, asks = (None, False) if handler is None else (handler.version, handler.asks)
         once = rules.at_most_once_for(job, handler is not None and handler.at_most_once)
-        end = rules.unstartable(job, version=None if handler is None else handler.version, at_most_once=once)
+        end = rules.unstartable(job, version=version, at_most_once=once, asks=asks)
         return end if end is not None or self.gate is None else self.gate(job)
 
     async def _call(self, slot: Slot, job: Claimed, handler: Handler) -> Any:
@@ -280,7 +281,7 @@ class Runner:
             return await self._minder.call(slot, job, handler, timeout)
         if timeout is not None:
             slot.deadline = job.started + timeout
-        if job.generation and self._keeper is not None:
+        if job.generation and self._keeper is not None and not handler.asks:
             await self._keeper.restore(job, handler)
         arguments = handler.arguments(job)
         if handler.context is not None:

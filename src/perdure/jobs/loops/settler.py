@@ -254,8 +254,8 @@ class Settler:
     async def _send(self, ends: list[End], emptied: Sequence[int]) -> list[End]:
         sides = _sided(ends[:1])  # apart from those that were put aside, a flush has only such ends, or none
         op = settle(ends, self._worker(), emptied, sides=sides)
-        alone = not sides and len({(end.verdict, end.job.generation, end.charge) for end in ends}) == 1
-        return await (self._link.run(op) if alone else self._link.transaction(op))
+        several = sides or rules.several(ends)
+        return await (self._link.transaction(op) if several else self._link.run(op))
 
     async def _halve(self, ends: list[End], emptied: Sequence[Lease]) -> None:
         middle = len(ends) // 2

@@ -65,6 +65,12 @@ class Slot:
             context.cancel()
         return context
 
+    def hears(self, reason: str) -> bool:
+        """Tell the handler's context that it is to stop; whether the handler sees to it by itself."""
+        if self.context is not None:
+            self.context.cancel()
+        return reason == "cancelled" and self.handler is not None and self.handler.asks
+
     def forget_cancels(self) -> None:
         """The slot's task has been cancelled for its job's sake, and that job has ended; the next one knows nothing of
         it. A handler may have swallowed the cancellation, and what it runs under (a TaskGroup, a timeout) counts them.

@@ -14,6 +14,7 @@ from ..floors import Holders, Range
 from .control import CANCEL, UNSEAT
 from .follow import sweep_follow_ups
 from .unique import Sweep, forget_effects, release_keys
+from .wake import wake
 
 SWEEP_SIDES = statement("jobs.sweep_sides", lambda row: int(row["forgotten"]))
 PROMOTE = statement("jobs.promote", lambda row: int(row["taken"]))
@@ -58,14 +59,16 @@ class Duty:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A cancel request that can be dealt with now. ``ended``: its job has finished, so it is only forgotten."""
+    """A cancel request that can be dealt with now. ``ended``: its job has finished, so it is only forgotten. ``waits``:
+    its job waits, and is woken to deal with it."""
 
     id: int
     reason: str | None
     ended: bool
+    waits: bool
 
 
-CANCELS = statement("jobs.cancels", lambda row: Wanted(row["id"], row["reason"], row["ended"]))
+CANCELS = statement("jobs.cancels", lambda row: Wanted(row["id"], row["reason"], row["ended"], row["waits"]))
 
 
 def promote(limit: int = limits.CHORE_BATCH_MAX, *, floor: int = 0) -> Op[int]:
@@ -100,10 +103,12 @@ def sweep_cancels(limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
     """Carry out cancel requests whose job has left its lease, and forget those whose job has ended; how many."""
     wanted = yield from rows(CANCELS, limit=limit)
     for each in wanted:
-        if each.ended or (yield from maybe(UNSEAT, id=each.id)) is None:
+        if each.ended or each.waits or (yield from maybe(UNSEAT, id=each.id)) is None:
             continue
-        if (yield from maybe(CANCEL, id=each.id, reason=each.reason, asked=True)) is not None:
+        if (yield from maybe(CANCEL, id=each.id, reason=each.reason, asked=True, force=False)) is not None:
             yield from release_keys([each.id])
+    if waiting := [each.id for each in wanted if each.waits]:
+        yield from wake(waiting)
     yield from rows(FORGET_CANCELS, ids=[each.id for each in wanted])
     return len(wanted)
 

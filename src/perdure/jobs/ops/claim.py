@@ -35,18 +35,22 @@ class Batch:
 class Look:
     """What there is to do: queues with something above a floor, seconds to the next due job, and chores.
 
-    ``due_at`` and ``clock``: that job's moment and the server's (microseconds since 1970). ``lapses_in``: seconds
-    until the next living worker's beat runs out, unless it beats before.
+    ``due_at`` and ``clock``: that job's moment and the server's (microseconds since 1970). ``wake_in`` and ``wake_at``:
+    the same of the next waiting job that has a moment. ``lapses_in``: seconds until the next living worker's beat runs
+    out, unless it beats before.
     """
 
     queues: frozenset[int]
     due_in: float | None
     due_at: int | None
     clock: int
+    wake_in: float | None
+    wake_at: int | None
     lost: bool
     expired: tuple[int, ...]
     lapses_in: float | None
     requests: bool
+    nudged: bool
     parked: bool
 
 
@@ -61,10 +65,13 @@ def _look(row: Row) -> Look:
         row["due_in"],
         row["due_at"],
         row["clock"],
+        row["wake_in"],
+        row["wake_at"],
         row["lost"],
         tuple(row["expired"]),
         row["lapses_in"],
         row["requests"],
+        row["nudged"],
         row["parked"],
     )
 
@@ -96,14 +103,16 @@ def claim(
     )
 
 
-def look(floors: Sequence[Floor], tasks: Sequence[str] = (), due_floor: int = 0) -> Op[Look]:
+def look(floors: Sequence[Floor], tasks: Sequence[str] = (), due_floor: int = 0, alarm_floor: int = 0) -> Op[Look]:
     """One cheap question that covers everything an idle worker must notice.
 
-    ``tasks``: the names it can run. ``due_floor``: where what is scheduled begins (microseconds since 1970).
+    ``tasks``: the names it can run. ``due_floor``, ``alarm_floor``: where what is scheduled, and what waits
+    until a moment, begins (microseconds since 1970).
     """
     lanes = [lane for floor in floors for lane in floor.lanes]
     starts = [floor.start(lane) for floor in floors for lane in floor.lanes]
-    return (yield from one(LOOK, lanes=lanes, floors=starts, tasks=list(tasks), due_floor=due_floor))
+    begins = {"due_floor": due_floor, "alarm_floor": alarm_floor}
+    return (yield from one(LOOK, lanes=lanes, floors=starts, tasks=list(tasks), **begins))
 
 
 def probe(ranges: Sequence[Range]) -> Op[dict[int, int]]:

@@ -9,6 +9,7 @@ from ...core.op import Op, maybe, one, rows
 from ...sql import statement
 from ..view import Attempt, Job
 from .unique import release_keys
+from .wake import wake
 
 GET = statement("jobs.get", Job.read)
 LIST = statement("jobs.list", Job.read)
@@ -47,14 +48,15 @@ def attempts(id: int) -> Op[list[Attempt]]:
     return (yield from rows(ATTEMPTS, id=id))
 
 
-def cancel(id: int, reason: str | None = None) -> Op[CancelAnswer]:
+def cancel(id: int, reason: str | None = None, *, force: bool = False) -> Op[CancelAnswer]:
     """End a job that waits; ask the worker to stop one that runs. First committed wins.
 
     Both happen in the caller's transaction. "requested": the job is leased, or was a moment ago; whoever handles it
     next honours the request. "finished" and "dead": too late, nothing was done. A leased job's row isn't locked: the
-    caller's transaction may stay open for long, and what else its worker settles would wait for it.
+    caller's transaction may stay open for long, and what else its worker settles would wait for it. A workflow's run is
+    requested to end wherever it stands, since it may have something to undo; ``force`` ends it where it waits.
     """
-    if (yield from maybe(CANCEL, id=id, reason=reason, asked=False)) is not None:
+    if (yield from maybe(CANCEL, id=id, reason=reason, asked=False, force=force)) is not None:
         yield from release_keys([id])
         return "cancelled"
     job = yield from get(id)
@@ -63,6 +65,8 @@ def cancel(id: int, reason: str | None = None) -> Op[CancelAnswer]:
     if job.finished:
         return "dead" if job.place == "dead" else "finished"
     yield from one(REQUEST_CANCEL, id=id, reason=reason)
+    if job.place == "waiting":
+        yield from wake([id])
     return "requested"
 
 

@@ -25,6 +25,7 @@ BURY = statement("jobs.bury", _ids)
 PARK = statement("jobs.park", _ids)
 ISOLATE = statement("jobs.isolate", _ids)
 GIVE_BACK = statement("jobs.give_back", _ids)
+WAIT = statement("jobs.wait", _ids)
 TRACES = statement("jobs.traces", lambda row: int(row["id"]))
 LOCK = statement("jobs.lock", lambda row: int(row["id"]))
 LOCK_FREE = statement("jobs.lock_free", lambda row: int(row["id"]))
@@ -41,7 +42,7 @@ def settle(ends: Sequence[End], worker: int, emptied: Sequence[int] = (), *, sid
     """Settle the ends; ``emptied`` are leases that have none of their jobs left once these have ended.
 
     Returns the stale ends: nothing was written for them. The statements must share one transaction when there are
-    several kinds (``rules.grouped``), because the first one drops the leases. Then the jobs are locked beforehand: each
+    several (``rules.several``), because the first one drops the leases. Then the jobs are locked beforehand: each
     statement locks in ascending id, but together they wouldn't. ``sides``: the jobs may have rows in side tables, which
     what ends for good takes along, in the same transaction again.
     """
@@ -68,6 +69,8 @@ def settle(ends: Sequence[End], worker: int, emptied: Sequence[int] = (), *, sid
         yield from one(FORGET_SIDES, ids=[job.id for job in done])
         if keyed := [job.id for job in done if rules.has_key(job)]:
             yield from release_keys(keyed)
+    for then, group in rules.followed(ends, stale).items():
+        yield from then(group)
     return stale
 
 
@@ -109,6 +112,9 @@ def _settle_group(
         return (yield from one(PARK, **shared, worker=worker, reasons=reasons, keys=keys))
     if verdict == "returned":
         return (yield from one(GIVE_BACK, **shared, worker=worker, elapsed=elapsed, reason=group[0].reason))
+    if verdict == "waiting":
+        wake_ats = [end.wake_at for end in group]
+        return (yield from one(WAIT, **shared, worker=worker, elapsed=elapsed, wake_ats=wake_ats))
     if verdict == "dead":
         reasons = [end.reason for end in group]
         return (

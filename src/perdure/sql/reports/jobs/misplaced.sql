@@ -11,6 +11,8 @@ with standing as (
     union all
     select h.id, 'held', exists (select from perdure.job j where j.id = h.id) from perdure.held h
     union all
+    select w.id, 'waiting', exists (select from perdure.job j where j.id = w.id) from perdure.waiting w
+    union all
     select d.id, 'dead', exists (select from perdure.job j where j.id = d.id) from perdure.dead d
     union all
     -- A lease may list jobs that have left it: only those whose generation it holds stand in it.

@@ -1,9 +1,10 @@
--- Does: ends a job that stands in ready, scheduled or held as cancelled, and leaves it alone anywhere else; with `asked`, only while a request for it still stands.
+-- Does: ends a job that stands in ready, scheduled or held as cancelled, and leaves it alone anywhere else; with `asked`, only while a request for it still stands. A workflow's run is left alone unless `force`: it hears of a request, and compensates.
 -- Locks: the row of its place, skipping a locked one; then the job row, which nobody can have moved while that one stood.
--- Index: ready (lane, pos); scheduled (run_at, id); held, job and cancel_request by id.
+-- Index: ready (lane, pos); scheduled (run_at, id); held, waiting, run, job and cancel_request by id.
 -- Bound: one job.
 with body as materialized (
     select * from perdure.job j where id = %(id)s::bigint
+      and (%(force)s::boolean or not exists (select from perdure.run r where r.job = j.id))
       and (not %(asked)s::boolean or exists (select from perdure.cancel_request c where c.id = j.id))
 ), r as (
     delete from perdure.ready x using body b, (
@@ -17,8 +18,12 @@ with body as materialized (
     delete from perdure.held x using (
         select y.id from perdure.held y join body c on y.id = c.id for update of y skip locked) l
     where x.id = l.id returning x.id
+), w as (
+    delete from perdure.waiting x using (
+        select y.id from perdure.waiting y join body c on y.id = c.id for update of y skip locked) l
+    where x.id = l.id returning x.id
 ), left_place as materialized (
-    select id from r union all select id from s union all select id from h
+    select id from r union all select id from s union all select id from h union all select id from w
 ), ended as (
     delete from perdure.job j using left_place p where j.id = p.id returning j.*
 ), filed as (

@@ -1,0 +1,306 @@
+"""Decorators turn async functions into workflows, and workflows into handlers of their runs' jobs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial, update_wrapper
+from types import MappingProxyType
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, get_args, overload
+
+import msgspec
+import psycopg
+
+from ..core import check, limits
+from ..core.backoff import Retry
+from ..core.codec import encode
+from ..core.errors import InvalidOption
+from ..core.op import Op
+from ..core.run_errors import InvalidWorkflow
+from ..core.signature import Signature
+from ..jobs.handler import Handler
+from ..jobs.loops.chores import Errands
+from ..jobs.loops.minder import Minder
+from ..jobs.ops.chores import Duty
+from ..pg.drive import adrive
+from ..pg.errors import translate
+from ..pg.link import Link
+from ..workflows.handle import Workflow
+from ..workflows.loops.driver import Driver
+from ..workflows.model import RunSpec
+from ..workflows.ops.after import sweep
+from ..workflows.ops.control import prune
+from .client.bound import AsyncTransaction
+from .desk import Desk
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T", bound=Callable[..., Any])
+
+VERSION_MAX = 30_000
+
+
+class Flow(Generic[P, R]):
+    """A workflow in one version. Made by ``App.workflow``; ``run`` makes what ``workflows.start`` starts."""
+
+    __name__: str
+
+    def __init__(
+        self,
+        function: Callable[..., Awaitable[R]],
+        *,
+        name: str,
+        version: int,
+        queue: str,
+        priority: int | None,
+        tags: Sequence[str],
+    ) -> None:
+        self.name = check.name("name", name, limits.TASK_NAME_CHARS_MAX - 6)
+        if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= VERSION_MAX:
+            raise InvalidOption(f"{version!r} is not allowed", field="version", fix=f"give 1 to {VERSION_MAX:,}")
+        if not inspect.iscoroutinefunction(function):
+            raise InvalidWorkflow("isn't async", field=self.name, fix="declare it with async def")
+        self.function, self.version = function, version
+        self._validators: dict[str, Callable[..., Any]] = {}
+        self.signature = Signature(function, task=self.name, injected=is_handle)
+        if self.signature.context is None:
+            raise InvalidWorkflow("takes no handle", field=self.name, fix="let it take wf: perdure.Workflow first")
+        self.handle = self.signature.context
+        self._spec = RunSpec(
+            name=self.name,
+            version=version,
+            payload="{}",
+            queue=check.name("queue", queue, limits.QUEUE_NAME_CHARS_MAX),
+            priority=None if priority is None else check.priority("priority", priority),
+            tags=check.tags("tags", tags),
+        )
+        update_wrapper(self, function)  # type: ignore[arg-type]  # it isn't called
+
+    @property
+    def task(self) -> str:
+        """What the jobs of its runs are called."""
+        return self._spec.task
+
+    @property
+    def queue(self) -> str:
+        """Where its runs go."""
+        return self._spec.queue
+
+    @property
+    def updates(self) -> Mapping[str, Callable[..., Any]]:
+        """The validators of its updates, by name."""
+        return MappingProxyType(self._validators)
+
+    def run(self, *args: P.args, **kwargs: P.kwargs) -> RunSpec:
+        """A run with these arguments, to be started.
+
+        Raises MissingArgument, UnknownArgument, InvalidArgument, Unserialisable or PayloadTooLarge.
+        """
+        return self.spec(self.signature.bind(*args, **kwargs))
+
+    def spec(self, payload: str) -> RunSpec:
+        """A run with these arguments, given as JSON object text that ``signature`` has bound or accepted."""
+        return msgspec.structs.replace(self._spec, payload=payload)
+
+    def update(self, name: str) -> Callable[[T], T]:
+        """Decorate what judges the updates of this name: it is given the value, as plain JSON, and the run's
+        attributes. What it returns is the sender's answer; what it raises refuses the update. An accepted one reaches
+        the run as a signal of this name."""
+        check.text("name", name, limits.SIGNAL_NAME_CHARS_MAX)
+
+        def keep(validator: T) -> T:
+            if name in self._validators:
+                raise InvalidWorkflow(f"has two updates {name!r}", field=self.name, fix="keep one of them")
+            self._validators[name] = validator
+            return validator
+
+        return keep
+
+    def decode(self, payload: msgspec.Raw) -> dict[str, Any]:
+        """The arguments by name."""
+        return self.signature.decode(payload)
+
+    def encode(self, result: object) -> str:
+        """The result as JSON text."""
+        return encode(result, field="result", bytes_max=limits.RESULT_BYTES_MAX)
+
+    def bind(self, arguments: dict[str, Any]) -> str:
+        """Arguments as JSON text, checked."""
+        return self.signature.bind(**arguments)
+
+    def __repr__(self) -> str:
+        return f"<Workflow {self.task}{self.signature.text} on {self.queue}>"
+
+
+class DeclareWorkflow(Protocol):
+    """What ``@app.workflow(…)`` decorates with."""
+
+    def __call__(self, function: Callable[Concatenate[Workflow, P], Awaitable[R]], /) -> Flow[P, R]: ...  # noqa: D102
+
+
+class Workflows:
+    """What an app knows of its workflows."""
+
+    def __init__(self) -> None:
+        self._workflows: dict[str, Flow[..., Any]] = {}
+
+    @property
+    def workflows(self) -> Mapping[str, Flow[..., Any]]:
+        """The declared workflows by name and version, ``checkout/1``, read-only."""
+        return MappingProxyType(self._workflows)
+
+    @overload
+    def workflow(self, function: Callable[Concatenate[Workflow, P], Awaitable[R]], /) -> Flow[P, R]: ...
+
+    @overload
+    def workflow(
+        self,
+        function: None = None,
+        /,
+        *,
+        name: str | None = None,
+        version: int = 1,
+        queue: str = "default",
+        priority: int | None = None,
+        tags: Sequence[str] = (),
+    ) -> DeclareWorkflow: ...
+
+    def workflow(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        version: int = 1,
+        queue: str = "default",
+        priority: int | None = None,
+        tags: Sequence[str] = (),
+    ) -> Any:
+        """Declare an async function as a workflow, as ``@app.workflow(version=1)``. It takes ``wf: perdure.Workflow``
+        first.
+
+        ``version``: a run stays with the version that it was started in. Keep the function of an old version declared,
+        under the same ``name``, while runs of it live; a worker without it leaves them alone.
+        ``queue``, ``priority``, ``tags``: of its runs' jobs.
+        Raises InvalidOption or InvalidWorkflow.
+        """
+
+        def declare(function: Callable[..., Any]) -> Flow[..., Any]:
+            named = name if name is not None else getattr(function, "__name__", "")
+            flow: Flow[..., Any] = Flow(
+                function, name=named, version=version, queue=queue, priority=priority, tags=tags
+            )
+            if flow.task in self._workflows:
+                raise InvalidWorkflow(
+                    f"the app already has version {version}", field=named, fix="give one another version"
+                )
+            self._workflows[flow.task] = flow
+            return flow
+
+        return declare if function is None else declare(function)
+
+
+def is_handle(annotation: object) -> bool:
+    """Whether a parameter with this annotation is given the run: ``perdure.Workflow``."""
+    if isinstance(annotation, str):  # imported for type checkers only
+        return annotation in ("Workflow", "perdure.Workflow")
+    return any(hasattr(each, "__perdure_workflow__") for each in (annotation, *get_args(annotation)))
+
+
+def handler(flow: Flow[..., Any], driver: Driver) -> Handler:
+    """The workflow as the claim loop knows it: what its jobs run is the driver."""
+
+    async def activate(payload: msgspec.Raw, ctx: Any) -> Any:
+        return await driver.activate(flow, ctx, payload)
+
+    run_in: Literal["loop"] = "loop"
+    return Handler(
+        name=flow.task,
+        function=activate,
+        run_in=run_in,
+        retry=Retry(),
+        timeout=None,
+        at_most_once=False,
+        decode=lambda payload: {"payload": payload},
+        encode=encode,
+        context="ctx",
+        address="",
+        asks=True,
+    )
+
+
+class StepTransaction(AsyncTransaction):
+    """The transaction of a step: the nouns, and ``connection`` (psycopg). ``keep`` hands out what later code needs."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any], schema: str) -> None:
+        super().__init__(connection, schema)
+        self._schema = schema
+        self.kept: Any = None
+
+    def keep(self, value: Any) -> Any:
+        """Record the value with the step: at a replay it is all that is left of the block. Returns it."""
+        self.kept = value
+        return value
+
+    async def drive(self, op: Op[Any]) -> Any:
+        """Drive an op in the transaction."""
+        return await adrive(self.connection, op, self._schema)
+
+
+class StepDesk:
+    """Gives steps their transactions, on the connections that the worker has for its handlers."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[StepTransaction]:
+        """An open transaction, which commits when the block ends. Raises ``core.errors`` for what Postgres does."""
+        try:
+            async with self._desk.awaited.connection() as conn, conn.transaction():
+                yield StepTransaction(conn, self._desk.schema)
+        except psycopg.Error as error:
+            ours = translate(error)
+            if ours is None:
+                raise
+            raise ours from error
+
+
+def step_desk(ctx: Any) -> StepDesk:
+    """Where a run's steps get their transactions: of its queue's connections."""
+    return StepDesk(ctx.desk)
+
+
+def errands(history_days: int) -> Errands:
+    """What is done for runs with the chores, by every worker: also by one that has no workflow itself."""
+    return Errands(sweep, [Duty("runs.prune", partial(prune, history_days))])
+
+
+class Drivers:
+    """What runs the workflows of one worker: nothing, when it has none."""
+
+    def __init__(
+        self,
+        flows: Sequence[Flow[..., Any]],
+        links: Mapping[str, Link],
+        minder: Minder,
+        stopping: Callable[[], bool],
+        queues: Mapping[str, int],
+    ) -> None:
+        threads = sum(queues.values())
+        self._driver: Driver | None = None
+        self.handlers: dict[str, Handler] = {}
+        if flows:
+            self._driver = Driver(links["workflows"], step_desk, threads=threads, minder=minder, stopping=stopping)
+            self.handlers = {flow.task: handler(flow, self._driver) for flow in flows}
+
+    async def run(self) -> None:
+        """Load and record for the runs, until cancelled."""
+        if self._driver is not None:
+            await self._driver.run()
+
+    def close(self) -> None:
+        """Forget the threads of steps."""
+        if self._driver is not None:
+            self._driver.close()

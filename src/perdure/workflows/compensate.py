@@ -1,0 +1,43 @@
+"""Compensation: which step is undone next. The last one first, each once; what has begun counts, because whether it
+happened isn't known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from .commands import Back, Do
+from .model import Step
+
+
+def undo_name(step: str) -> str:
+    """What a step's compensation is recorded as."""
+    return f"undo {step}"
+
+
+def owed(steps: Sequence[Do], records: Mapping[str, Step]) -> Back | None:
+    """The next compensation that hasn't been done: of the step that began last. One that failed is owed still."""
+    begun = [step for step in steps if _began(records.get(step.name))]
+    for step in sorted(begun, key=lambda each: records[each.name].seq, reverse=True):
+        record = records.get(undo_name(step.name))
+        if record is None or record.state != "done":
+            return back(step, records[step.name])
+    return None
+
+
+def undone(steps: Sequence[Do], records: Mapping[str, Step]) -> int:
+    """How many of the steps have been compensated."""
+    return sum(undo_name(step.name) in records for step in steps)
+
+
+def back(step: Do, record: Step) -> Back:
+    """The compensation of a step, with what it returned, where it wants that and it is known."""
+    undo = step.compensate
+    assert undo is not None
+    kwargs = dict(step.kwargs)
+    if undo.wants_result:
+        kwargs["result"] = step.decode(record.outcome) if record.state == "done" else None
+    return Back(undo_name(step.name), undo.work, step.args, kwargs, retry=undo.retry, timeout=step.timeout)
+
+
+def _began(record: Step | None) -> bool:
+    return record is not None and record.attempt > 0

@@ -1,0 +1,1 @@
+"""What waits: the driver of a run, and the performer of its steps."""

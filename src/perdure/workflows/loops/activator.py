@@ -1,0 +1,274 @@
+"""The activator: one activation of one run, from its load to the end of its job's claim."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgspec
+
+from ...core.codec import encode
+from ...core.errors import InvalidInput, OwnershipLost, PerdureError
+from ...core.run_errors import OutcomeUnknown, StepFailed
+from ...jobs.handler import Context
+from ...jobs.rules import describe
+from ...jobs.work import End
+from ...runtime.clock import monotonic
+from ...runtime.dice import seeded
+from ..commands import Block, Interrupted
+from ..ends import RunEnd, moment
+from ..machine import Continue, Machine
+from ..model import History, Step
+from ..ops.after import follow
+from ..turns import Broken, Enter, Exit, Failed, Foreign, Interrupt, Perform, Returned, Turn
+from .answerer import Answerer
+from .carrier import Carrier, Parked, lost
+from .gatherer import Gatherer
+from .provider import Flow, Provider
+from .recorder import Recorder, encoded
+
+log = logging.getLogger("perdure.workflows")
+
+BUSY_SECONDS = 0.25
+"""A turn of a workflow's code that keeps the loop for longer is reported."""
+
+
+class _Passed:
+    """Awaits what the workflow's code awaits inside its transaction."""
+
+    def __init__(self, awaited: Any) -> None:
+        self._awaited = awaited
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return (yield self._awaited)
+
+
+class Activator:
+    """One activation."""
+
+    def __init__(self, provider: Provider, flow: Flow, ctx: Context, payload: msgspec.Raw, history: History) -> None:
+        self._provider, self._flow, self._ctx = provider, flow, ctx
+        self._job = ctx.claimed
+        arguments = flow.decode(payload)
+        machine = Machine(lambda wf: flow.function(**{flow.handle: wf}, **arguments), history, seeded)
+        self._machine = machine
+        self._records = Recorder(provider, self._job, machine)
+        self._carrier = Carrier(provider, self._records, ctx)
+        self._block = AsyncExitStack()
+        self._begun: tuple[int, float] = (1, 0.0)
+        self._tx: Any = None
+
+    async def run(self) -> End:
+        """Until the run ends, or has nothing to do; how its job ends."""
+        end = await self._run()
+        end.elapsed = monotonic() - self._job.started
+        return end
+
+    async def _run(self) -> End:
+        try:
+            if self._machine.history.paused:
+                return self._held("paused", str(self._job.id))
+            await self._heed()
+            while True:
+                turn = self._turn()
+                parked = await self._carry(turn)
+                if isinstance(parked, End):
+                    return parked
+                if parked is not None:
+                    return self._wait(parked)
+                if self._provider.stopping() and self._tx is None:
+                    return self._back("drained")
+                if self._tx is None and self._asked() and (held := await self._look_up()) is not None:
+                    return held
+        except OwnershipLost as error:
+            log.warning("run %s: %s", self._machine.id, error)
+            return self._back("lost")
+        except OutcomeUnknown as error:
+            log.warning("run %s is loaded anew: %s", self._machine.id, error)
+            return self._back("unknown_commit")
+        finally:
+            await self._block.aclose()
+            self._machine.close()
+
+    def _turn(self) -> Turn:
+        began = monotonic()
+        turn = self._machine.turn()
+        if (took := monotonic() - began) > BUSY_SECONDS:
+            log.warning(
+                "the code of %s kept the event loop for %.2f s before %s: do what blocks in a step",
+                self._flow.name, took, getattr(turn, "commands", None) or turn,
+            )  # fmt: skip
+        return turn
+
+    async def _carry(self, turn: Turn) -> Parked | End | None:
+        if isinstance(turn, Perform):
+            if turn.gather is not None:
+                return await Gatherer(self._provider, self._records, self._carrier, turn.gather).carry()
+            return await self._carrier.carry(turn.commands[0])
+        if isinstance(turn, Foreign):
+            await self._foreign(turn)
+            return None
+        if isinstance(turn, Enter):
+            return await self._enter(turn.block)
+        if isinstance(turn, Exit):
+            return await self._exit(turn)
+        if isinstance(turn, Interrupt):
+            await self._interrupt(turn)
+            return None
+        if isinstance(turn, Returned):
+            return await self._returned(turn.value)
+        if isinstance(turn, Failed):
+            return await self._failed(turn)
+        return self._broken(turn)
+
+    # Being told to look up: a cancel, a pause, an update.
+
+    def _asked(self) -> bool:
+        stopped = self._ctx.cancelled and self._machine.interrupt is None and "cancel" not in self._machine.steps
+        return self._records.asked or stopped
+
+    async def _look_up(self) -> End | None:
+        self._records.asked = False
+        history = await self._provider.loads.put(self._job.id)
+        current = self._machine.history
+        current.cancel, current.paused, current.now = history.cancel, history.paused, history.now
+        current.messages, current.children = history.messages, history.children
+        if history.paused:
+            return self._held("paused", str(self._job.id))
+        self._carrier.inbox = list(history.messages)
+        await self._heed()
+        return None
+
+    async def _heed(self) -> None:
+        """Answer updates; note that the run is to end."""
+        history = self._machine.history
+        if any(not message.answered for message in history.messages):
+            self._carrier.inbox = await Answerer(self._provider, self._flow, self._job, self._machine).answer(
+                self._carrier.inbox
+            )
+        if "cancel" in self._machine.steps:
+            return
+        if history.cancel is not None or self._job.cancelled or self._ctx.cancelled:
+            self._machine.interrupt = Interrupted("cancelled", history.cancel or "")
+        elif history.deadline_at is not None and history.now >= history.deadline_at:
+            self._machine.interrupt = Interrupted("deadline", "the run's deadline has passed")
+
+    async def _interrupt(self, turn: Interrupt) -> None:
+        stop = self._machine.interrupt
+        assert stop is not None
+        outcome = encode([stop.reason, stop.text])
+        await self._records.ended("cancel", "cancel", "done", outcome, detail=turn.anchor)
+        self._machine.interrupt = None
+        rest = [
+            each for each in turn.commands if (step := self._records.step(each.name)) is not None and not step.ended
+        ]
+        await self._carrier.cancelled(rest)
+
+    # Transactions.
+
+    async def _enter(self, block: Block) -> Parked | None:
+        step = self._records.step(block.name)
+        if step is not None and step.due_at is not None and not step.due:
+            return Parked(step.due_at)
+        self._begun = (1 if step is None else step.attempt + 1, self._records.clock())
+        self._tx = await self._block.enter_async_context(self._provider.desks(self._ctx).transaction())
+        self._machine.entered(self._tx)
+        return None
+
+    async def _exit(self, turn: Exit) -> Parked | None:
+        tx, self._tx = self._tx, None
+        attempt, started = self._begun
+        try:
+            if turn.error is not None:
+                raise turn.error
+            await self._carrier.commit(turn.block, tx, encoded(tx.kept, turn.block.name), attempt, started)
+            await self._block.aclose()
+        except Exception as error:
+            await self._roll_back(error)
+            parked = await self._carrier.judge(
+                turn.block, lost(error, self._records.step(turn.block.name)), attempt, started
+            )
+            if parked is None:
+                step = self._machine.steps[turn.block.name]
+                self._leave(step, turn.block.failure(step))
+            return parked
+        self._carrier.committed(turn.block)
+        step = self._machine.steps[turn.block.name]
+        turn.block.kept = turn.block.read(step)
+        self._leave(step, None)
+        return None
+
+    def _leave(self, step: Step, error: StepFailed | None) -> None:
+        self._machine.passed(step)
+        self._machine.left(error)
+
+    async def _roll_back(self, error: Exception) -> None:
+        block, self._block = self._block, AsyncExitStack()
+        try:
+            await block.__aexit__(type(error), error, error.__traceback__)
+        except Exception as again:
+            log.debug("while a transaction was rolled back: %s", again)
+
+    async def _foreign(self, turn: Foreign) -> None:
+        try:
+            await _Passed(turn.awaited)
+        except Exception as error:
+            self._machine.resumed(error)
+        else:
+            self._machine.resumed()
+
+    # How the activation ends.
+
+    def _wait(self, parked: Parked) -> End:
+        history = self._machine.history
+        until = parked.until
+        if history.deadline_at is not None and "cancel" not in self._machine.steps:
+            until = history.deadline_at if until is None else min(until, history.deadline_at)
+        wake_at = None if until is None else moment(until - history.skew)
+        return RunEnd(self._job, "waiting", 0, wake_at=wake_at, then=follow)
+
+    async def _returned(self, value: Any) -> End:
+        await self._records.flush()
+        if isinstance(value, Continue):
+            try:
+                payload = self._flow.bind(value.arguments)
+            except PerdureError as error:
+                return self._dead("failed", str(error))
+            return RunEnd(self._job, "waiting", 0, then=follow, anew=payload)
+        try:
+            result = None if value is None else self._flow.encode(value)
+        except InvalidInput as error:
+            return self._dead("bad_result", str(error))
+        return RunEnd(self._job, "completed", 1, result=result, then=follow)
+
+    async def _failed(self, turn: Failed) -> End:
+        await self._records.flush()
+        error = turn.error
+        text = describe(error)
+        if turn.unsettled is not None:
+            step = turn.unsettled
+            text = f"{text}\nthe compensation {step.name!r} failed: {bytes(step.outcome).decode()}"
+            return self._dead("compensation_failed", text, step.name)
+        if isinstance(error, Interrupted):
+            if error.reason == "cancelled":
+                return RunEnd(self._job, "cancelled", 1, text=error.text or "cancelled", then=follow)
+            return self._dead("deadline", error.text)
+        name = error.step if isinstance(error, StepFailed) else None
+        return self._dead("compensated" if turn.compensated else "failed", text, name)
+
+    def _dead(self, reason: str, text: str, step: str | None = None) -> End:
+        return RunEnd(self._job, "dead", 1, text=text, reason=reason, then=follow, failed_step=step)
+
+    def _broken(self, turn: Broken) -> End:
+        error = turn.error
+        text = f"{error}\n{error.diff}" if hasattr(error, "diff") else str(error)
+        log.error("run %s of %s is parked: %s", self._machine.id, self._flow.name, text)
+        return self._held("diverged" if hasattr(error, "diff") else "invalid", str(self._job.id), text)
+
+    def _held(self, reason: str, key: str, text: str | None = None) -> End:
+        return RunEnd(self._job, "held", 0, text=text, reason=reason, key=key, then=follow)
+
+    def _back(self, reason: str) -> End:
+        return RunEnd(self._job, "returned", 0, reason=reason)

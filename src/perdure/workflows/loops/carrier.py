@@ -1,0 +1,229 @@
+"""The carrier: carries out one command of a run, and records what became of it; or says until when it has to wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...core.backoff import Again, decide
+from ...core.codec import encode
+from ...core.endings import Ending
+from ...core.errors import InvalidInput, OwnershipLost, TransientError
+from ...core.run_errors import OutcomeUnknown
+from ...jobs.ops.control import cancel
+from ...runtime import faults
+from ...runtime.clock import utc_now
+from ...runtime.dice import roll, secret
+from ..commands import Block, Command, Do, Sleep, Start, Token, Wait, Work
+from ..model import Message, Step, StepError
+from ..ops.record import record
+from ..ops.start import spawn
+from .provider import Provider
+from .recorder import Recorder, as_step, encoded, told
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """There is nothing to do until something happens, or until then (the run's time, seconds since 1970)."""
+
+    until: float | None
+
+
+class Carrier:
+    """Carries out commands for one activation. ``inbox``: messages that nobody has taken."""
+
+    def __init__(self, provider: Provider, recorder: Recorder, context: Any) -> None:
+        self._provider, self._records, self._context = provider, recorder, context
+        self.inbox: list[Message] = list(recorder.machine.history.messages)
+        self.calls: dict[str, asyncio.Future[Any]] = {}
+        """The steps of a gathering that are being called, by name: what may be stopped."""
+
+    async def carry(self, command: Command, *, stoppable: bool = False) -> Parked | None:
+        """Carry it out. None: it has ended, and is recorded."""
+        step = self._records.step(command.name)
+        if isinstance(command, Do):
+            return await self._do(command, step, stoppable)
+        if isinstance(command, Wait):
+            return await self._wait(command, step)
+        if isinstance(command, Sleep):
+            return await self._sleep(command, step)
+        if isinstance(command, Start):
+            return await self._child(command, step)
+        if isinstance(command, Token):
+            token = f"wf_{self._records.job.id}_{secret()}"
+            await self._records.done(command, encode(token), detail=command.name.partition(" ")[2])
+            return None
+        assert isinstance(command, Block)
+        return await self._block(command, step)
+
+    async def _do(self, command: Do, step: Step | None, stoppable: bool) -> Parked | None:
+        if step is not None and step.state == "retry" and not self._due(step):
+            return Parked(step.due_at)
+        attempt = 1 if step is None else max(step.attempt, 1) + (step.state == "retry")
+        started = self._records.clock()
+        if command.compensate is not None and (step is None or step.state == "retry"):
+            await self._records.pending(command, "begun", attempt=attempt, started=started)
+        faults.point("workflow.before_step")
+        try:
+            value = await self._called(command, command.work, stoppable)
+            faults.point("workflow.after_step")
+            outcome = encoded(value, command.name)
+        except InvalidInput as error:
+            reason = (
+                "bad_result" if error.field is not None and error.field.startswith(command.name) else "not_retryable"
+            )
+            return await self._judge(command, error, attempt, started, final=reason)
+        except Exception as error:
+            return await self._judge(command, error, attempt, started)
+        await self._records.done(command, outcome, attempt=attempt, started=started)
+        return None
+
+    async def _called(self, command: Do, work: Work, stoppable: bool) -> Any:
+        kwargs = command.kwargs
+        if work.context is not None:
+            kwargs = {**kwargs, work.context: self._context}
+        call = self._provider.performer.call(self._records.job, work, command.args, kwargs, command.timeout)
+        if not stoppable:
+            return await call
+        task = self.calls[command.name] = asyncio.ensure_future(call)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait((task,))
+            raise
+        finally:
+            del self.calls[command.name]
+
+    async def _judge(
+        self, command: Do | Block, error: Exception, attempt: int, started: float, *, final: str = ""
+    ) -> Parked | None:
+        """A failed attempt: when it is repeated, or that it isn't."""
+        if isinstance(error, OwnershipLost | OutcomeUnknown):
+            raise error
+        verdict = None if final else decide(command.retry, attempt, error, dice=roll(), now=utc_now())
+        if isinstance(verdict, Again):
+            recorded = await self._records.pending(
+                command, "retry", attempt=attempt, delay=verdict.after, error=told(error, verdict.why), started=started
+            )
+            return Parked(recorded.due_at)
+        reason = final if verdict is None else verdict.reason
+        if isinstance(error, Ending):
+            error.args = (error.reason or type(error).__name__,)
+        await self._records.failed(command, told(error, reason), attempt=attempt, started=started)
+        return None
+
+    async def _sleep(self, command: Sleep, step: Step | None) -> Parked | None:
+        if step is None:
+            due_at = None if command.until is None else command.until.timestamp()
+            if command.seconds == 0 or (due_at is not None and due_at <= self._records.machine.history.now):
+                self._ended_at(Step(command.name, self._records.machine.next_seq(), "sleep", "done"), 0.0)
+                return None
+            recorded = await self._records.pending(command, "waiting", delay=command.seconds, due_at=due_at)
+            return Parked(recorded.due_at)
+        if not self._due(step):
+            return Parked(step.due_at)
+        self._ended_at(step, step.due_at or 0.0)
+        return None
+
+    def _ended_at(self, step: Step, moment: float) -> None:
+        """A sleep is over: that needn't be written before something else is."""
+        moment = moment or self._records.machine.history.now
+        ended = Step(step.name, step.seq, "sleep", "done", ended_at=moment, due_at=step.due_at)
+        self._records.machine.buffered.append(ended)
+        self._records.machine.add(ended)
+
+    async def _wait(self, command: Wait, step: Step | None) -> Parked | None:
+        message = next((each for each in self.inbox if each.answered and each.name == command.signal), None)
+        if message is not None:
+            self.inbox.remove(message)
+            await self._records.done(command, bytes(message.payload).decode(), detail=command.signal, taken=message.id)
+            return None
+        late = StepError("TimeoutError", f"no signal {command.signal!r} came within {command.timeout:g} s") if (
+            command.timeout is not None
+        ) else None  # fmt: skip
+        if late is not None and (command.timeout == 0 if step is None else self._due(step)):
+            await self._records.failed(command, late, detail=command.signal)
+            return None
+        if step is None:
+            recorded = await self._records.pending(command, "waiting", delay=command.timeout, detail=command.signal)
+            return Parked(recorded.due_at)
+        return Parked(step.due_at)
+
+    async def _child(self, command: Start, step: Step | None) -> Parked | None:
+        if step is None:
+            entry = self._records.entry(command.name, "child", "done" if command.detached else "waiting")
+            entry.ended_at = self._records.clock() if command.detached else None
+            entry.outcome = encode(command.id) if command.detached else None
+            entry.detail = str(await self._provider.write(spawn(entry, command.id, command.spec, command.close)))
+            faults.point("workflow.after_spawn")
+            self._records.machine.add(as_step(entry, None))
+            return None if command.detached else Parked(None)
+        child = self._records.machine.history.children.get(int(step.detail or 0))
+        if child is None or child.outcome is None:
+            return Parked(None)
+        if child.outcome == "completed":
+            await self._records.done(command, bytes(child.result).decode(), detail=step.detail)
+        else:
+            kind = "WorkflowCancelled" if child.outcome == "cancelled" else "WorkflowFailed"
+            text = (child.error or child.outcome).strip().splitlines()[-1]
+            await self._records.failed(command, StepError(kind, f"{command.id} {text}"), detail=step.detail)
+        return None
+
+    async def _block(self, command: Block, step: Step | None) -> Parked | None:
+        """A transaction with its function."""
+        assert command.work is not None
+        if step is not None and step.state == "retry" and not self._due(step):
+            return Parked(step.due_at)
+        attempt, started = 1 if step is None else step.attempt + 1, self._records.clock()
+        try:
+            async with self._provider.desks(self._context).transaction() as tx:
+                value = await command.work.function(tx, *command.args)
+                await self.commit(command, tx, encoded(value, command.name), attempt, started)
+        except Exception as error:
+            return await self._judge(command, lost(error, self._records.step(command.name)), attempt, started)
+        self.committed(command)
+        return None
+
+    async def commit(self, command: Block, tx: Any, outcome: str | None, attempt: int, started: float) -> None:
+        """Write the record in the application's transaction, the last thing before it commits."""
+        entry = self._records.entry(command.name, "transaction", "done", attempt=attempt)
+        entry.started_at, entry.ended_at, entry.outcome = started, self._records.clock(), outcome
+        for answer in await tx.drive(record([*self._records.buffered(), entry])):
+            if isinstance(answer, Exception):
+                raise answer
+        self._committing = entry
+        faults.point("workflow.before_commit")
+
+    def committed(self, command: Block) -> None:
+        """It has committed: the machine may know."""
+        faults.point("workflow.after_commit")
+        self._records.machine.add(as_step(self._committing, None))
+
+    async def judge(self, command: Block, error: Exception, attempt: int, started: float) -> Parked | None:
+        """A block that was rolled back."""
+        return await self._judge(command, error, attempt, started)
+
+    async def cancelled(self, commands: Sequence[Command]) -> None:
+        """Record these as cancelled."""
+        for command in commands:
+            step = self._records.step(command.name)
+            if step is not None and step.kind == "child" and step.detail is not None:
+                await self._provider.write(cancel(int(step.detail), "it was cancelled beside others"))
+        for command in commands:
+            step = self._records.step(command.name)
+            attempt = 0 if step is None else step.attempt
+            await self._records.ended(command.name, command.kind, "cancelled", None, attempt=attempt)
+
+    def _due(self, step: Step) -> bool:
+        return step.due or (step.due_at is not None and step.due_at <= self._records.machine.history.now)
+
+
+def lost(error: Exception, step: Step | None) -> Exception:
+    """What an error inside a transaction means: once the record was sent, a broken connection may have committed it."""
+    if isinstance(error, TransientError) and error.code == "connection_lost":
+        return OutcomeUnknown(f"whether the transaction was committed isn't known: {error}")
+    return error

@@ -1,0 +1,87 @@
+"""The gatherer: carries out commands side by side, so many at a time, until enough have ended; then it stops the rest.
+
+Nothing it has started outlives it. Whatever was stopped is recorded as cancelled before the code goes on, so that a
+replay decides as the first time did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from ..commands import Command, Gather
+from ..model import Step
+from .carrier import Carrier, Parked
+from .provider import Provider
+from .recorder import Recorder
+
+
+class Gatherer:
+    """Carries out one gathering."""
+
+    def __init__(self, provider: Provider, recorder: Recorder, carrier: Carrier, gather: Gather) -> None:
+        self._provider, self._records, self._carrier, self._gather = provider, recorder, carrier, gather
+        self._parked: list[Parked] = []
+        self._live: dict[asyncio.Task[Parked | None], Command] = {}
+
+    async def carry(self) -> Parked | None:
+        """Until it is decided (None), or nothing is left to do but to wait."""
+        waiting = deque(each for each in self._gather.members if not self._ended(each))
+        try:
+            while not self._gather.decided(self._steps()):
+                while waiting and len(self._live) < self._gather.limit:
+                    self._start(waiting.popleft())
+                if not self._live:
+                    return self._until()
+                await self._one_ended()
+            await self._stop()
+        finally:
+            await self._abandon()
+        await self._cancel_rest()
+        return None
+
+    def _start(self, command: Command) -> None:
+        task = asyncio.get_running_loop().create_task(self._carrier.carry(command, stoppable=True))
+        self._live[task] = command
+
+    async def _one_ended(self) -> None:
+        ended, _ = await asyncio.wait(self._live, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            self._live.pop(task)
+            if (parked := task.result()) is not None:
+                self._parked.append(parked)
+
+    async def _stop(self) -> None:
+        """Stop the calls that still run, and see those out that have gone on to being recorded."""
+        for call in list(self._carrier.calls.values()):
+            call.cancel()
+        while self._live:
+            ended, _ = await asyncio.wait(self._live, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                self._live.pop(task)
+                if not task.cancelled():
+                    task.result()
+
+    async def _abandon(self) -> None:
+        """The run itself is stopped, or a record was refused: end everything that was started."""
+        for task in self._live:
+            task.cancel()
+        if self._live:
+            await asyncio.wait(self._live)
+
+    async def _cancel_rest(self) -> None:
+        """Record those that haven't ended as cancelled, and let their children know."""
+        rest = [each for each in self._gather.members if not self._ended(each)]
+        await self._carrier.cancelled(rest)
+
+    def _steps(self) -> list[Step]:
+        found = (self._records.step(member.name) for member in self._gather.members)
+        return [step for step in found if step is not None and step.ended]
+
+    def _ended(self, command: Command) -> bool:
+        step = self._records.step(command.name)
+        return step is not None and step.ended
+
+    def _until(self) -> Parked:
+        moments = [parked.until for parked in self._parked if parked.until is not None]
+        return Parked(min(moments, default=None))

@@ -1,0 +1,67 @@
+"""The performer: calls the functions of steps, where they run, for so long at most as they may."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from ...jobs.loops.minder import Minder, encoded
+from ...jobs.work import Claimed
+from ..commands import Work
+
+
+class Performer:
+    """Calls functions. ``threads``: how many plain ones run at a time. ``minder``: of the children for process tasks.
+
+    What runs on the loop is cancelled when its time is over, a child process is killed. A thread can't be stopped: its
+    step fails with TimeoutError, what it still returns is dropped, and until it does it takes one of the threads.
+    """
+
+    def __init__(self, threads: int, minder: Minder) -> None:
+        self._size, self._minder = threads, minder
+        self._threads: ThreadPoolExecutor | None = None
+
+    async def call(
+        self, job: Claimed, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None
+    ) -> Any:
+        """What the function returns. Raises what it raises, TimeoutError when its time is over."""
+        if timeout is None:
+            return await self._call(job, work, args, kwargs)
+        try:
+            async with asyncio.timeout(timeout) as bound:
+                return await self._call(job, work, args, kwargs)
+        except TimeoutError:
+            if bound.expired():
+                raise TimeoutError(f"still running after {timeout:g} s, its timeout") from None
+            raise
+
+    def close(self) -> None:
+        """Forget the threads."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _call(self, job: Claimed, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if work.run_in == "loop":
+            value = work.function(*args, **kwargs)
+        elif work.run_in == "thread":
+            value = await self._in_thread(partial(work.function, *args, **kwargs))
+        else:
+            assert work.bind is not None
+            payload = msgspec.Raw(work.bind(*args, **kwargs).encode())
+            value = await self._minder.call_step(
+                work.address, msgspec.structs.replace(job, payload=payload, extras=None)
+            )
+            return None if value is None else msgspec.json.decode(encoded(value))
+        return await value if isinstance(value, Awaitable) else value
+
+    async def _in_thread(self, call: partial[Any]) -> Any:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._size, thread_name_prefix="perdure-step")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, contextvars.copy_context().run, call)

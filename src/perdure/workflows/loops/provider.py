@@ -1,0 +1,73 @@
+"""The provider: what the runs of one worker share. Their loads and records go out in groups (``Journal``), each run
+awaiting its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+import msgspec
+
+from ...core.op import Op
+from ...jobs.handler import Context
+from ...jobs.loops.journal import Journal
+from ...jobs.loops.minder import Minder
+from ...jobs.loops.settler import Link
+from ..model import Entry, History, Recorded
+from ..ops.record import load, record
+from .performer import Performer
+
+
+class Flow(Protocol):
+    """A declared workflow, as its driver sees it."""
+
+    name: str
+    handle: str
+    function: Callable[..., Any]
+
+    @property
+    def updates(self) -> Mapping[str, Callable[..., Any]]: ...  # noqa: D102
+    def decode(self, payload: msgspec.Raw) -> dict[str, Any]: ...  # noqa: D102
+    def encode(self, result: object) -> str: ...  # noqa: D102
+    def bind(self, arguments: dict[str, Any]) -> str: ...  # noqa: D102
+
+
+class Desk(Protocol):
+    """Where transactions for steps come from. Each is open when it is entered, and commits when it is left."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Any]: ...  # noqa: D102
+
+
+class Provider:
+    """What runs are given. ``stopping``: whether the worker drains, so that they go back between two steps."""
+
+    def __init__(
+        self,
+        link: Link,
+        desks: Callable[[Context], Desk],
+        *,
+        threads: int,
+        minder: Minder,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self.link, self.desks, self.stopping = link, desks, stopping
+        self.performer = Performer(threads, minder)
+        self.loads = Journal[int, History](link, load, batch_max=200)
+        self.records = Journal[Entry, Recorded](link, record, batch_max=1_000)
+        self.takes = Journal[Entry, Recorded](link, record, together=True, batch_max=1_000)
+
+    async def run(self) -> None:
+        """Load and record until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for journal in (self.loads, self.records, self.takes):
+                group.create_task(journal.run())
+
+    async def write(self, op: Op[Any]) -> Any:
+        """Drive an op of several statements, which commit together."""
+        return await self.link.transaction(op)
+
+    def close(self) -> None:
+        """Forget the threads."""
+        self.performer.close()

@@ -1,0 +1,146 @@
+"""The recorder of one run: what has become of a step is durable before the machine hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from ...core import limits
+from ...core.codec import encode
+from ...core.endings import storable
+from ...jobs.work import Claimed
+from ...runtime import faults
+from ...runtime.clock import utc_now
+from ..commands import Command
+from ..machine import Machine
+from ..model import Entry, Kind, Recorded, State, Step, StepError
+from ..ops.control import note
+from .provider import Provider
+
+MESSAGE_CHARS_MAX = 4_000
+"""What is kept of a step's error."""
+
+
+class Recorder:
+    """Records for one activation. ``asked``: somebody wants the run to look up."""
+
+    def __init__(self, provider: Provider, job: Claimed, machine: Machine) -> None:
+        self._provider, self.job, self.machine = provider, job, machine
+        self.asked = False
+
+    def clock(self) -> float:
+        """The run's time by this worker's clock, seconds since 1970."""
+        return utc_now().timestamp() + self.machine.history.skew
+
+    def step(self, name: str) -> Step | None:
+        """What is recorded under the name."""
+        return self.machine.steps.get(name)
+
+    async def done(self, command: Command, outcome: str | None, **details: Any) -> None:
+        """It has ended well."""
+        await self.ended(command.name, command.kind, "done", outcome, **details)
+
+    async def failed(self, command: Command, error: StepError, **details: Any) -> None:
+        """It has failed for good."""
+        await self.ended(command.name, command.kind, "failed", encode(error), **details)
+
+    async def ended(
+        self,
+        name: str,
+        kind: Kind,
+        state: State,
+        outcome: str | None,
+        *,
+        attempt: int = 0,
+        started: float | None = None,
+        detail: str | None = None,
+        taken: int | None = None,
+    ) -> None:
+        """Write the end of a step."""
+        entry = self.entry(name, kind, state, attempt=attempt)
+        entry.started_at, entry.ended_at = started, self.clock()
+        entry.detail, entry.outcome, entry.taken = detail, outcome, taken
+        faults.point("workflow.before_record")
+        await self.write(entry)
+        faults.point("workflow.after_record")
+
+    async def pending(
+        self,
+        command: Command,
+        state: State,
+        *,
+        attempt: int = 0,
+        delay: float | None = None,
+        due_at: float | None = None,
+        detail: str | None = None,
+        error: StepError | None = None,
+        started: float | None = None,
+    ) -> Recorded:
+        """Write that a step has begun, waits, or will be tried again."""
+        entry = self.entry(command.name, command.kind, state, attempt=attempt)
+        entry.delay, entry.due_at, entry.detail, entry.started_at = delay, due_at, detail, started
+        entry.outcome = None if error is None else encode(error)
+        return await self.write(entry)
+
+    def entry(self, name: str, kind: Kind, state: State, *, attempt: int = 0) -> Entry:
+        """An entry of this run, with the next number or the one that its step has."""
+        step = self.step(name)
+        seq = self.machine.next_seq() if step is None or step.state in ("begun", "retry") else step.seq
+        return Entry(self.job.id, self.job.generation, name, seq, kind, state, attempt=attempt)
+
+    async def write(self, entry: Entry) -> Recorded:
+        """Write an entry, and what ought to go with it; the machine has it afterwards."""
+        buffered = self.buffered()
+        if self.machine.noted:
+            self.machine.noted = False
+            await self._provider.link.run(note(self.job.id, self.job.generation, self.machine.attributes))
+        journal = self._provider.records if entry.taken is None else self._provider.takes
+        if buffered:
+            told = await asyncio.gather(*map(self._provider.records.put, buffered), journal.put(entry))
+            recorded = told[-1]
+        else:
+            recorded = await journal.put(entry)
+        self.asked = self.asked or recorded.asked
+        self.machine.add(as_step(entry, recorded.due_at))
+        return recorded
+
+    def buffered(self) -> list[Entry]:
+        """What has been left to be written with the next entry."""
+        steps, self.machine.buffered = self.machine.buffered, []
+        return [
+            Entry(
+                self.job.id, self.job.generation, step.name, step.seq, step.kind, step.state,  # type: ignore[arg-type]
+                ended_at=step.ended_at, due_at=step.due_at, detail=step.detail, outcome=bytes(step.outcome).decode(),
+            )
+            for step in steps
+        ]  # fmt: skip
+
+    async def flush(self) -> None:
+        """Write what is still left to be written."""
+        buffered = self.buffered()
+        if self.machine.noted:
+            self.machine.noted = False
+            await self._provider.link.run(note(self.job.id, self.job.generation, self.machine.attributes))
+        if buffered:
+            await asyncio.gather(*map(self._provider.records.put, buffered))
+
+
+def as_step(entry: Entry, due_at: float | None) -> Step:
+    """An entry as it stands in the database now."""
+    outcome = msgspec.Raw(b"null" if entry.outcome is None else entry.outcome.encode())
+    return Step(
+        entry.name, entry.seq, entry.kind, entry.state, entry.attempt, entry.started_at, entry.ended_at, due_at,
+        False, entry.detail, outcome,
+    )  # fmt: skip
+
+
+def told(error: BaseException, reason: str = "") -> StepError:
+    """What is recorded of an error."""
+    return StepError(type(error).__name__, storable(str(error))[:MESSAGE_CHARS_MAX], reason)
+
+
+def encoded(value: object, step: str) -> str | None:
+    """A step's result as it is recorded. Raises InvalidInput, naming the step."""
+    return None if value is None else encode(value, field=step, bytes_max=limits.STEP_RESULT_BYTES_MAX)

@@ -1,0 +1,381 @@
+"""The machine: replays a workflow's function over what its run has recorded, and says what is needed next.
+
+It awaits nothing and touches nothing: the function is driven by hand, each command it awaits is answered from the
+history, and the first one that isn't there is handed out as a ``Turn``. Whoever drives the machine carries it out, adds
+what became of it with ``add``, and turns it again. So a run can be replayed with a stored history and no database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from ..core import codec, limits
+from ..core.errors import PerdureError
+from ..core.run_errors import Diverged, InvalidWorkflow, WorkflowError
+from .commands import Back, Block, Command, Do, Gather, Interrupted, Leave, diverged
+from .compensate import owed, undone
+from .handle import Done, Workflow
+from .model import History, Step
+from .turns import Broken, Enter, Exit, Failed, Foreign, Interrupt, Perform, Returned, Turn
+
+ASIDE = frozenset({"patch", "cancel", "undo"})
+"""Records that no command of the code asks for."""
+
+
+class Dice(Protocol):
+    """Dice that fall the same way at each replay."""
+
+    def random(self) -> float: ...  # noqa: D102
+    def getrandbits(self, k: int, /) -> int: ...  # noqa: D102
+
+
+class Continue:
+    """What a function returns that wants to begin anew with other arguments."""
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        self.arguments = arguments
+
+
+class Machine:
+    """One run, being replayed. ``function`` is called with the handle and makes the coroutine.
+
+    ``buffered``: records that ought to be written with the next one; they can be made again if they are lost.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Workflow], Coroutine[Any, Any, Any]],
+        history: History,
+        dice: Callable[[str], Dice],
+    ) -> None:
+        self.history, self.id, self.round = history, history.id, history.round
+        self.steps = {step.name: step for step in history.steps}
+        self.attributes: dict[str, Any] = dict(history.attributes)
+        self.buffered: list[Step] = []
+        self.noted = self.cancelled = self.past_pivot = False
+        self.interrupt: Interrupted | None = None
+        """Set by the driver: thrown at the next thing that isn't recorded."""
+        self._left = {name: step for name, step in self.steps.items() if step.kind not in ASIDE}
+        self._seq = max((step.seq for step in history.steps), default=0)
+        self._now, self._dice = history.created_at, dice
+        self._seeded: Dice | None = None
+        self._counts: dict[str, int] = {}
+        self._works: dict[str, str] = {}
+        self._patches: dict[str, bool] = {}
+        self._made: dict[str, Command] = {}
+        self._undoable: list[Do] = []
+        self._open: Block | None = None
+        self._asked: Any = None
+        self._answer: Any = None
+        self._error: BaseException | None = None
+        self._end: Returned | Failed | None = None
+        self._broken: PerdureError | None = None
+        self._coroutine = function(Workflow(self))
+
+    # What the driver calls.
+
+    def turn(self) -> Turn:
+        """Go on until something is needed that isn't recorded, or until the end."""
+        while self._end is None:
+            if self._asked is None:
+                self._go()
+                continue
+            turn = self._consider(self._asked)
+            if turn is not None:
+                return turn
+        return self._finish(self._end)
+
+    def add(self, step: Step) -> None:
+        """Take what has been recorded."""
+        self.steps[step.name] = step
+        self._seq = max(self._seq, step.seq)
+        if step.kind not in ASIDE:
+            self._left[step.name] = step
+
+    def entered(self, tx: object) -> None:
+        """The transaction that was asked for is open: go on inside its block."""
+        self._open, self._answer, self._asked = self._asked, tx, None
+
+    def left(self, error: BaseException | None = None) -> None:
+        """The transaction has ended; ``error`` is what its failure is to the code."""
+        self._open, self._error, self._asked = None, error, None
+
+    def passed(self, step: Step) -> None:
+        """The code has gone past this record without asking for it."""
+        self._pass(step)
+
+    def resumed(self, error: BaseException | None = None) -> None:
+        """What was awaited inside a transaction is there, or has failed."""
+        self._error, self._asked = error, None
+
+    def next_seq(self) -> int:
+        """The number of the next record."""
+        self._seq += 1
+        return self._seq
+
+    def close(self) -> None:
+        """Let go of the function, wherever it stands; what its ``finally`` blocks ask for is refused."""
+        try:
+            self._coroutine.close()
+        except BaseException as error:  # a finally that awaits, or raises: nothing of it is carried out
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+
+    # What the handle calls, on behalf of the code.
+
+    def name(self, base: str, kind: str, work: object = None) -> str:
+        """The next name of this base: ``charge``, then ``charge#2``."""
+        if self._open is not None:
+            raise self._break(InvalidWorkflow(
+                f"stands inside the transaction {self._open.name!r}", field=base, fix="end the transaction first"
+            ))  # fmt: skip
+        address = f"{kind} {getattr(work, 'address', '')}"
+        if self._works.setdefault(base, address) != address:
+            raise self._break(InvalidWorkflow(
+                f"is {self._works[base]} first and {address} later", field=base, fix="give each its own name"
+            ))  # fmt: skip
+        count = self._counts[base] = self._counts.get(base, 0) + 1
+        return base if count == 1 else f"{base}#{count}"
+
+    def made(self, command: Command) -> None:
+        """Note a command that has to be awaited."""
+        self._made[command.name] = command
+
+    def now(self) -> datetime:
+        """When the last thing that was waited for had ended."""
+        return datetime.fromtimestamp(self._now, UTC)
+
+    def random(self) -> float:
+        """A draw from [0, 1)."""
+        return self._seed().random()
+
+    def bits(self, count: int) -> int:
+        """So many random bits."""
+        return self._seed().getrandbits(count)
+
+    def patched(self, name: str) -> bool:
+        """Whether the run goes the new way: it has been recorded, or nothing recorded is left."""
+        if name not in self._patches:
+            record = f"patch {name}"
+            self._patches[name] = record in self.steps or not self._left
+            if self._patches[name] and record not in self.steps:
+                step = Step(record, self.next_seq(), "patch", "done", ended_at=self._now)
+                self.steps[record] = step
+                self.buffered.append(step)
+        return self._patches[name]
+
+    def pivot(self) -> None:
+        """No way back from here."""
+        self.past_pivot = True
+        self._undoable.clear()
+
+    def note(self, values: dict[str, Any]) -> None:
+        """Take attributes; what they were before is no news."""
+        changed = {**self.attributes, **values}
+        codec.encode(changed, field="attributes", bytes_max=limits.RUN_ATTRIBUTES_BYTES_MAX)
+        if not self._left and changed != self.attributes:
+            self.noted = True
+        self.attributes = changed
+
+    def continued(self, arguments: dict[str, Any]) -> object:
+        """What the code returns to begin anew."""
+        return Continue(arguments)
+
+    # The replay itself.
+
+    def _go(self) -> None:
+        """Let the code run to the next thing it awaits, or to its end."""
+        answer, error = self._answer, self._error
+        self._answer = self._error = None
+        try:
+            self._asked = self._coroutine.send(answer) if error is None else self._coroutine.throw(error)
+        except StopIteration as done:
+            self._end = Returned(done.value)
+        except BaseException as raised:  # whatever it is, it is how the code ended
+            self._end = Failed(raised)
+
+    def _consider(self, asked: Any) -> Turn | None:
+        """Answer what the code awaits, or say what is needed for that."""
+        if self._broken is not None:
+            return Broken(self._broken)
+        if isinstance(asked, Gather):
+            return self._consider_gather(asked)
+        if isinstance(asked, Command):
+            return self._consider_command(asked)
+        if isinstance(asked, Leave):
+            return self._leave(asked)
+        if self._open is not None:
+            return Foreign(asked)
+        return Broken(InvalidWorkflow(
+            f"the code awaits {asked!r}, which isn't recorded",
+            field=self.id, fix="do it in a step, and wait with wf.sleep or wf.signal",
+        ))  # fmt: skip
+
+    def _consider_command(self, command: Command) -> Turn | None:
+        self._made.pop(command.name, None)
+        self._remember(command)
+        if (stop := self._stopped_at(command.name)) is not None:
+            self._raise(stop)
+            return None
+        if (broken := self._mismatch([command])) is not None:
+            return broken
+        step = self.steps.get(command.name)
+        if step is not None and step.ended:
+            return self._answered(command, step)
+        if self.interrupt is not None and not self.past_pivot:
+            return Interrupt([command], command.name)
+        if step is None and len(self.steps) >= limits.RUN_STEPS_MAX:
+            self._raise(self._too_long())
+            return None
+        return Enter(command) if isinstance(command, Block) and command.work is None else Perform([command], None)
+
+    def _consider_gather(self, gather: Gather) -> Turn | None:
+        members, anchor = gather.members, f"gather {gather.members[0].name}"
+        for member in members:
+            self._remember(member)
+        if (stop := self._stopped_at(anchor)) is not None:
+            for member in members:
+                self._left.pop(member.name, None)
+            self._raise(stop)
+            return None
+        if (broken := self._mismatch(members)) is not None:
+            return broken
+        steps = [self.steps.get(member.name) for member in members]
+        if all(step is not None and step.ended for step in steps):
+            return self._gathered(gather)
+        if self.interrupt is not None and not self.past_pivot:
+            return Interrupt(members, anchor)
+        if len(members) > limits.GATHER_MEMBERS_MAX or len(self.steps) + steps.count(None) > limits.RUN_STEPS_MAX:
+            self._raise(self._too_long())
+            return None
+        return Perform(members, gather)
+
+    def _gathered(self, gather: Gather) -> Turn | None:
+        for member in gather.members:
+            member.answer = self.steps[member.name]
+        self._pass(*(self.steps[member.name] for member in gather.members))
+        failure = gather.verdict()
+        if failure is not None and gather.undo:
+            done = [each for each in gather.members if isinstance(each, Do) and self.steps[each.name].state == "done"]
+            if (back := owed(done, self.steps)) is not None:
+                return self._undo(back)
+        self._asked, self._answer, self._error = None, None, failure
+        return None
+
+    def _answered(self, command: Command, step: Step) -> Turn | None:
+        """Give the code what is recorded."""
+        command.answer = step
+        self._pass(step)
+        self._asked = None
+        try:
+            if isinstance(command, Block) and command.work is None:
+                command.kept = command.read(step)
+                self._answer = Done()
+            else:
+                self._answer = command.read(step)
+        except msgspec.MsgspecError as error:
+            return Broken(InvalidWorkflow(
+                f"what is recorded doesn't fit the type that the code expects now: {error}",
+                field=step.name, fix="let the new type read what the old one wrote",
+            ))  # fmt: skip
+        except PerdureError as error:
+            self._error = error
+        return None
+
+    def _leave(self, leave: Leave) -> Turn | None:
+        """The end of a transaction's block: of one that is open, or of one that was done before."""
+        if self._open is leave.block:
+            return Exit(leave.block, leave.error)
+        self._asked = None
+        return None
+
+    def _mismatch(self, commands: list[Command]) -> Broken | None:
+        """What is wrong between the commands and the records: another kind under a name, or records left over while
+        something new is asked for."""
+        new = False
+        for command in commands:
+            step = self.steps.get(command.name)
+            if step is not None and step.kind != command.kind:
+                return Broken(diverged(command.name, command.kind, [step]))
+            new = new or step is None
+        if new:
+            mine = {command.name for command in commands}
+            left = [step for name, step in self._left.items() if name not in mine]
+            if left:
+                first = next(command for command in commands if command.name not in self.steps)
+                return Broken(diverged(first.name, first.kind, left))
+        return None
+
+    def _finish(self, end: Returned | Failed) -> Turn:
+        """The end of the code; after a failure, the compensations come first."""
+        if self._broken is not None:
+            return Broken(self._broken)
+        error = end.error if isinstance(end, Failed) else None
+        if isinstance(error, Diverged | InvalidWorkflow):
+            return Broken(error)
+        if self._left:
+            return Broken(diverged("", "", self._left.values()))
+        if isinstance(end, Returned) and self._made:
+            name = next(iter(self._made))
+            return Broken(InvalidWorkflow("was never awaited", field=name, fix=f"await wf.{self._made[name].kind}(…)"))
+        if error is not None and not self.past_pivot:
+            back = owed(self._undoable, self.steps)
+            if back is not None:
+                step = self.steps.get(back.name)
+                return (
+                    Failed(error, unsettled=step) if step is not None and step.state == "failed" else self._undo(back)
+                )
+            return Failed(error, compensated=undone(self._undoable, self.steps))
+        return end
+
+    def _undo(self, back: Back) -> Turn:
+        return Perform([back], None)
+
+    def _remember(self, command: Command) -> None:
+        """Note a step that can be compensated, once, in the order in which the code comes to them."""
+        if not isinstance(command, Do) or command.compensate is None or self.past_pivot:
+            return
+        if all(each is not command for each in self._undoable):
+            self._undoable.append(command)
+
+    def _stopped_at(self, name: str) -> Interrupted | None:
+        """What was thrown here the first time, if it was here that the run was told to end."""
+        cancel = self.steps.get("cancel")
+        if self.cancelled or cancel is None or cancel.detail != name:
+            return None
+        reason, text = msgspec.json.decode(cancel.outcome, type=tuple[str, str])
+        self.cancelled, self.interrupt = True, None
+        self._left.pop(name, None)
+        return Interrupted("deadline" if reason == "deadline" else "cancelled", text)
+
+    def _raise(self, error: BaseException) -> None:
+        """Let the code have this error."""
+        self._asked, self._error = None, error
+
+    def _too_long(self) -> WorkflowError:
+        return WorkflowError(
+            f"records more than {limits.RUN_STEPS_MAX:,} steps, or gathers more than {limits.GATHER_MEMBERS_MAX:,}",
+            id=self.id,
+            field=self.id,
+            fix="return wf.continue_as_new(…) before that, or give parts to children",
+        )
+
+    def _pass(self, *steps: Step) -> None:
+        """These are behind us."""
+        for step in steps:
+            self._left.pop(step.name, None)
+            self._now = max(self._now, step.ended_at or 0.0)
+
+    def _break(self, error: PerdureError) -> PerdureError:
+        """Remember what is wrong with the code, which mightn't let it out."""
+        self._broken = error
+        return error
+
+    def _seed(self) -> Dice:
+        if self._seeded is None:
+            self._seeded = self._dice(f"{self.history.job}:{self.round}")
+        return self._seeded

@@ -1,0 +1,1 @@
+"""Conversations about runs: start, load, record, signal, control."""

@@ -1,0 +1,94 @@
+"""What follows the end of an activation, in the settlement's own transaction: what waited for it is woken, and a run
+that has gone to wait is woken at once if what it waits for is there already.
+
+Two sides, neither of which can miss the other: who writes to an inbox holds the run's row (``hold``) before it looks
+whether the run waits; a run that goes to wait locks its row after that and looks at its inbox in a later statement. If
+it can't have the lock, somebody is writing, and it waits for a moment only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...core import limits
+from ...core.op import Op, rows
+from ...jobs.ops.wake import wake
+from ...jobs.work import End
+from ...sql import statement
+from ..ends import RunEnd
+
+PARENTS = statement("workflows.parents", lambda row: int(row["job"]))
+ENDED = statement("workflows.end", lambda row: int(row["parent"]))
+ORPHANS = statement("workflows.orphans", lambda row: int(row["id"]))
+SETTLE_DOWN = statement("workflows.settle_down", lambda row: int(row["job"]))
+STIRRED = statement("workflows.stirred", lambda row: int(row["id"]))
+TROUBLE = statement("workflows.trouble", lambda row: row)
+RENEW = statement("workflows.renew", lambda row: row)
+DOZE = statement("workflows.doze", lambda row: row)
+NUDGE = statement("workflows.nudge", lambda row: row)
+NUDGED = statement("workflows.nudged", lambda row: (int(row["id"]), bool(row["waits"])))
+UNNUDGE = statement("workflows.unnudge", lambda row: row)
+
+DOZE_SECONDS = 0.5
+"""How long a run waits that couldn't look at its inbox."""
+
+
+def follow(ends: Sequence[End]) -> Op[None]:
+    """What follows these ends. First those that wait for a lock, then those that skip what is locked."""
+    over = [end for end in ends if end.verdict in ("completed", "cancelled", "dead")]
+    if over:
+        yield from _over(over)
+    held = sorted((end.job.id, end.text) for end in ends if end.verdict == "held")
+    if held:
+        yield from rows(TROUBLE, ids=[id for id, _ in held], troubles=[text for _, text in held])
+    anew = {end.job.id: end.anew for end in ends if isinstance(end, RunEnd) and end.anew is not None}
+    for id in sorted(anew):
+        yield from rows(RENEW, run=id, payload=anew[id])
+    if anew:
+        yield from wake(list(anew))
+    parked = sorted(end.job.id for end in ends if end.verdict == "waiting" and end.job.id not in anew)
+    if parked:
+        yield from _parked(parked)
+
+
+def _over(ends: Sequence[End]) -> Op[None]:
+    ids = sorted(end.job.id for end in ends)
+    failed = {end.job.id: end.failed_step for end in ends if isinstance(end, RunEnd)}
+    yield from rows(PARENTS, ids=ids)
+    parents = yield from rows(ENDED, ids=ids, failed_steps=[failed.get(id) for id in ids])
+    yield from rouse(parents)
+    unfinished = sorted(end.job.id for end in ends if end.verdict != "completed")
+    if unfinished:
+        yield from rouse((yield from rows(ORPHANS, ids=unfinished, limit=limits.RUN_TREE_MAX)))
+
+
+def _parked(ids: list[int]) -> Op[None]:
+    free = set((yield from rows(SETTLE_DOWN, ids=ids)))
+    stirred = (yield from rows(STIRRED, ids=sorted(free))) if free else []
+    if stirred:
+        yield from wake(stirred)
+    if busy := [id for id in ids if id not in free]:
+        yield from rows(DOZE, ids=busy, seconds=DOZE_SECONDS)
+
+
+def rouse(ids: Sequence[int]) -> Op[None]:
+    """Wake those that wait; those whose row is locked by somebody are left to the sweep."""
+    if ids:
+        locked = (yield from wake(ids)).locked
+        if locked:
+            yield from nudge(locked)
+
+
+def nudge(ids: Sequence[int]) -> Op[None]:
+    """Ask runs to look up."""
+    yield from rows(NUDGE, ids=sorted(ids))
+
+
+def sweep(limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
+    """Wake runs that were asked to look up while they wait, and forget those that have ended."""
+    found = yield from rows(NUDGED, limit=limit)
+    waiting, ended = [id for id, waits in found if waits], [id for id, waits in found if not waits]
+    woken = len((yield from wake(waiting)).ids) if waiting else 0
+    if ended:
+        yield from rows(UNNUDGE, ids=ended)
+    return woken + len(ended)

@@ -1,0 +1,176 @@
+"""What a person or a program does to one run: look, pause, retry, skip, rewind; and what the run says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from ...core import limits
+from ...core.op import Op, Row, maybe, one, rows
+from ...jobs.ops.control import redrive
+from ...jobs.ops.wake import wake
+from ...sql import statement
+from ..model import Moment, Run
+from .after import nudge
+
+
+def _json(text: Any) -> Any:
+    return msgspec.json.decode(text) if isinstance(text, str) else text
+
+
+def _run(row: Row) -> Run:
+    values = {**row, "attributes": _json(row["attributes"]) or {}, "input": _json(row["input"]) or {}}
+    values["result"] = _json(row["result"])
+    return Run(**values, state=state_of(row))
+
+
+def state_of(row: Row) -> str:
+    """Place, reason and outcome in one word."""
+    place = row["place"]
+    if place not in ("history", "dead") and row["paused_at"] is not None:
+        return "paused"
+    words = {"ready": "running", "leased": "running", "scheduled": "running", "waiting": "waiting", "held": "parked"}
+    return str({"dead": row["reason"], "history": row["outcome"], None: "lost"}.get(place) or words.get(place, place))
+
+
+def _moment(row: Row) -> Moment:
+    return Moment(**{**row, "outcome": _json(row["outcome"])})
+
+
+class Letter(msgspec.Struct, kw_only=True, frozen=True):
+    """A message that was sent to a run. ``taken``: by which step. ``refusal``: why an update wasn't accepted."""
+
+    name: str
+    sent_at: datetime
+    taken: str | None
+    taken_at: datetime | None
+    update: bool
+    refusal: str | None
+    payload: Any
+
+
+class Stuck(msgspec.Struct, kw_only=True, frozen=True):
+    """A run that nothing will ever move, and why."""
+
+    id: str
+    job: int
+    problem: str
+
+
+GET = statement("workflows.get", _run)
+TIMELINE = statement("workflows.timeline", _moment)
+INBOX = statement("workflows.inbox", lambda row: Letter(**{**row, "payload": _json(row["payload"])}))
+NOTE = statement("workflows.note", lambda row: row)
+PAUSE = statement("workflows.pause", lambda row: int(row["job"]))
+RESUME = statement("workflows.resume", lambda row: int(row["job"]))
+REOPEN = statement("workflows.reopen", lambda row: int(row["job"]))
+FORGET = statement("workflows.forget", lambda row: str(row["name"]))
+SKIP = statement("workflows.skip", lambda row: str(row["name"]))
+FREEZE = statement("workflows.freeze", lambda row: str(row["place"]))
+UNPARK = statement("workflows.unpark", lambda row: int(row["id"]))
+VERSIONS = statement("workflows.versions", lambda row: (str(row["name"]), int(row["version"]), int(row["runs"])))
+STUCK = statement("workflows.stuck", lambda row: Stuck(**row))
+PRUNE = statement("workflows.prune", lambda row: int(row["pruned"]))
+
+
+def get(id: str) -> Op[Run | None]:
+    """One run."""
+    found = yield from list_runs(limit=1, id=id)
+    return found[0] if found else None
+
+
+def list_runs(
+    *,
+    limit: int,
+    id: str | None = None,
+    name: str | None = None,
+    state: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    cursor: int | None = None,
+) -> Op[list[Run]]:
+    """Runs, newest first, below the cursor (the job of the last one seen)."""
+    wanted = None if attributes is None else msgspec.json.encode(attributes).decode()
+    return (yield from rows(GET, id=id, name=name, state=state, attributes=wanted, cursor=cursor, limit=limit))
+
+
+def timeline(job: int) -> Op[list[Moment]]:
+    """What a run has recorded, in order."""
+    return (yield from rows(TIMELINE, run=job))
+
+
+def inbox(job: int) -> Op[list[Letter]]:
+    """What was sent to a run, in order."""
+    return (yield from rows(INBOX, run=job))
+
+
+def note(job: int, generation: int, attributes: Mapping[str, Any]) -> Op[None]:
+    """What a run says of itself."""
+    yield from rows(NOTE, run=job, generation=generation, attributes=msgspec.json.encode(attributes).decode())
+
+
+def pause(job: int) -> Op[None]:
+    """Let a run go no further than its next step. One that waits goes on waiting."""
+    yield from maybe(PAUSE, run=job)
+    yield from nudge([job])
+
+
+def resume(job: int) -> Op[None]:
+    """Let a run go on that was paused, or parked."""
+    yield from maybe(RESUME, run=job)
+    yield from maybe(UNPARK, run=job)
+
+
+def place(job: int) -> Op[str | None]:
+    """Where a run stands, its job locked so that it stays there; None when it has ended."""
+    return (yield from maybe(FREEZE, run=job))
+
+
+def retry(job: int, at: str, step: str | None) -> Op[None]:
+    """Let a run go on that stands ``at`` dead or held: what failed from the step on is forgotten, and done again."""
+    if step is not None:
+        yield from rows(FORGET, run=job, step=step, failed=True)
+    yield from again(job, at)
+
+
+def rewind(job: int, at: str, step: str) -> Op[list[str]]:
+    """Forget what a run has recorded from the step on, and let it go on from there; what was forgotten."""
+    forgotten = yield from rows(FORGET, run=job, step=step, failed=False)
+    yield from again(job, at)
+    return forgotten
+
+
+def skip(job: int, at: str, step: str, outcome: str | None, remark: str | None) -> Op[bool]:
+    """Say that a step is done, and let the run go on. False: there is no such step to skip."""
+    if (yield from maybe(SKIP, run=job, step=step, outcome=outcome, note=remark)) is None:
+        return False
+    yield from again(job, at)
+    return True
+
+
+def again(job: int, at: str) -> Op[None]:
+    """Let a run go on, wherever it stands."""
+    yield from maybe(REOPEN, run=job)
+    if at == "dead":
+        yield from redrive(job)
+    elif at == "held":
+        yield from maybe(UNPARK, run=job)
+    elif at == "waiting":
+        yield from wake([job])
+
+
+def versions() -> Op[list[tuple[str, int, int]]]:
+    """Workflow, version, and how many runs of it live."""
+    return (yield from rows(VERSIONS))
+
+
+def stuck(limit: int = limits.CHORE_BATCH_MAX) -> Op[list[Stuck]]:
+    """Live runs that nothing will ever move."""
+    return (yield from rows(STUCK, limit=limit))
+
+
+def prune(days: int, limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
+    """Forget runs that ended more than so many days ago; how many."""
+    return (yield from one(PRUNE, days=days, limit=limit))

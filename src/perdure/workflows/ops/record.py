@@ -1,0 +1,93 @@
+"""Load and record: what the driver of a run reads and writes, for many runs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from ...core.errors import OwnershipLost
+from ...core.op import Op, Row, rows
+from ...core.run_errors import WorkflowNotFound
+from ...sql import statement
+from ..model import Child, Entry, History, Message, Recorded, Step
+
+_STEPS = msgspec.json.Decoder(list[Step])
+_MESSAGES = msgspec.json.Decoder(list[Message])
+_CHILDREN = msgspec.json.Decoder(list[Child])
+
+Fenced: TypeAlias = Recorded | None
+
+
+def _history(row: Row) -> History:
+    children = _CHILDREN.decode(row["children"]) if row["children"] else []
+    return History(
+        row["job"],
+        row["id"],
+        row["round"],
+        row["now"],
+        row["skew"],
+        row["created_at"],
+        msgspec.json.decode(row["attributes"]) if row["attributes"] else {},
+        _STEPS.decode(row["steps"]) if row["steps"] else [],
+        _MESSAGES.decode(row["messages"]) if row["messages"] else [],
+        {child.job: child for child in children},
+        row["deadline_at"],
+        row["paused"],
+        row["cancel"],
+    )
+
+
+def _fenced(row: Row) -> Fenced:
+    return Recorded(row["due_at"], row["asked"]) if row["fenced"] else None
+
+
+LOAD = statement("workflows.load", _history)
+RECORD = statement("workflows.record", _fenced)
+TAKE = statement("workflows.take", lambda row: row)
+
+
+def load(jobs: Sequence[int]) -> Op[list[History | Exception]]:
+    """The runs of these jobs, in order, as they are replayed."""
+    found = {history.job: history for history in (yield from rows(LOAD, runs=list(jobs)))}
+    return [found.get(job) or _missing(job) for job in jobs]
+
+
+def record(entries: Sequence[Entry]) -> Op[list[Recorded | Exception]]:
+    """Write the entries; those whose run is somebody else's now are refused, each for itself. In one transaction when
+    one of them takes a message."""
+    written = yield from rows(RECORD, **_columns(entries))
+    taking = [entry for entry, fenced in zip(entries, written, strict=True) if entry.taken is not None and fenced]
+    if taking:
+        ids, runs, names = zip(*((entry.taken, entry.run, entry.name) for entry in taking), strict=True)
+        yield from rows(TAKE, ids=list(ids), runs=list(runs), names=list(names))
+    return [fenced or _stale(entry) for entry, fenced in zip(entries, written, strict=True)]
+
+
+def _columns(entries: Sequence[Entry]) -> dict[str, list[Any]]:
+    return {
+        "runs": [entry.run for entry in entries],
+        "generations": [entry.generation for entry in entries],
+        "names": [entry.name for entry in entries],
+        "seqs": [entry.seq for entry in entries],
+        "kinds": [entry.kind for entry in entries],
+        "states": [entry.state for entry in entries],
+        "attempts": [entry.attempt for entry in entries],
+        "started": [entry.started_at for entry in entries],
+        "ended": [entry.ended_at for entry in entries],
+        "delays": [entry.delay for entry in entries],
+        "dues": [entry.due_at for entry in entries],
+        "details": [entry.detail for entry in entries],
+        "outcomes": [entry.outcome for entry in entries],
+    }
+
+
+def _missing(job: int) -> WorkflowNotFound:
+    return WorkflowNotFound("its run isn't kept", field=f"job {job}", fix="start it with workflows.start")
+
+
+def _stale(entry: Entry) -> OwnershipLost:
+    return OwnershipLost(
+        f"is no longer generation {entry.generation}: it runs elsewhere", job_id=entry.run, field=f"job {entry.run}"
+    )

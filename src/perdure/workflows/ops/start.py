@@ -1,0 +1,137 @@
+"""Start: a run and its job, in one statement; what happens when there is a run of that id already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from ...core import context
+from ...core.errors import StatementRefused
+from ...core.op import Op, maybe, one, rows
+from ...core.run_errors import WorkflowExists
+from ...jobs.ops.control import cancel
+from ...jobs.ops.queues import ensure
+from ...sql import statement
+from ..model import Close, Conflict, Entry, RunSpec, Started
+from .record import record
+
+START = statement("workflows.start", lambda row: (str(row["id"]), row["job"], bool(row["new"])))
+FIND = statement("workflows.find", lambda row: Found(**row))
+SUPERSEDE = statement("workflows.supersede", lambda row: int(row["job"]))
+ORIGIN = statement("workflows.origin", lambda row: dict(row))
+FORK = statement("workflows.fork", lambda row: row)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A run that there is. ``ended``: its job is in history. ``dead``: it has given up."""
+
+    id: str
+    job: int
+    paused: bool
+    ended: bool
+    dead: bool
+
+
+def start(
+    spec: RunSpec,
+    ids: Sequence[str],
+    payloads: Sequence[str],
+    *,
+    conflict: Conflict = "join",
+    deadline: datetime | timedelta | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    parent: int | None = None,
+    close: Close | None = None,
+) -> Op[list[Started]]:
+    """Start a run for each id, with the arguments at its place; the spec says everything else. In one transaction.
+
+    Raises WorkflowExists when the conflict isn't to be joined or replaced.
+    """
+    if conflict == "replace":
+        for id in sorted(ids):
+            yield from _replaced(id)
+    params = _params(spec, ids, payloads, deadline, attributes, parent, close)
+    found = yield from rows(START, **params)
+    if not found:
+        yield from ensure([spec.queue])
+        found = yield from rows(START, **params)
+    if not found:
+        raise StatementRefused("a queue could not be created", field="queue", fix="create it before this transaction")
+    known = yield from find([id for id, _, new in found if not new])
+    if conflict == "reject" and known:
+        id = next(iter(known))
+        raise WorkflowExists(
+            "there is a run of this id", id=id, field=id, fix='give another id, or on_conflict="join" or "replace"'
+        )
+    return [Started(id, job if new else known[id].job, new) for id, job, new in found]
+
+
+def find(ids: Sequence[str]) -> Op[dict[str, Found]]:
+    """The runs of these ids, those that there are."""
+    return {found.id: found for found in (yield from rows(FIND, ids=sorted(set(ids))))} if ids else {}
+
+
+def spawn(entry: Entry, id: str, spec: RunSpec, close: Close) -> Op[int]:
+    """Start a child, and record it as a step of its parent, both or neither; the child's job."""
+    [child] = yield from start(spec, [id], [spec.payload], parent=entry.run, close=close)
+    entry.detail = str(child.job)
+    [answer] = yield from record([entry])
+    if isinstance(answer, Exception):
+        raise answer
+    return child.job
+
+
+def fork(job: int, step: str | None, id: str) -> Op[Started]:
+    """Start a run like this one, that has recorded what this one had before the step."""
+    origin = yield from one(ORIGIN, run=job)
+    spec = RunSpec(
+        name=origin["name"],
+        version=origin["version"],
+        payload=origin["payload"],
+        queue=origin["queue"],
+        key=origin["key"],
+        priority=origin["priority"],
+        tags=tuple(origin["tags"] or ()),
+    )
+    attributes = msgspec.json.decode(origin["attributes"]) if origin["attributes"] else None
+    [started] = yield from start(spec, [id], [spec.payload], conflict="reject", attributes=attributes)
+    yield from rows(FORK, run=job, target=started.job, step=step)
+    return started
+
+
+def _replaced(id: str) -> Op[None]:
+    """Take the id away from the run that has it; it is cancelled."""
+    job = yield from maybe(SUPERSEDE, id=id)
+    if job is not None:
+        yield from cancel(job, "another run took its id")
+
+
+def _params(
+    spec: RunSpec,
+    ids: Sequence[str],
+    payloads: Sequence[str],
+    deadline: datetime | timedelta | None,
+    attributes: Mapping[str, Any] | None,
+    parent: int | None,
+    close: Close | None,
+) -> dict[str, Any]:
+    return {
+        "ids": list(ids),
+        "payloads": list(payloads),
+        "queue": spec.queue,
+        "name": spec.name,
+        "version": spec.version,
+        "task": spec.task,
+        "key": spec.key,
+        "priority": spec.priority,
+        "tags": list(spec.tags) or None,
+        "context": context.captured(),
+        "parent": parent,
+        "close": close,
+        "attributes": None if attributes is None else msgspec.json.encode(attributes).decode(),
+        "deadline_at": deadline if isinstance(deadline, datetime) else None,
+        "deadline_in": deadline.total_seconds() if isinstance(deadline, timedelta) else None,
+    }

@@ -1,0 +1,74 @@
+"""Functions as steps call them: where they run, how they are found again, and what type their result has."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, get_type_hints
+
+import msgspec
+
+from ..core import codec
+from ..core.run_errors import InvalidWorkflow
+from .commands import Work
+
+
+def work_of(function: Callable[..., Any], step: str) -> Work:
+    """The function as a step calls it; a task is called as its function, where it runs. Raises InvalidWorkflow."""
+    try:
+        return _work_of(function)
+    except TypeError:
+        pass
+    return _made(function, step)
+
+
+@lru_cache(maxsize=4096)
+def _work_of(function: Callable[..., Any]) -> Work:
+    return _made(function, getattr(function, "__name__", "step"))
+
+
+def _made(function: Any, step: str) -> Work:
+    plain = getattr(function, "function", function)  # of a task
+    if not callable(plain) or inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
+        raise InvalidWorkflow(f"{function!r} can't be called once", field=step, fix="give a def or an async def")
+    run_in: Any = getattr(function, "run_in", None) or ("loop" if _is_async(plain) else "thread")
+    address = f"{getattr(plain, '__module__', '')}:{getattr(plain, '__qualname__', repr(plain))}"
+    signature = getattr(function, "signature", None)
+    wanted, bind = getattr(signature, "context", None), getattr(signature, "bind", None)
+    return Work(plain, run_in, address, decoder_of(plain), None if run_in == "process" else wanted, bind)
+
+
+def _is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__func__", None))
+
+
+def wants_result(function: Any) -> bool:
+    """Whether a compensation has a parameter for what the step returned."""
+    plain = getattr(function, "function", function)
+    try:
+        return "result" in inspect.signature(plain).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def decoder_of(source: Any) -> Callable[[msgspec.Raw], Any]:
+    """What reads a recorded result as the type that a function returns, or as a type itself; plain JSON otherwise."""
+    declared = source if isinstance(source, type) else _returned(source)
+    if declared in (None, type(None), Any, inspect.Signature.empty):
+        return _plain
+    try:
+        return codec.decoder(declared).decode
+    except Exception:
+        return _plain
+
+
+def _plain(raw: msgspec.Raw) -> Any:
+    return msgspec.json.decode(raw)
+
+
+def _returned(function: Any) -> Any:
+    try:
+        return get_type_hints(function).get("return")
+    except Exception:
+        return None
