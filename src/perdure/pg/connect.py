@@ -201,6 +201,8 @@ def _found(url: str, purpose: Purpose) -> psycopg.Connection[Any]:
         if known is None and REFUSED in str(error):
             return pooled(url, purpose)
         raise
+    if conn.info.server_version < SERVER_VERSION_MIN * 10_000:
+        return conn  # to be refused, and asked nothing before
     if known is None and drive(conn, one(IDENTIFY)).pid != conn.info.backend_pid:
         conn.close()
         return pooled(url, purpose)
