@@ -8,6 +8,7 @@ import re
 from perdure.pg.migrate import load
 from tests.cli.terminal import answer, perdure
 from tests.conftest import Database
+from tests.pooler import Pooler
 
 TITLES = [migration.title for migration in load()]
 
@@ -50,3 +51,15 @@ def test_the_schema_is_shown_without_a_database() -> None:
     assert "CREATE TABLE shop_jobs.job (" in text
     assert re.search(r"\bperdure\.\w", text.replace("perdure.sleepers", "")) is None
     assert json.loads(answer("schema", "--json"))["migrations"] == TITLES
+
+
+def test_a_pooler_is_refused_and_a_direct_url_taken(empty_db: Database, pooler: Pooler) -> None:
+    """Through a pooler in transaction mode `migrate` ends with 2 and names the variable to set; with that variable it
+    migrates [KIT-20]. Red when the command doesn't look at PERDURE_DIRECT_URL."""
+    url = pooler.url(empty_db.name)
+    refused = perdure("migrate", url=url)
+    assert (refused.returncode, "PERDURE_DIRECT_URL" in refused.stderr) == (2, True)
+    assert _tables(empty_db, "perdure") == 0
+
+    assert perdure("migrate", url=url, PERDURE_DIRECT_URL=empty_db.url).returncode == 0
+    assert _tables(empty_db, "perdure") > 0
