@@ -65,6 +65,16 @@ async def sell(ctx: Context) -> None:
 
 
 @app.task(retry=QUICK)
+async def sell_together(ctx: Context) -> None:
+    """Leave one effect, in the transaction that ends the job."""
+    async with ctx.transaction() as tx:
+        await tx.connection.execute(
+            "insert into effect (job, generation, pid, what) values (%s, %s, %s, 'sold')",
+            [ctx.job.id, ctx.fence.generation, os.getpid()],
+        )
+
+
+@app.task(retry=QUICK)
 async def sell_at_second_try(ctx: Context) -> None:
     """Fail, then leave one effect."""
     if ctx.attempt == 1:

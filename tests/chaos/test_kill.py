@@ -10,20 +10,22 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.floor import Floor, Process, until
-from tests.chaos.shop import count_for_ever, hog, nothing, sell, serve, serve_until_told
+from tests.chaos.shop import count_for_ever, hog, nothing, sell, sell_together, serve, serve_until_told
 from tests.tidy.source import dotted, python_files, tree
 
 WHOLE_SECONDS_MAX = 15.0
 """Three times what is promised at default settings, for a machine that does other things."""
 
 FAULT_POINTS = sorted(
-    str(node.args[0].value)
-    for path in python_files("src")
-    for node in ast.walk(tree(path))
-    if isinstance(node, ast.Call)
-    and dotted(node.func) == "faults.point"
-    and isinstance(node.args[0], ast.Constant)
-    and not str(node.args[0].value).startswith("workflow.")
+    {
+        str(node.args[0].value)
+        for path in python_files("src")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call)
+        and dotted(node.func) == "faults.point"
+        and isinstance(node.args[0], ast.Constant)
+        and not str(node.args[0].value).startswith("workflow.")
+    }
 )
 """Every fault point of the code that jobs pass; workflows have their own tests."""
 
@@ -181,8 +183,10 @@ def test_two_workers_of_one_name_are_two_workers(floor: Floor) -> None:
 @pytest.mark.parametrize("place", FAULT_POINTS)
 def test_killed_at_a_fault_point_nothing_is_lost(floor: Floor, place: str) -> None:
     """A worker that kills itself at each point of the loop where the database and it know different things loses
-    nothing: its successor finishes every job, each settled once [DW-3, DW-30]. Red without rescue."""
-    ids = floor.enqueue(*[sell.job() for _ in range(300)])
+    nothing: its successor finishes every job, each settled once; an effect in ``ctx.transaction()`` is there once,
+    before its commit as after it [DW-3, DW-30, DW-49]. Red without rescue."""
+    in_transaction = place.startswith("handler.")
+    ids = floor.enqueue(*[(sell_together if in_transaction else sell).job() for _ in range(300)])
     doomed = floor.worker("--queues", "default:10", started=False, PERDURE_FAULT=f"{place}@3:kill")
     code = doomed.wait()
     died = floor.now()
@@ -194,6 +198,7 @@ def test_killed_at_a_fault_point_nothing_is_lost(floor: Floor, place: str) -> No
     assert code == -signal.SIGKILL
     floor.assert_settled_once(ids)
     assert set(floor.effects("sold")) == set(ids)
+    assert not in_transaction or set(floor.effects("sold").values()) == {1}
     assert floor.value("select max(attempt) from perdure.history") == 1
 
 
