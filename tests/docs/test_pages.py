@@ -118,3 +118,13 @@ def test_every_link_leads_somewhere() -> None:
     ]
 
     assert found == []
+
+
+def test_the_window_of_an_outside_effect_is_named() -> None:
+    """The guide says when an effect outside of the database can still happen twice, and what is left to do then: that
+    the window is there, ``test_twice`` shows with a handler that has no means against it [DW-50]."""
+    page = (ROOT / "docs" / "guides" / "once.md").read_text()
+    _, _, window = page.partition("**The window that remains.**")
+
+    assert "the job run again" in window
+    assert all(word in window for word in ("at_most_once", "needs_review", "24 hours"))

@@ -80,6 +80,21 @@ def uniques(specs: Sequence[JobSpec]) -> dict[str, Any]:
     }
 
 
+def unique_scalars(spec: JobSpec) -> dict[str, Any]:
+    """The parameters of ``jobs.enqueue_unique_one``, and of ``jobs.replace``. The spec has a unique key."""
+    unique = spec.unique
+    assert unique is not None
+    return {
+        **scalars(spec),
+        "run_at": spec.run_at,
+        "delay": None if spec.delay is None else spec.delay.total_seconds(),
+        "scope": unique.scope_for(spec.task, spec.queue),
+        "unique": unique.key_for(spec.payload),
+        "until": unique.until,
+        "lifetime": unique.seconds,
+    }
+
+
 def scalars(spec: JobSpec) -> dict[str, Any]:
     """The parameters of ``jobs.enqueue_one``."""
     return {

@@ -12,7 +12,7 @@ from perdure.jobs.model import Enqueued
 from perdure.jobs.ops.enqueue import enqueue_each
 from tests.conftest import Database
 from tests.rooms.jobs.stage import Stage, end
-from tests.rooms.jobs.test_unique import job, keys, write
+from tests.rooms.jobs.test_unique import KEY, job, keys, write
 
 
 def test_fifty_enqueues_at_once_write_one_job(db: Database) -> None:
@@ -68,19 +68,20 @@ def test_keys_are_taken_in_ascending_order(stage: Stage) -> None:
     actor.commit()
 
 
-def test_a_key_that_is_met_is_neither_locked_nor_written(stage: Stage) -> None:
-    """An enqueue that finds its key taken leaves the row as it was, and doesn't wait for whoever has locked it. Red
-    with DO UPDATE in the place of DO NOTHING."""
-    versions = "select xmin::text, xmax::text, ctid::text from perdure.unique_key"
+@pytest.mark.parametrize("mates", [0, 1])
+def test_a_key_that_is_met_is_neither_locked_nor_written(stage: Stage, mates: int) -> None:
+    """An enqueue that finds its key taken, alone or among others, leaves the row as it was, and doesn't wait for
+    whoever has locked it. Red with DO UPDATE in the place of DO NOTHING."""
+    versions = f"select xmin::text, xmax::text, ctid::text from perdure.unique_key where key = '{KEY}'"
     write(stage, job())
     before = stage.main.sql(versions)
     holder = stage.session()
-    [duplicate] = write(stage, job())
+    duplicate, *_ = write(stage, job(), *[job(unique="a") for _ in range(mates)])
     after = stage.main.sql(versions)
     holder.begin()
     holder.sql("select from perdure.unique_key for update")
     stage.main.sql("set lock_timeout = '50ms'")
-    [while_locked] = write(stage, job())
+    while_locked, *_ = write(stage, job(), *[job(unique="b") for _ in range(mates)])
 
     assert (duplicate.duplicate, while_locked.duplicate) == (True, True)
     assert before == after

@@ -232,12 +232,13 @@ async def test_a_handler_that_is_stopped_inside_its_block_has_done_nothing(effec
     assert await effects.value("select count(*) from effect") == 0
 
 
-async def test_a_thread_that_was_timed_out_commits_nothing(effects: Stage) -> None:
-    """A plain handler that runs past its timeout inside its block and then returns has done nothing: its job had ended
-    without it. Red when a thread's transaction is committed whatever became of its job."""
+@pytest.mark.parametrize("how", ["timeout", "cancel"])
+async def test_a_thread_that_was_stopped_commits_nothing(effects: Stage, how: str) -> None:
+    """A plain handler that runs past its timeout, or is cancelled, inside its block and then returns has done nothing:
+    its job ends, or has ended, without it. Red when a thread's transaction is committed whatever its slot says."""
     app, inside, go = App("a"), threading.Event(), threading.Event()
 
-    @app.task(timeout=0.3, retry=Retry(max_attempts=1))
+    @app.task(timeout=0.3 if how == "timeout" else None, retry=Retry(max_attempts=1))
     def work(ctx: Context) -> None:
         with ctx.transaction() as tx:
             tx.connection.execute(EFFECT, [ctx.job.id])
@@ -245,12 +246,16 @@ async def test_a_thread_that_was_timed_out_commits_nothing(effects: Stage) -> No
             go.wait(BOUND_SECONDS)
 
     (id,) = await effects.enqueue(work.job())
-    async with working(effects.db, app):
-        await effects.until_in("dead", id)
+    async with working(effects.db, app, queues={"default": 1}) as worker:
+        await asyncio.to_thread(inside.wait, BOUND_SECONDS)
+        if how == "cancel":
+            assert await effects.cancel(id) == "requested"
+        await until(lambda: worker._runners[0].slots[0].stop is not None)
         go.set()
+        (job,) = await effects.until_in("dead" if how == "timeout" else "history", id)
         await clean(effects)
 
-    assert inside.is_set()
+    assert (job.reason, job.outcome) == (("exhausted", None) if how == "timeout" else (None, "cancelled"))
     assert await effects.value("select count(*) from effect") == 0
 
 

@@ -34,6 +34,13 @@ def _written(row: Row) -> dict[int, int] | None:
     return dict(zip(row["places"] or (), row["ids"] or (), strict=True)) if row["known"] else None
 
 
+def _written_one(row: Row) -> dict[int, int] | None:
+    if not row["known"]:
+        return None
+    return {} if row["id"] is None else {1: row["id"]}
+
+
+ENQUEUE_UNIQUE_ONE: Statement[dict[int, int] | None] = statement("jobs.enqueue_unique_one", _written_one)
 ENQUEUE_UNIQUE: Statement[dict[int, int] | None] = statement("jobs.enqueue_unique", _written)
 FREE_KEYS = statement("jobs.free_keys", lambda row: Holder(**row))
 REPLACE = statement("jobs.replace", lambda row: int(row["id"]))
@@ -106,6 +113,8 @@ def _lost(specs: Sequence[JobSpec], places: Sequence[int]) -> Op[dict[int, Holde
 def _write(
     specs: Sequence[JobSpec], due: Mapping[int, datetime | timedelta], wake: bool, *, admitted: bool
 ) -> Op[dict[int, int] | None]:
+    if len(specs) == 1 and not due:
+        return (yield from one(ENQUEUE_UNIQUE_ONE, **encode.unique_scalars(specs[0]), wake=wake, admitted=admitted))
     params = {**encode.columns(encode.turned(specs)), **encode.uniques(specs)}
     if due:
         params.update(encode.dues(specs, due))
@@ -121,18 +130,10 @@ def _holders(specs: Sequence[JobSpec]) -> Op[list[Holder]]:
 def _met(spec: JobSpec, holder: Holder, wake: bool) -> Op[Enqueued]:
     """What becomes of a job whose key is taken: nothing, or the one that waits is given its arguments."""
     met = Enqueued(holder.id, duplicate=True, place=holder.place, differs=not holder.same)
-    if spec.on_conflict != "replace" or spec.unique is None:
+    if spec.on_conflict != "replace":
         return met
-    replaced = yield from maybe(
-        REPLACE,
-        **encode.scalars(spec),
-        id=holder.id,
-        run_at=spec.run_at,
-        delay=None if spec.delay is None else spec.delay.total_seconds(),
-        until=spec.unique.until,
-        lifetime=spec.unique.seconds,
-        wake=wake,
-    )
+    said = encode.unique_scalars(spec)
+    replaced = yield from maybe(REPLACE, **said, id=holder.id, wake=wake)
     return Enqueued(holder.id, duplicate=True, place=holder.place, differs=met.differs, replaced=replaced is not None)
 
 
