@@ -1,19 +1,41 @@
-"""The floor of a chaos test."""
+"""The floor of a chaos test, and the table of recovery times that a run of them ends with."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.chaos.floor import Floor
+from tests.chaos.floor import Floor, Record
 from tests.conftest import Database
 
 
 @pytest.fixture
-def floor(db: Database, tmp_path: Path) -> Iterator[Floor]:
+def record(record_property: Record) -> Record:
+    """Keeps a figure of this test for the table."""
+    return record_property
+
+
+@pytest.fixture
+def floor(db: Database, tmp_path: Path, record: Record) -> Iterator[Floor]:
     """The test's database and its worker processes, none of which outlives the test."""
-    floor = Floor(db, tmp_path)
+    floor = Floor(db, tmp_path, record)
     yield floor
     floor.close()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How long it took, in this run, until all was well again after each failure."""
+    found = sorted(
+        (str(what).removeprefix("recovery: "), seconds)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for what, seconds in getattr(report, "user_properties", ())
+        if getattr(report, "when", None) == "call" and str(what).startswith("recovery: ")
+    )
+    if found:
+        terminalreporter.section("recovery times")
+        for what, seconds in found:
+            terminalreporter.write_line(f"{seconds:7.2f} s  {what}")

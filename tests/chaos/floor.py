@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import psycopg
 
+from perdure.core.op import Op
 from perdure.jobs.model import JobSpec
 from perdure.jobs.ops.enqueue import enqueue
 from perdure.pg.drive import drive
@@ -23,6 +24,9 @@ from tests.tidy.source import ROOT
 
 BOUND_SECONDS = 60.0
 """How long anything may take before a test fails. Not a figure of the product: those are printed."""
+
+Record: TypeAlias = Callable[[str, object], None]
+"""Keeps a figure of this run, under what it says."""
 
 TABLES = """
 create table effect (job bigint not null, generation int not null, pid int not null, what text not null,
@@ -85,12 +89,15 @@ class Process:
 class Floor:
     """The database with the shop's tables, and the processes of one test."""
 
-    def __init__(self, db: Database, folder: Path) -> None:
-        self.db, self._folder = db, folder
+    def __init__(
+        self, db: Database, folder: Path, record: Record = lambda what, seconds: None, *, fresh: bool = True
+    ) -> None:
+        self.db, self.folder, self._record = db, folder, record
         self._closing = ExitStack()
         self.conn: psycopg.Connection[Any] = db.connect()
-        self.conn.execute(TABLES)
-        self.conn.execute("select perdure.make_days(3)")
+        if fresh:
+            self.conn.execute(TABLES)
+            self.conn.execute("select perdure.make_days(3)")
         self.processes: list[Process] = []
 
     def reconnect(self) -> None:
@@ -100,7 +107,7 @@ class Floor:
     def worker(self, *arguments: str, url: str | None = None, started: bool = True, **environment: str) -> Process:
         """Start a worker process; by default wait until its row is there."""
         name = f"w{len(self.processes)}"
-        log = self._closing.enter_context((self._folder / f"{name}.log").open("w"))
+        log = self._closing.enter_context((self.folder / f"{name}.log").open("w"))
         if "--name" not in arguments:
             arguments += ("--name", name)
         process = Process(url or self.db.url, log, *arguments, **environment)
@@ -119,7 +126,11 @@ class Floor:
     def enqueue(self, *specs: JobSpec) -> list[int]:
         """Enqueue the jobs in one transaction."""
         with self.conn.transaction():
-            return drive(self.conn, enqueue(specs))
+            return drive(self.conn, self.enqueueing(*specs))
+
+    def enqueueing(self, *specs: JobSpec) -> Op[list[int]]:
+        """The op of an enqueue, for a connection of the test's own."""
+        return enqueue(specs)
 
     def value(self, query: str, *params: object) -> Any:
         """The first column of the first row."""
@@ -161,6 +172,14 @@ class Floor:
         found = self.value("select clock_timestamp()")
         assert isinstance(found, datetime)
         return found
+
+    def seconds(self, query: str, *params: object, since: datetime) -> float:
+        """Seconds from that moment to the moment that the query returns, by the database's clock."""
+        return float((self.value(query, *params) - since).total_seconds())
+
+    def recovered(self, what: str, seconds: float) -> None:
+        """Keep how long it took until all was well again: it is printed when the tests have run."""
+        self._record(f"recovery: {what}", round(seconds, 2))
 
     def logs(self) -> str:
         """What the processes have said."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import time
@@ -131,3 +132,22 @@ def stay(file: str) -> None:
         out.write(str(os.getpid()))
     while True:
         time.sleep(60)
+
+
+@app.task(retry=QUICK, run_in="process")
+def count_to(number: int) -> int:
+    """Count, in a child."""
+    return sum(1 for _ in range(number))
+
+
+@app.task(retry=QUICK)
+async def wait(seconds: float) -> None:
+    """Take some time, and leave nothing."""
+    await asyncio.sleep(seconds)
+
+
+@app.task(retry=QUICK)
+async def hold_the_interpreter(ctx: Context, seconds: int) -> None:
+    """Let no other thread of this process run, as an extension in C does that keeps the lock of the interpreter."""
+    await _till.ring(ctx, "begun")
+    ctypes.PyDLL(None).sleep(seconds)

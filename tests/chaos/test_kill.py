@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import signal
 from pathlib import Path
 
-import pytest
-
 from tests.chaos.floor import Floor, Process, until
-from tests.chaos.shop import count_for_ever, hog, nothing, sell, sell_together, serve, serve_until_told
-from tests.tidy.source import dotted, python_files, tree
+from tests.chaos.shop import count_for_ever, hog, nothing, sell, serve, serve_until_told
 
 WHOLE_SECONDS_MAX = 15.0
 """Three times what is promised at default settings, for a machine that does other things."""
-
-FAULT_POINTS = sorted(
-    {
-        str(node.args[0].value)
-        for path in python_files("src")
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.Call)
-        and dotted(node.func) == "faults.point"
-        and isinstance(node.args[0], ast.Constant)
-        and not str(node.args[0].value).startswith("workflow.")
-    }
-)
-"""Every fault point of the code that jobs pass; workflows have their own tests."""
 
 
 def _begun(floor: Floor, process: Process, count: int) -> None:
@@ -48,7 +31,7 @@ def test_the_jobs_of_a_killed_worker_run_elsewhere_uncharged(floor: Floor) -> No
     floor.conn.execute("insert into told values (true)")
     floor.until_finished(ids)
     took = floor.first("begun", killed)
-    print(f"jobs of a killed worker ran elsewhere {took:.2f} s after the kill")
+    floor.recovered("kill -9 in a batch: its jobs run elsewhere", took)
 
     floor.assert_settled_once(ids)
     assert took < WHOLE_SECONDS_MAX
@@ -118,7 +101,7 @@ def test_a_frozen_worker_that_wakes_up_is_refused_as_stale(floor: Floor) -> None
     frozen.signal(signal.SIGCONT)
     until(lambda: "stale: job" in frozen.said(), frozen.said)
     until(lambda: floor.row(frozen) != row, frozen.said)
-    print(f"the frozen worker's job ran elsewhere {took:.2f} s after it froze")
+    floor.recovered("SIGSTOP: its job runs elsewhere", took)
 
     assert f"stale: job {id} was claimed as generation 0" in frozen.said()
     assert floor.rows("select finished_at, lease, generation from perdure.history") == settled
@@ -178,28 +161,6 @@ def test_two_workers_of_one_name_are_two_workers(floor: Floor) -> None:
     floor.assert_settled_once(ids)
     assert floor.rows("select name, state from perdure.worker order by id") == [("twin", "dead"), ("twin", "alive")]
     assert sorted(floor.rows("select rescues, count(*) from perdure.history group by 1")) == [(0, 4), (1, 4)]
-
-
-@pytest.mark.parametrize("place", FAULT_POINTS)
-def test_killed_at_a_fault_point_nothing_is_lost(floor: Floor, place: str) -> None:
-    """A worker that kills itself at each point of the loop where the database and it know different things loses
-    nothing: its successor finishes every job, each settled once; an effect in ``ctx.transaction()`` is there once,
-    before its commit as after it [DW-3, DW-30, DW-49]. Red without rescue."""
-    in_transaction = place.startswith("handler.")
-    ids = floor.enqueue(*[(sell_together if in_transaction else sell).job() for _ in range(300)])
-    doomed = floor.worker("--queues", "default:10", started=False, PERDURE_FAULT=f"{place}@3:kill")
-    code = doomed.wait()
-    died = floor.now()
-    floor.worker("--queues", "default:50")
-    floor.until_finished(ids)
-    took = floor.value("select extract(epoch from max(finished_at) - %s)::float8 from perdure.history", died)
-    print(f"{place}: all done {took:.2f} s after the kill")
-
-    assert code == -signal.SIGKILL
-    floor.assert_settled_once(ids)
-    assert set(floor.effects("sold")) == set(ids)
-    assert not in_transaction or set(floor.effects("sold").values()) == {1}
-    assert floor.value("select max(attempt) from perdure.history") == 1
 
 
 def test_idle_workers_survive_each_other(floor: Floor) -> None:

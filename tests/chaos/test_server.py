@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 
 from perdure.pg.migrate import migrate
-from tests.chaos.floor import Floor, until
+from tests.chaos.floor import Floor, Record, until
 from tests.chaos.proxy import Moment, Proxy
 from tests.chaos.shop import nothing, sell, sell_at_second_try, serve
 from tests.conftest import Database, NewServer
 
 
 @pytest.fixture
-def own_floor(new_server: NewServer, tmp_path: Path) -> Iterator[Floor]:
+def own_floor(new_server: NewServer, tmp_path: Path, record: Record) -> Iterator[Floor]:
     """A floor on a server of its own, which the test may stop. Its commits are durable: it will crash."""
     with new_server(fsync="on", full_page_writes="on") as server:
         with server.connect() as conn:
             migrate(conn)
         database = Database(server, "postgres")
-        floor = Floor(database, tmp_path)
+        floor = Floor(database, tmp_path, record)
         yield floor
         floor.close()
         database.close()
@@ -49,7 +49,7 @@ def test_workers_live_through_a_crash_of_the_server(own_floor: Floor) -> None:
     floor.until_finished(ids)
     took = floor.value("select extract(epoch from min(finished_at) - %s)::float8 from perdure.history "
                        "where finished_at > %s", back, back)  # fmt: skip
-    print(f"first settlement {took:.2f} s after the server was back")
+    floor.recovered("a crash of the server: the first settlement", took)
 
     floor.assert_settled_once(ids)
     assert not any(process.ended for process in workers)

@@ -38,6 +38,7 @@ from ..jobs.ops import queues as queue_ops
 from ..jobs.work import End, Lease
 from ..machines.ops.declare import declare as declare_machines
 from ..pg.listen import Listener
+from ..runtime import faults
 from ..runtime.clock import monotonic
 from ..runtime.dice import jittered
 from ..runtime.patience import patiently
@@ -344,6 +345,7 @@ class Worker:
         for runner in self._runners:
             for job in runner.take_back():
                 self._settler.end(End(job, "returned", 0, reason="drained"))
+        faults.point("drain.given_back")
         await self._until_idle(deadline)
         clean = not any(runner.running for runner in self._runners)
         if not clean:
@@ -354,6 +356,7 @@ class Worker:
                 for job in runner.abandon("drained"):
                     log.error("job %d didn't stop; it is given up, and its late end will be refused", job.id)
         await self._within(10.0, self._settler.settled())
+        faults.point("drain.settled")
         return clean
 
     async def _within(self, seconds: float, act: Coroutine[Any, Any, object]) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from ...core.errors import ConfigError, OutcomeUnknown, PerdureError, TransientError
 from ...jobs.model import JobSpec
 from ...jobs.ops.enqueue import CHARS_MAX
+from ...runtime import faults
 
 BATCH_MAX = 1_000
 """Jobs in one gathered statement."""
@@ -97,7 +98,9 @@ class Gathering:
 
     def _settle(self, batch: Sequence[_Entry]) -> None:
         try:
+            faults.point("gather.before")
             ids = self._write([entry.spec for entry in batch])
+            faults.point("gather.after")
         except (TransientError, ConfigError) as error:
             for entry in batch:
                 entry.error = _own(error)
@@ -163,7 +166,9 @@ class AsyncGathering:
         if not batch:
             return
         try:
+            faults.point("gather.before")
             ids = await self._write([spec for spec, _ in batch])
+            faults.point("gather.after")
         except (TransientError, ConfigError) as error:
             for _, told in batch:
                 _tell(told, _own(error))

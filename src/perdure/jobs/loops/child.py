@@ -16,7 +16,7 @@ from ...core import codec, limits
 from ...core.context import enter
 from ...core.endings import Ending, storable
 from ...core.errors import PerdureError, TransientError
-from ...runtime import memory
+from ...runtime import faults, memory
 from ...runtime.clock import monotonic
 from ...runtime.dice import roll
 from .. import rules
@@ -99,6 +99,7 @@ def _run(request: Request) -> Any:
         if task.signature.context is not None:
             arguments[task.signature.context] = given
         job.started = monotonic()
+        faults.point("child.called")
         value = task.function(**arguments)
         running = asyncio.iscoroutine(value)
         value = asyncio.run(_awaited(value, given, request.timeout)) if running else _concluded(value, given)

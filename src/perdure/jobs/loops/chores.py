@@ -204,6 +204,7 @@ class Chores:
         for worker in sorted(self._expired):
             name = await self._link.transaction(workers.declare_dead(worker))
             self._expired.discard(worker)
+            faults.point("bury.after")
             if name is not None:
                 log.warning("worker %d (%s) gave no sign of life and was declared dead", worker, name)
                 self._lost = True
@@ -214,6 +215,7 @@ class Chores:
         if not self._lost:
             return
         self._lost, after = False, 0
+        faults.point("rescue.before")
         while (found := (await self._do("rescue", partial(_rescue, after), _more_leases)).result) is not None:
             if found.lease is None:
                 break
@@ -225,6 +227,7 @@ class Chores:
                 self._on_moved()
             if found.buried:
                 await self._drain("follow_ups", partial(sweep_follow_ups, all=False))
+        faults.point("rescue.after")
         await self._link.run(close_leases())
 
     async def _tend(self, table: Timetable) -> None:
@@ -242,7 +245,9 @@ class Chores:
         if monotonic() < table.at:
             return
         table.at = inf
+        faults.point("promote.before")
         await self._drain(table.name, lambda limit: table.promote(limit, floor=table.due.start))
+        faults.point("promote.after")
 
     async def _stir_up(self) -> None:
         if self._nudged and self._errands is not None:

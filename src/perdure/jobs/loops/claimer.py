@@ -146,6 +146,7 @@ class Claimer:
             # Dry before the claim is sent: a notify that comes while it is under way makes the queue wet again.
             intake.wet = False
             worker = self._me.worker
+            faults.point("claim.before")
             sent = monotonic()
             batch = await self._link.run(
                 ops.claim(worker, self._me.incarnation, intake.id, intake.floor, demand, now=sent)

@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ...runtime import faults
 from ...runtime.clock import monotonic
 from ...runtime.nursery import Child, ChildEnded, NoChild, Nursery
 from ..handler import Context, Handler
@@ -112,6 +113,7 @@ class Minder:
 
 
 async def _ask(child: Child, request: Request) -> Any:
+    faults.point("child.before")
     ending, value = pickle.loads(await child.ask(pickle.dumps(request)))
     if ending == "returned":
         return value

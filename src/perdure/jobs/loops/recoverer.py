@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from ...fleet.ops.workers import reincarnate
+from ...runtime import faults
 from ...runtime.patience import patiently
 from ..ops.leases import Held, leases
 from ..work import Claimed, End, Lease
@@ -51,6 +52,7 @@ class Recoverer:
         if self._me.worker != worker or incarnation is None:
             return  # declared dead: the worker has begun anew, or will when its next beat says so
         self._me.incarnation = incarnation
+        faults.point("recover.before_leases")
         async with self._settler.held_still():
             held = await patiently(lambda: self._link.run(leases(worker)))
             if self._me.worker == worker:

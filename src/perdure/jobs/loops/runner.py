@@ -233,7 +233,7 @@ class Runner:
         if handler.run_in == "thread":
             await self._run_threads(slot, job)
             return
-        slot.job, slot.handler, slot.stop, slot.busy = job, handler, None, True
+        slot.take(job, handler)
         bound = context.enter(job)
         try:
             try:

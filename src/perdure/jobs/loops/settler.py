@@ -95,6 +95,8 @@ class Settler:
             self._quiet.clear()
             self._wake.set()
             return
+        if faults.armed:  # asked here, because a call for each job would cost
+            faults.point("run.after")
         if end.job.lease.lost:
             self.counts["stale"] += 1
             return
@@ -139,11 +141,9 @@ class Settler:
                         self._quiet.set()
                     continue
                 self._flushing = ends
-                faults.point("settle.before_flush")
                 sent = monotonic()
                 await self._flush(ends, _emptied(ends), free)
                 self._timed(ends, monotonic() - sent)
-                faults.point("settle.after_flush")
                 self._flushing = []
             self._pacer.waits(self.waiting)
             self._on_flushed()
@@ -193,11 +193,13 @@ class Settler:
             # A lease isn't empty any more when one of its ends has been put aside meanwhile.
             empty = [lease.id for lease in emptied if lease.left == 0]
             try:
+                faults.point("settle.before_flush")
                 if free:
                     op = settle_free(ends, self._worker(), empty, sides=_sided(ends))
                     stale, blocked = await self._link.transaction(op)
                 else:
                     stale = await self._send(ends, empty)
+                faults.point("settle.after_flush")
                 if stale and (doubtful or any(end.written == "perhaps" for end in stale)):
                     stale = await self._untraced(stale)
                 break
