@@ -10,6 +10,7 @@ import json
 import sys
 
 from ..app.registry import App
+from ..core.backoff import Retry
 from ..jobs.model import JobSpec
 from ..runtime.clock import monotonic
 
@@ -42,6 +43,12 @@ async def hold(n: int, seconds: float) -> None:
     tell(stamp=n, at=monotonic())
     await asyncio.sleep(seconds)
     tell(freed=n, at=monotonic())
+
+
+@app.task(retry=Retry(max_attempts=2, delays=(0.0,)))
+async def fail(n: int) -> None:
+    """Fail, each time."""
+    raise RuntimeError("it fails on purpose")
 
 
 def noops(count: int) -> list[JobSpec]:

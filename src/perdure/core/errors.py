@@ -302,6 +302,12 @@ class TransactionFailed(StatementRefused):
     code = "transaction_failed"
 
 
+class GuaranteeBroken(PerdureError):
+    """``perdure verify`` has seen something that must never be."""
+
+    code = "guarantee_broken"
+
+
 class JobError(PerdureError):
     """Something about one job. ``job_id`` is the job."""
 

@@ -1,0 +1,174 @@
+"""Each guarantee as a function that puts it to the test. It returns what it has seen, or raises GuaranteeBroken."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeAlias
+
+from ..bench import ops
+from ..bench.process import Crew, WorkerProcess, crew
+from ..bench.stage import Stage
+from ..bench.tasks import fail, hold, noops, stamp
+from ..core.errors import GuaranteeBroken
+from ..jobs.model import JobSpec
+from ..jobs.ops import control
+from ..jobs.ops.enqueue import enqueue
+from ..pg.drive import drive
+from ..runtime.clock import monotonic
+
+Check: TypeAlias = Callable[[Stage], Awaitable[str]]
+
+CALLERS = 4
+MANY = 400
+BATCH = 10
+FROZEN_JOBS_SECONDS = 1.0
+UNTIL_SECONDS = 60.0
+PAUSE_SECONDS = 0.05
+
+
+async def atomic(stage: Stage) -> str:
+    """A job is enqueued with the caller's transaction, or not at all."""
+    with stage.session() as conn:
+        conn.execute("begin")
+        drive(conn, enqueue(noops(3)), stage.schema)
+        _expect(stage.run(ops.count()).job == 0, "jobs of an open transaction are seen by others")
+        conn.execute("rollback")
+        _expect(stage.run(ops.count()).job == 0, "a rollback has left jobs behind")
+        drive(conn, enqueue(noops(3)), stage.schema)
+    _expect(stage.queued(3), "committed jobs are missing")
+    return "a rollback left nothing, a commit everything"
+
+
+async def unique(stage: Stage) -> str:
+    """Of callers who enqueue the same unique key at once, one job comes."""
+    spec = noops(1)[0].options(unique="perdure verify")
+
+    def enqueued() -> None:
+        with stage.session() as conn:
+            drive(conn, enqueue([spec]), stage.schema)
+
+    await asyncio.gather(*[asyncio.to_thread(enqueued) for _ in range(CALLERS)])
+    found = stage.run(ops.count()).job
+    _expect(found == 1, f"{CALLERS} callers with one unique key have made {found} jobs")
+    return f"{CALLERS} callers at once made one job"
+
+
+async def exclusive(stage: Stage) -> str:
+    """A job is claimed by one worker, however many there are."""
+    async with crew(stage) as hired:
+        workers = [await hired.hire(), await hired.hire()]
+        stage.enqueue([stamp.job(n=n) for n in range(MANY)])
+        await _until(lambda: stage.run(ops.count()).history >= MANY, "every job has ended")
+        runs = sum(len(times) for worker in workers for times in worker.stamps.values())
+    _expect(runs == MANY, f"{MANY} jobs were run {runs} times by workers that were well")
+    _finished(stage, await stage.finished(MANY))
+    return f"two processes ran {MANY} jobs, each once"
+
+
+async def expires(stage: Stage) -> str:
+    """What a killed worker held runs elsewhere, and nobody is charged for it."""
+    async with crew(stage) as hired:
+        victim, _ = await _one_holds_all(stage, hired)
+        killed = monotonic()
+        await hired.dismiss(victim, signal.SIGKILL)
+        await _until(lambda: stage.run(ops.count()).history >= BATCH, "the jobs of a killed worker have ended")
+        took = monotonic() - killed
+    _finished(stage, await stage.finished(BATCH))
+    _expect(stage.run(ops.count()).extra_attempts == 0, "a crash was charged to the jobs")
+    return f"kill -9 of a worker with {BATCH} jobs: all done {took:.1f} s later, nobody charged"
+
+
+async def stale(stage: Stage) -> str:
+    """A worker that was taken for dead and comes back ends nothing that is somebody else's by now."""
+    async with crew(stage) as hired:
+        frozen, _ = await _one_holds_all(stage, hired)
+        frozen.send(signal.SIGSTOP)
+        try:
+            await _until(lambda: stage.run(ops.count()).history >= BATCH, "the jobs of a frozen worker have ended")
+        finally:
+            frozen.send(signal.SIGCONT)
+        await _until(lambda: any("was declared dead" in line for line in frozen.said), "it notices")
+        await _until(
+            lambda: any("stale" in line for line in frozen.said) or _at_rest(stage), "its late ends are refused"
+        )
+    _finished(stage, await stage.finished(BATCH))
+    return f"a frozen worker's {BATCH} jobs were ended by another, and it could end none of them again"
+
+
+async def dead_letters(stage: Stage) -> str:
+    """A job that has used up its attempts is kept, with its last error."""
+    stage.enqueue([fail.job(n=n) for n in range(3)])
+    async with crew(stage) as hired:
+        await hired.hire()
+        await _until(lambda: len(_dead(stage)) >= 3, "three jobs are dead")
+    found = {(attempt, "on purpose" in error) for attempt, error in _dead(stage)}
+    _expect(found == {(2, True)}, f"dead jobs after two attempts each should say why: {found}")
+    return "three jobs gave up after two attempts each, and say why"
+
+
+async def drains(stage: Stage) -> str:
+    """A worker that is told to leave burns no attempt and lets no lease expire."""
+    before = stage.run(ops.count()).dead_workers
+    async with crew(stage) as hired:
+        leaving, _ = await _one_holds_all(stage, hired)
+        code = await hired.dismiss(leaving)
+        await _until(lambda: stage.run(ops.count()).history >= BATCH, "every job has ended")
+    found = stage.run(ops.count())
+    _finished(stage, await stage.finished(BATCH))
+    cost = found.extra_attempts + found.rescues + found.dead_workers - before
+    _expect(code == 0 and cost == 0, f"a SIGTERM ended with {code} and cost {cost} attempts, rescues or workers")
+    return "SIGTERM in the middle of a batch: no attempt charged, nothing to rescue"
+
+
+GUARANTEES: Mapping[str, Check] = {
+    "atomic": atomic,
+    "unique": unique,
+    "exclusive": exclusive,
+    "expiry": expires,
+    "stale": stale,
+    "dead letters": dead_letters,
+    "drain": drains,
+}
+"""Every guarantee that is checked, in order."""
+
+
+async def _one_holds_all(stage: Stage, hired: Crew) -> tuple[WorkerProcess, WorkerProcess]:
+    """A worker in the middle of a batch, and another one beside it."""
+    holder = await hired.hire(slots=BATCH)
+    other = await hired.hire(begin=False)
+    stage.enqueue(_batch())
+    await hired.until(lambda: len(holder.stamps) >= BATCH, "a batch has begun")
+    other.begin()
+    await hired.until(lambda: other.started_at is not None, "another worker has begun")
+    return holder, other
+
+
+def _batch() -> list[JobSpec]:
+    return [hold.job(n=n, seconds=FROZEN_JOBS_SECONDS) for n in range(BATCH)]
+
+
+def _dead(stage: Stage) -> list[tuple[int, str]]:
+    return [(job.attempt, job.error or "") for job in stage.run(control.list_jobs(place="dead", limit=10))]
+
+
+def _at_rest(stage: Stage) -> bool:
+    found = stage.run(ops.count())
+    return found.lease == 0 and found.job == 0
+
+
+def _finished(stage: Stage, well: bool) -> None:
+    _expect(well, stage.problems[-1] if stage.problems else "the jobs don't add up")
+
+
+def _expect(true: bool, problem: str) -> None:
+    if not true:
+        raise GuaranteeBroken(problem, field="perdure verify", fix="report it, with the server's version and settings")
+
+
+async def _until(true: Callable[[], bool], what: str) -> None:
+    deadline = monotonic() + UNTIL_SECONDS
+    while not true():
+        _expect(monotonic() < deadline, f"waited {UNTIL_SECONDS:g} s until {what}")
+        await asyncio.sleep(PAUSE_SECONDS)
