@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from ..core import check, limits
 from ..fleet.ops.workers import list_workers
+from ..jobs.ops import leases
 from ..runtime.clock import utc_now
 from . import show
 from .database import opened
@@ -42,6 +44,27 @@ def list_(
         ],
         empty="no worker has been started; `perdure worker APP` starts one",
     )  # fmt: skip
+
+
+@command.command()
+def release(
+    worker: Annotated[int, typer.Argument(min=1, help="The worker's id, as `perdure workers` shows it.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is kept in the attempt log of each job.")],
+    url: Url = None,
+    schema: Schema = "perdure",
+    as_json: Json = False,
+) -> None:
+    """Take out of a worker's hands whatever it holds: back to ready, no attempt charged.
+
+    Never needed after a crash, which others notice by themselves. What it still does with these jobs is refused.
+    """
+    kept = check.text("reason", reason, limits.REASON_CHARS_MAX)
+    with opened(url, schema) as database:
+        released = database.change(leases.release(worker, kept))
+    if as_json:
+        show.document({"worker": worker, "released": released})
+    else:
+        show.say(f"{released} jobs of worker {worker} are ready again")
 
 
 def _beat(state: str, expires_in: float) -> str | None:

@@ -1,9 +1,11 @@
-"""The noun ``workers``: list."""
+"""The noun ``workers``: list, release."""
 
 from __future__ import annotations
 
+from ...core import check, limits
 from ...fleet.model import Worker
 from ...fleet.ops import workers as ops
+from ...jobs.ops import leases
 from .runs import AsyncRuns, Runs
 
 
@@ -17,6 +19,14 @@ class Workers:
         """The workers."""
         return self._runs.ask(ops.list_workers())
 
+    def release(self, worker: int, *, reason: str) -> int:
+        """Take out of a worker's hands whatever it holds: back to ready, uncharged, with the reason in the attempt log.
+        Returns how many jobs. If the worker is well after all, what it does with them is refused as stale.
+
+        Never needed for recovery, which happens by itself; for a worker that is alive and makes no progress.
+        """
+        return self._runs.change(leases.release(worker, _reason(reason)))
+
 
 class AsyncWorkers:
     """Workers, awaited."""
@@ -27,3 +37,11 @@ class AsyncWorkers:
     async def list(self) -> list[Worker]:
         """As ``Workers.list``."""
         return await self._runs.ask(ops.list_workers())
+
+    async def release(self, worker: int, *, reason: str) -> int:
+        """As ``Workers.release``."""
+        return await self._runs.change(leases.release(worker, _reason(reason)))
+
+
+def _reason(reason: str) -> str:
+    return check.text("reason", reason, limits.REASON_CHARS_MAX)
