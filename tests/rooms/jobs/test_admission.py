@@ -111,6 +111,7 @@ def test_fifty_at_the_limit_wait_for_nobody_and_pass_it_by_themselves_at_most(st
     together = Barrier(len(sessions), timeout=30)
 
     def one_each(session: Session) -> None:
+        session.sql("set lock_timeout = '10s'")
         session.begin()
         stage.enqueue(session=session)
         together.wait()  # nobody has committed yet
