@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
 import typer
 
 from ..app.client import verbs
-from ..core.errors import PerdureError
-from ..core.op import Op
 from ..jobs.view import Job, gist
 from ..runtime.clock import monotonic
 from ..runtime.dice import roll
-from . import show
-from .database import Database, opened
+from . import dead, following, show
+from .acting import Reason, each_job
+from .database import opened
 from .options import Json, Schema, Url, noun
 
 COLUMNS = ["id", "task", "queue", "key", "place", "outcome", "attempt", "created", "error"]
 
 Id = Annotated[int, typer.Argument(metavar="ID", help="The job's id.")]
 Ids = Annotated[list[int], typer.Argument(metavar="ID…", help="One id, or several.")]
-Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it is kept with the job.")]
 
 command = noun("Jobs: look at them, cancel, retry, redrive, discard, wait. Without a verb they are listed.")
+
+
+command.command()(dead.redrive)
+command.command()(dead.discard)
+command.command()(dead.acts)
+command.command()(following.progress)
 
 
 @command.callback()
@@ -96,27 +99,13 @@ def cancel(ids: Ids, reason: Reason = None, url: Url = None, schema: Schema = "p
 
     "finished" and "dead" are answers, too: it was too late, and nothing was done.
     """
-    _each(ids, lambda id: verbs.cancel(id, reason), None, url, schema, as_json)
+    each_job(ids, lambda id: verbs.cancel(id, reason), None, url, schema, as_json)
 
 
 @command.command()
 def retry(ids: Ids, url: Url = None, schema: Schema = "perdure", as_json: Json = False) -> None:
     """Run jobs now: what is scheduled without waiting, what is dead again from its first attempt."""
-    _each(ids, verbs.retry, "ready", url, schema, as_json)
-
-
-@command.command()
-def redrive(ids: Ids, url: Url = None, schema: Schema = "perdure", as_json: Json = False) -> None:
-    """Run dead jobs again, from their first attempt."""
-    _each(ids, verbs.redrive, "ready", url, schema, as_json)
-
-
-@command.command()
-def discard(
-    ids: Ids, reason: Reason = None, url: Url = None, schema: Schema = "perdure", as_json: Json = False
-) -> None:
-    """File dead jobs in history for good."""
-    _each(ids, lambda id: verbs.discard(id, reason), "discarded", url, schema, as_json)
+    each_job(ids, verbs.retry, "ready", url, schema, as_json)
 
 
 @command.command()
@@ -138,36 +127,6 @@ def wait(
         show.line(job.result)
     else:
         show.document(job.result)
-
-
-def _each(
-    ids: list[int], act: Callable[[int], Op[str | None]] | Callable[[int], Op[None]], done: str | None,
-    url: str | None, schema: str, as_json: bool,
-) -> None:  # fmt: skip
-    """Act on each job in a transaction of its own, and say what became of it; one that refuses doesn't stop the rest.
-
-    ``done`` is the answer of an act that has none.
-    """
-    answers: list[dict[str, object]] = []
-    code = 0
-    with opened(url, schema) as database:
-        for id in ids:
-            try:
-                answers.append({"id": id, "answer": _act(database, act(id)) or done})
-            except PerdureError as error:
-                code = max(code, show.complain(str(error), error.exit_code))
-                answers.append({"id": id, "error": error.problem})
-    if as_json:
-        show.document(answers)
-    else:
-        for each in answers:
-            if "answer" in each:
-                show.line(f"job {each['id']}: {each['answer']}")
-    raise typer.Exit(code)
-
-
-def _act(database: Database, op: Op[str | None] | Op[None]) -> object:
-    return database.change(op)
 
 
 def _cells(job: Job) -> list[object]:

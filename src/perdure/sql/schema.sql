@@ -912,6 +912,13 @@ CREATE TABLE perdure.follow_up (
     CONSTRAINT follow_up_cause_check CHECK ((cause = ANY (ARRAY['success'::text, 'death'::text])))
 );
 
+CREATE TABLE perdure.followed (
+    job bigint NOT NULL,
+    follower bigint NOT NULL,
+    cause text NOT NULL,
+    at timestamp with time zone DEFAULT statement_timestamp() NOT NULL
+);
+
 CREATE TABLE perdure.held (
     id bigint NOT NULL,
     reason text NOT NULL,
@@ -1358,6 +1365,9 @@ ALTER TABLE ONLY perdure.entity
 
 ALTER TABLE ONLY perdure.follow_up
     ADD CONSTRAINT follow_up_pkey PRIMARY KEY (job, number);
+
+ALTER TABLE ONLY perdure.followed
+    ADD CONSTRAINT followed_pkey PRIMARY KEY (job, follower);
 
 ALTER TABLE ONLY perdure.held
     ADD CONSTRAINT held_pkey PRIMARY KEY (id);

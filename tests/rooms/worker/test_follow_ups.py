@@ -13,11 +13,11 @@ from perdure.app.context import Context
 from perdure.app.registry import App
 from perdure.core.backoff import Retry
 from perdure.core.endings import Cancel, Permanent
-from perdure.core.errors import QueueSaturated
+from perdure.core.errors import JobFailed, QueueSaturated, WaitTimeout
 from perdure.jobs.model import chain
 from perdure.jobs.ops import follow
 from perdure.jobs.unique import Unique
-from tests.rooms.worker.stage import Stage, working
+from tests.rooms.worker.stage import BOUND_SECONDS, Stage, working
 
 ONCE = Retry(max_attempts=1)
 LEFT = "select count(*) from perdure.follow_up"
@@ -65,8 +65,9 @@ async def test_a_chain_runs_in_order_each_in_the_context_of_the_first(stage: Sta
             chain(note.job("first"), note.job("second").options(queue="default"), together.job(), note.job("last")),
         )
     async with working(stage.db, app):
-        await stage.until_true("select count(*) = 4 from perdure.history")
+        last = await asyncio.to_thread(client.jobs.wait_chain, first.id, timeout=BOUND_SECONDS)
     client.close()
+    assert (last, await stage.value("select count(*) from perdure.history")) == ("last", 4)
     ids = [id for (id,) in await stage.rows("select id from perdure.history order by id")]
 
     assert [name for name, *_ in ran] == ["first", "second", "together", "last"]
@@ -211,9 +212,10 @@ async def test_a_follow_up_that_cant_be_enqueued_holds_up_nobody(stage: Stage) -
             await client.jobs.enqueue(note.job("x"), queue="narrow")
         await client.jobs.enqueue(note.job("holder"), unique=Unique("k", until="expired", lifetime=3_600))
         taken = note.job("taken").options(unique="k", on_conflict="raise")
-        await client.jobs.enqueue(note.job("a").then(note.job("waits for room").options(queue="narrow"), note.job("b")))
+        waiting = note.job("waits for room").options(queue="narrow")
+        first = await client.jobs.enqueue(note.job("a").then(waiting, note.job("b")))
         await client.jobs.enqueue(note.job("c").then(taken, note.job("d")))
-        await client.jobs.enqueue(note.job("e").then(note.job("f")))
+        last = await client.jobs.enqueue(note.job("e").then(note.job("f")))
         stage.conn.execute(
             "update perdure.follow_up set spec = (spec::jsonb || '{\"moon\": 1}')::json "
             "where spec -> 'payload' ->> 'name' = 'f'"
@@ -221,6 +223,10 @@ async def test_a_follow_up_that_cant_be_enqueued_holds_up_nobody(stage: Stage) -
         async with working(stage.db, app, queues={"default": 5}):
             await stage.until_true("select count(*) = 6 from perdure.history")
         assert sorted(name for name, *_ in ran) == ["a", "b", "c", "d", "e", "holder"]
+        with pytest.raises(WaitTimeout, match="its follow-ups aren't enqueued yet"):
+            await client.jobs.wait_chain(first.id, timeout=0.2)
+        with pytest.raises(JobFailed, match="is not followed: moon: is not an option"):
+            await client.jobs.wait_chain(last.id, timeout=BOUND_SECONDS)
         async with working(stage.db, app, queues={"narrow": 5}):
             await stage.until_true("select count(*) = 7 from perdure.history")
         await stage.ask(follow.sweep_follow_ups(100))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar, Unpack
 
+from ...core import limits
 from ...core.errors import QueueSaturated
+from ...jobs.letters import Act, Acted, Entry, Filter
 from ...jobs.model import Enqueued, JobSpec, Options
+from ...jobs.ops import letters
 from ...jobs.ops.control import CancelAnswer
+from ...jobs.ops.progress import Progress, Stuck
 from ...jobs.view import Attempt, Job
 from ...runtime.clock import monotonic
 from ...runtime.dice import roll
-from . import verbs
+from . import chains, dead, verbs
 from .runs import AsyncRuns, Runs
 from .verbs import Page
 
@@ -93,9 +97,46 @@ class Jobs:
         """
         self._runs.change(verbs.retry(id))
 
-    def redrive(self, id: int) -> None:
-        """Run a dead job again, from its first attempt. Raises JobNotFound or JobNotRetryable."""
-        self._runs.change(verbs.redrive(id))
+    def redrive(self, id: int, *, by: str | None = None) -> None:
+        """Run a dead job again, from its first attempt. ``by``: who does it; the job's context says so from then on,
+        and stays what it is otherwise. Raises JobNotFound or JobNotRetryable."""
+        self._runs.change(verbs.redrive(id, by))
+
+    def redrive_dead(
+        self, *, by: str, rate: float | None = None, everything: bool = False, **filter: Unpack[Filter]
+    ) -> Acted:
+        """Run the dead jobs that the filter chooses again, in order, a thousand a transaction; it is noted who did it.
+
+        ``rate``: so many a second; the rest is scheduled. ``everything``: an empty filter is meant. Those that die
+        meanwhile are not taken. Raises InvalidOption, or NothingMatches.
+        """
+        return self._act("redrive", dict(filter), by=by, rate=rate, everything=everything)
+
+    def discard_dead(self, *, by: str, reason: str, everything: bool = False, **filter: Unpack[Filter]) -> Acted:
+        """File the dead jobs that the filter chooses in history for good. As ``redrive_dead``."""
+        return self._act("discard", dict(filter), by=by, reason=reason, everything=everything)
+
+    def count_dead(self, **filter: Unpack[Filter]) -> int:
+        """How many dead jobs the filter chooses: a dry run. Raises InvalidOption."""
+        return self._runs.ask(dead.count(dict(filter)))
+
+    def acts(self, *, limit: int = 50) -> Sequence[Entry]:
+        """Who redrove or discarded many jobs at once, when, by which filter, and how many; the latest first."""
+        return self._runs.ask(dead.acts(limit))
+
+    def _act(self, act: Act, filter: dict[str, Any], **said: Any) -> Acted:
+        doing = self._runs.ask(dead.begin(act, filter, **said))
+        while self._runs.change(letters.batch(doing)):
+            pass
+        return dead.done(doing)
+
+    def progress(self, id: int) -> Progress:
+        """How far the job says it is, at which rate, and how long the rest takes. Raises JobNotFound."""
+        return self._runs.ask(verbs.progress(id))
+
+    def stuck(self, *, seconds: float = limits.STUCK_SECONDS) -> Sequence[Stuck]:
+        """Running jobs that say how far they are, and haven't advanced for so long; the longest first."""
+        return self._runs.ask(verbs.stuck(seconds))
 
     def discard(self, id: int, *, reason: str | None = None) -> None:
         """File a dead job in history for good. Raises JobNotFound, or JobError when it isn't dead."""
@@ -111,6 +152,19 @@ class Jobs:
         while (pause := waiting.pause(job := self.get(id), monotonic(), roll())) is not None:
             time.sleep(pause)
         return job.result
+
+    def wait_chain(self, id: int, *, timeout: float | None = None) -> Any:
+        """The result of the last job of a chain: of this one, and of all that completed jobs are followed by.
+
+        Waits for each of them; a follow-up that finds its queue full is waited for, too. Raises as ``wait`` does, and
+        JobFailed when a follow-up can't be enqueued.
+        """
+        chain = chains.Chain(id, timeout, monotonic())
+        while (now := chain.next) is not None:
+            result = self.wait(now, timeout=chain.left(monotonic()))
+            while (pause := chain.followed(self._runs.ask(chains.after(now)), monotonic())) is not None:
+                time.sleep(pause)
+        return result
 
 
 class AsyncJobs:
@@ -175,9 +229,41 @@ class AsyncJobs:
         """As ``Jobs.retry``."""
         await self._runs.change(verbs.retry(id))
 
-    async def redrive(self, id: int) -> None:
+    async def redrive(self, id: int, *, by: str | None = None) -> None:
         """As ``Jobs.redrive``."""
-        await self._runs.change(verbs.redrive(id))
+        await self._runs.change(verbs.redrive(id, by))
+
+    async def redrive_dead(
+        self, *, by: str, rate: float | None = None, everything: bool = False, **filter: Unpack[Filter]
+    ) -> Acted:
+        """As ``Jobs.redrive_dead``."""
+        return await self._act("redrive", dict(filter), by=by, rate=rate, everything=everything)
+
+    async def discard_dead(self, *, by: str, reason: str, everything: bool = False, **filter: Unpack[Filter]) -> Acted:
+        """As ``Jobs.discard_dead``."""
+        return await self._act("discard", dict(filter), by=by, reason=reason, everything=everything)
+
+    async def count_dead(self, **filter: Unpack[Filter]) -> int:
+        """As ``Jobs.count_dead``."""
+        return await self._runs.ask(dead.count(dict(filter)))
+
+    async def acts(self, *, limit: int = 50) -> Sequence[Entry]:
+        """As ``Jobs.acts``."""
+        return await self._runs.ask(dead.acts(limit))
+
+    async def _act(self, act: Act, filter: dict[str, Any], **said: Any) -> Acted:
+        doing = await self._runs.ask(dead.begin(act, filter, **said))
+        while await self._runs.change(letters.batch(doing)):
+            pass
+        return dead.done(doing)
+
+    async def progress(self, id: int) -> Progress:
+        """As ``Jobs.progress``."""
+        return await self._runs.ask(verbs.progress(id))
+
+    async def stuck(self, *, seconds: float = limits.STUCK_SECONDS) -> Sequence[Stuck]:
+        """As ``Jobs.stuck``."""
+        return await self._runs.ask(verbs.stuck(seconds))
 
     async def discard(self, id: int, *, reason: str | None = None) -> None:
         """As ``Jobs.discard``."""
@@ -190,3 +276,14 @@ class AsyncJobs:
         while (pause := waiting.pause(job := await self.get(id), monotonic(), roll())) is not None:  # noqa: ASYNC110
             await asyncio.sleep(pause)
         return job.result
+
+    async def wait_chain(self, id: int, *, timeout: float | None = None) -> Any:
+        """As ``Jobs.wait_chain``."""
+        chain = chains.Chain(id, timeout, monotonic())
+        while (now := chain.next) is not None:
+            result = await self.wait(now, timeout=chain.left(monotonic()))
+            while (  # noqa: ASYNC110
+                pause := chain.followed(await self._runs.ask(chains.after(now)), monotonic())
+            ) is not None:
+                await asyncio.sleep(pause)
+        return result

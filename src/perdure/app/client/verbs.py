@@ -23,7 +23,9 @@ from ...jobs.bounds import Queue
 from ...jobs.model import Enqueued, JobSpec
 from ...jobs.ops import control
 from ...jobs.ops import enqueue as enqueue_ops
+from ...jobs.ops import progress as progress_ops
 from ...jobs.ops import queues as queue_ops
+from ...jobs.ops.progress import Progress, Stuck
 from ...jobs.view import Attempt, Job, Place, gist
 
 T = TypeVar("T")
@@ -164,9 +166,9 @@ def retry(id: int) -> Op[None]:
         )
 
 
-def redrive(id: int) -> Op[None]:
+def redrive(id: int, by: str | None) -> Op[None]:
     """Run a dead one again. Raises JobNotFound or JobNotRetryable."""
-    if not (yield from control.redrive(_id(id))):
+    if not (yield from control.redrive(_id(id), None if by is None else _by(by))):
         job = yield from get(id)
         raise JobNotRetryable(f"stands in {job.place}", job_id=id, field=f"job {id}", fix="redrive what is dead")
 
@@ -179,6 +181,17 @@ def discard(id: int, reason: str | None) -> Op[None]:
     if answer != "discarded":
         job = yield from get(id)
         raise JobError(f"stands in {job.place}, not in dead", job_id=id, field=f"job {id}", fix="cancel it instead")
+
+
+def progress(id: int) -> Op[Progress]:
+    """What it says of its progress. Raises JobNotFound."""
+    yield from get(id)
+    return (yield from progress_ops.progress(id))
+
+
+def stuck(seconds: float) -> Op[list[Stuck]]:
+    """Those that stand still. Raises InvalidOption."""
+    return (yield from progress_ops.stuck(check.seconds("seconds", seconds), PAGE_ROWS_MAX))
 
 
 def get_queue(name: str) -> Op[Queue]:
@@ -293,6 +306,10 @@ def _queue(name: object) -> str:
 
 def _reason(reason: object) -> str | None:
     return None if reason is None else check.text("reason", reason, limits.REASON_CHARS_MAX)
+
+
+def _by(by: object) -> str:
+    return check.text("by", by, limits.CONTEXT_CHARS_MAX)
 
 
 def _missing(id: int) -> NoReturn:

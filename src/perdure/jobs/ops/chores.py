@@ -128,9 +128,10 @@ def drop_strays(parent: str, days: int, limit: int = limits.CHORE_BATCH_MAX) -> 
     return (yield from one(DROP_STRAYS[parent], days=days, limit=limit))
 
 
-def sweep_sides(limit: int) -> Op[int]:
-    """Forget checkpoints and reports of jobs that were ended by an older worker, or by SQL alone; how many rows."""
-    return (yield from one(SWEEP_SIDES, limit=limit))
+def sweep_sides(days: int, limit: int) -> Op[int]:
+    """Forget checkpoints and reports of jobs that were ended by an older worker, or by SQL alone, and what followed
+    what so many days ago; how many rows."""
+    return (yield from one(SWEEP_SIDES, days=days, limit=limit))
 
 
 def forget_finished(history_days: int, limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
@@ -151,7 +152,11 @@ def duties(history_days: int) -> list[Duty]:
     ]
     followed = Duty("follow_ups.sweep", sweep_follow_ups, period=limits.FOLLOW_UPS_SWEEP_SECONDS)
     forgetful = Duty("queues.retention", partial(forget_finished, history_days))
-    kept = [Duty("sides.sweep", sweep_sides), Duty("unique_keys.drop", Sweep()), Duty("effects.drop", forget_effects)]
+    kept = [
+        Duty("sides.sweep", partial(sweep_sides, history_days)),
+        Duty("unique_keys.drop", Sweep()),
+        Duty("effects.drop", forget_effects),
+    ]
     return [*of_days, forgetful, followed, *kept, Duty("workers.prune", partial(prune, 1))]
 
 

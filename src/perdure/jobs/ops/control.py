@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from ...core.op import Op, maybe, one, rows
@@ -16,9 +16,9 @@ LIST = statement("jobs.list", Job.read)
 ATTEMPTS = statement("jobs.attempts", lambda row: Attempt(**row))
 UNSEAT = statement("jobs.unseat", lambda row: int(row["id"]))
 CANCEL = statement("jobs.cancel", lambda row: int(row["id"]))
-DISCARD = statement("jobs.discard", lambda row: int(row["id"]))
+DISCARD = statement("jobs.discard", lambda row: row["ids"] or [])
 REQUEST_CANCEL = statement("jobs.request_cancel", lambda row: int(row["asked"]))
-REDRIVE = statement("jobs.redrive", lambda row: int(row["id"]))
+REDRIVE = statement("jobs.redrive", lambda row: row["ids"] or [])
 HURRY = statement("jobs.hurry", lambda row: int(row["id"]))
 
 CancelAnswer = Literal["cancelled", "requested", "finished", "dead", "missing"]
@@ -86,17 +86,22 @@ def discard(id: int, reason: str | None = None) -> Op[DiscardAnswer]:
     """Move a dead job to history as discarded. Anything else is left alone: "alive", "finished", "missing"."""
     if (yield from maybe(UNSEAT, id=id)) is None:
         return "finished" if (yield from get(id)) is not None else "missing"
-    if (yield from maybe(DISCARD, id=id, reason=reason)) is None:
-        return "alive"
-    yield from release_keys([id])
-    return "discarded"
+    return "discarded" if (yield from discard_some([id], reason)) else "alive"
+
+
+def discard_some(ids: Sequence[int], reason: str | None) -> Op[list[int]]:
+    """File those of these jobs that are dead in history; which they were."""
+    found = yield from one(DISCARD, ids=ids, reason=reason)
+    if found:
+        yield from release_keys(found)
+    return found
 
 
 def retry(id: int) -> Op[bool]:
     """Run a job now: a dead one again from its first attempt, a scheduled one without waiting. False: neither."""
     if (yield from maybe(UNSEAT, id=id)) is None:
         return False
-    if (yield from maybe(REDRIVE, id=id)) is not None:
+    if (yield from redrive_some([id])):
         return True
     if (yield from maybe(HURRY, id=id)) is not None:
         return True
@@ -105,8 +110,17 @@ def retry(id: int) -> Op[bool]:
     return job is not None and job.place == "scheduled"
 
 
-def redrive(id: int) -> Op[bool]:
-    """Run a dead job again, from its first attempt. False when it isn't dead."""
-    if (yield from maybe(UNSEAT, id=id)) is None:
-        return False
-    return (yield from maybe(REDRIVE, id=id)) is not None
+def redrive(id: int, by: str | None = None) -> Op[bool]:
+    """Run a dead job again, from its first attempt. False when it isn't dead. ``by``: who does it."""
+    return bool((yield from redrive_some([id], by=by)))
+
+
+def redrive_some(
+    ids: Sequence[int], *, by: str | None = None, rate: float | None = None, before: int = 0
+) -> Op[list[int]]:
+    """Run those of these jobs that are dead again; which they were.
+
+    ``by``: who does it, which their contexts say from then on. ``rate``: so many a second are due, the first at once;
+    ``before``: how many of the same act went before them.
+    """
+    return (yield from one(REDRIVE, ids=ids, by=by, rate=rate, before=before))

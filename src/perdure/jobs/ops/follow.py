@@ -13,7 +13,7 @@ import msgspec
 
 from ...core import context, limits
 from ...core.errors import ContextMissing, DuplicateJob, PerdureError, QueueSaturated
-from ...core.op import Op, maybe, rows
+from ...core.op import Op, maybe, one, rows
 from ...sql import statement
 from ..model import Cause, JobSpec
 from ..stored import revived
@@ -32,6 +32,15 @@ class FollowUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Followers:
+    """The jobs that follow a completed one; whether more will, and why one can't."""
+
+    ids: list[int]
+    pending: bool
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """A job whose follow-ups nobody has seen to: how it ended, and the context it had."""
 
@@ -46,6 +55,8 @@ class Ended:
 
 
 FOLLOW_UPS = statement("jobs.follow_ups", lambda row: FollowUp(row["job"], row["number"], row["spec"]))
+FIRED = statement("jobs.fired_follow_ups", lambda row: int(row["follower"]))
+FOLLOWERS = statement("jobs.followers", lambda row: Followers(row["followers"], row["pending"], row["problem"]))
 SPOIL = statement("jobs.spoil_follow_up", lambda row: int(row["job"]))
 DUE = statement(
     "jobs.due_follow_ups",
@@ -76,6 +87,11 @@ def sweep_follow_ups(limit: int, *, all: bool = True) -> Op[int]:
     return done
 
 
+def followers(id: int) -> Op[Followers]:
+    """What follows this job, which has completed."""
+    return (yield from one(FOLLOWERS, id=id))
+
+
 def _fire(due: Sequence[tuple[int, Cause]], frames: Mapping[int, context.Frame]) -> Op[int]:
     """Enqueue what waits for these ends, and forget it; how many."""
     if not due:
@@ -89,26 +105,30 @@ def _fire(due: Sequence[tuple[int, Cause]], frames: Mapping[int, context.Frame])
         except (PerdureError, msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
             yield from _spoil(each, error)
     try:
-        yield from enqueue([spec for _, spec in found])
+        ids = yield from enqueue([spec for _, spec in found])
     except (ContextMissing, DuplicateJob, QueueSaturated):  # nothing of them was written
-        alone = []
+        alone, ids = [], []
         for each, spec in found:
-            if (yield from _fired_alone(each, spec)):
+            if (id := (yield from _fired_alone(each, spec))) is not None:
                 alone.append((each, spec))
+                ids.append(id)
         found = alone
-    return (yield from drop([(each.job, each.number, None) for each, _ in found]))
+    if found:
+        fired = [each for each, _ in found]
+        jobs, numbers = [each.job for each in fired], [each.number for each in fired]
+        yield from rows(FIRED, jobs=jobs, numbers=numbers, followers=ids)
+    return len(found)
 
 
-def _fired_alone(due: FollowUp, spec: JobSpec) -> Op[bool]:
-    """Enqueue one whose mates may be to blame; whether it is."""
+def _fired_alone(due: FollowUp, spec: JobSpec) -> Op[int | None]:
+    """Enqueue one whose mates may be to blame; its id, None when it isn't."""
     try:
-        yield from enqueue([spec])
+        return (yield from enqueue([spec]))[0]
     except QueueSaturated:
-        return False
+        return None
     except (ContextMissing, DuplicateJob) as error:
         yield from _spoil(due, error)
-        return False
-    return True
+        return None
 
 
 def _spoil(due: FollowUp, error: Exception) -> Op[None]:

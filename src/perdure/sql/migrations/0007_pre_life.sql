@@ -40,6 +40,15 @@ create table perdure.follow_up (
     primary key (job, number)
 );
 
+-- Which jobs were enqueued because this one ended so: for whoever waits for a chain. Kept as long as history.
+create table perdure.followed (
+    job bigint not null,
+    follower bigint not null,
+    cause text not null,
+    at timestamptz not null default statement_timestamp(),
+    primary key (job, follower)
+);
+
 -- What operators did to many jobs at once: who, when, what they asked for, and how many it was in the end.
 create table perdure.act (
     id bigint generated always as identity primary key,

@@ -1,9 +1,12 @@
--- Does: files one dead job in history as discarded, with the reason given or its last error; leaves it alone anywhere else.
--- Locks: the dead row; its job row is locked by jobs.unseat before.
+-- Does: files dead jobs in history as discarded, with the reason given or their last error; leaves them alone anywhere else.
+-- Locks: the job rows, in ascending id; the dead rows, the requests'.
 -- Index: dead, job and cancel_request by id.
--- Bound: one job.
-with gone as (
-    delete from perdure.dead where id = %(id)s::bigint returning id, error
+-- Bound: the ids given.
+with mine as materialized (
+    select j.id from perdure.job j join perdure.dead d on d.id = j.id
+    where j.id = any(%(ids)s::bigint[]) order by j.id for update of j
+), gone as (
+    delete from perdure.dead d using mine m where d.id = m.id returning d.id, d.error
 ), ended as (
     delete from perdure.job j using gone g where j.id = g.id returning j.*, g.error
 ), filed as (
@@ -15,4 +18,4 @@ with gone as (
 ), forgotten as (
     delete from perdure.cancel_request where id in (select id from ended)
 )
-select id from ended
+select array_agg(id order by id) as ids from ended
