@@ -43,13 +43,16 @@ def until(true: Callable[[], object], shown: Callable[[], object] = lambda: "", 
         time.sleep(0.02)
 
 
+APP = "tests.chaos.shop:app"
+
+
 class Process:
     """One ``perdure worker`` process; its log is in a file, and shown when a test fails."""
 
-    def __init__(self, url: str, log: IO[str], *arguments: str, **environment: str) -> None:
+    def __init__(self, url: str, log: IO[str], *arguments: str, app: str = APP, **environment: str) -> None:
         self.log = Path(log.name)
         self._popen = subprocess.Popen(
-            [sys.executable, "-m", "perdure", "worker", "tests.chaos.shop:app", "--url", url, *arguments],
+            [sys.executable, "-m", "perdure", "worker", app, "--url", url, *arguments],
             cwd=ROOT,
             env={**os.environ, "EFFECTS_URL": url, "PYTHONUNBUFFERED": "1", **environment},
             stdout=log,

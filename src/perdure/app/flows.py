@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial, update_wrapper
@@ -26,17 +27,20 @@ from ..jobs.ops.chores import Duty
 from ..pg.drive import adrive
 from ..pg.errors import translate
 from ..pg.link import Link
+from ..runtime.patience import patiently
 from ..workflows.handle import Workflow
 from ..workflows.loops.driver import Driver
-from ..workflows.model import RunSpec
+from ..workflows.model import RunSpec, task_name
 from ..workflows.ops.after import sweep
-from ..workflows.ops.control import prune
+from ..workflows.ops.control import prune, versions
 from .client.bound import AsyncTransaction
 from .desk import Desk
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T", bound=Callable[..., Any])
+
+log = logging.getLogger("perdure.workflows")
 
 VERSION_MAX = 30_000
 
@@ -290,6 +294,7 @@ class Drivers:
     ) -> None:
         threads = sum(queues.values())
         self._driver: Driver | None = None
+        self._link = links.get("workflows")
         self.handlers: dict[str, Handler] = {}
         if flows:
             self._driver = Driver(links["workflows"], step_desk, threads=threads, minder=minder, stopping=stopping)
@@ -297,8 +302,17 @@ class Drivers:
 
     async def run(self) -> None:
         """Load and record for the runs, until cancelled."""
-        if self._driver is not None:
+        if self._driver is not None and self._link is not None:
+            await self._tell_missing(self._link)
             await self._driver.run()
+
+    async def _tell_missing(self, link: Link) -> None:
+        """Say which versions of this app's workflows live on that it hasn't any more: their runs wait for another
+        worker."""
+        names = {task.rpartition("/")[0] for task in self.handlers}
+        for name, version, runs in await patiently(lambda: link.run(versions())):
+            if name in names and task_name(name, version) not in self.handlers:
+                log.warning("%d runs of %s live, which this worker doesn't have", runs, task_name(name, version))
 
     def close(self) -> None:
         """Forget the threads of steps."""

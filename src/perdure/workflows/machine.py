@@ -226,7 +226,7 @@ class Machine:
         step = self.steps.get(command.name)
         if step is not None and step.ended:
             return self._answered(command, step)
-        if self.interrupt is not None and not self.past_pivot:
+        if self._interrupted():
             return Interrupt([command], command.name)
         if step is None and len(self.steps) >= limits.RUN_STEPS_MAX:
             self._raise(self._too_long())
@@ -247,7 +247,7 @@ class Machine:
         steps = [self.steps.get(member.name) for member in members]
         if all(step is not None and step.ended for step in steps):
             return self._gathered(gather)
-        if self.interrupt is not None and not self.past_pivot:
+        if self._interrupted():
             return Interrupt(members, anchor)
         if len(members) > limits.GATHER_MEMBERS_MAX or len(self.steps) + steps.count(None) > limits.RUN_STEPS_MAX:
             self._raise(self._too_long())
@@ -301,12 +301,12 @@ class Machine:
             step = self.steps.get(command.name)
             if step is not None and step.kind != command.kind:
                 return Broken(diverged(command.name, command.kind, [step]))
-            new = new or step is None
+            new = new or step is None or not step.ended
         if new:
             mine = {command.name for command in commands}
             left = [step for name, step in self._left.items() if name not in mine]
             if left:
-                first = next(command for command in commands if command.name not in self.steps)
+                first = next((each for each in commands if each.name not in self.steps), commands[0])
                 return Broken(diverged(first.name, first.kind, left))
         return None
 
@@ -351,6 +351,18 @@ class Machine:
         self.cancelled, self.interrupt = True, None
         self._left.pop(name, None)
         return Interrupted("deadline" if reason == "deadline" else "cancelled", text)
+
+    def _interrupted(self) -> bool:
+        """Whether the run is to be told to end here. Past the pivot it isn't, and that is recorded."""
+        stop = self.interrupt
+        if stop is None or not self.past_pivot:
+            return stop is not None
+        self.interrupt = None
+        told = msgspec.Raw(codec.encode([stop.reason, "past the pivot, so it goes on"]).encode())
+        refused = Step("cancel", self.next_seq(), "cancel", "done", ended_at=self.history.now, outcome=told)
+        self.steps["cancel"] = refused
+        self.buffered.append(refused)
+        return False
 
     def _raise(self, error: BaseException) -> None:
         """Let the code have this error."""

@@ -6,6 +6,7 @@ The client blocks, so it is asked from threads; nothing sleeps for a result.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 
 from perdure import App, Client
 from perdure.app.worker import Worker
+from perdure.core.run_errors import WorkflowNotFound
 from perdure.workflows.model import Moment, Run, RunSpec
 from tests.conftest import Database
 from tests.rooms.worker.stage import BOUND_SECONDS, until, working
@@ -85,8 +87,9 @@ class Stage:
         found: list[Run] = []
 
         async def there() -> bool:
-            found[:] = [await self.get(id)]
-            return found[0].state == state
+            with contextlib.suppress(WorkflowNotFound):
+                found[:] = [await self.get(id)]
+            return bool(found) and found[0].state == state
 
         await until(there, lambda: found)
         return found[0]

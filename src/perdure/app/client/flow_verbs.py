@@ -22,10 +22,15 @@ from ...core.run_errors import (
 )
 from ...jobs.ops import control as job_control
 from ...jobs.view import gist
-from ...workflows.model import Conflict, Moment, Run, RunSpec, Started
-from ...workflows.ops import after, control, inbox
+from ...runtime.dice import seeded
+from ...workflows.check import Checked, Flow, checked
+from ...workflows.model import Conflict, Moment, Run, RunSpec, Started, task_name
+from ...workflows.ops import after, control, inbox, record
 from ...workflows.ops import start as starting
 from .verbs import PAGE_ROWS_MAX, PAUSE_GROWTH, PAUSE_SECONDS, PAUSE_SECONDS_MAX, Page
+
+CHECK_BATCH = 200
+"""Histories that a check loads at a time."""
 
 STATES = ("running", "waiting", "paused", "parked", "failed", "deadline", "compensated", "compensation_failed",
           "completed", "cancelled")  # fmt: skip
@@ -206,6 +211,19 @@ def fork(id: str, step: str | None, new_id: str) -> Op[Started]:
 def timeline(id: str) -> Op[list[Moment]]:
     """What a run has recorded, in order. Raises WorkflowNotFound."""
     return (yield from control.timeline((yield from get(id)).job))
+
+
+def check_runs(flows: Mapping[str, Flow], name: str | None) -> Op[list[Checked]]:
+    """What a replay of every live run over these workflows says; nothing is done."""
+    found: list[Checked] = []
+    last = 0
+    while plans := (yield from control.live(last, CHECK_BATCH, name)):
+        loaded = yield from record.load([plan.job for plan in plans], activates=False)
+        for plan, history in zip(plans, loaded, strict=True):
+            if not isinstance(history, Exception):  # it may have ended meanwhile
+                found.append(checked(plan, history, flows, task_name(plan.name, plan.version), seeded))
+        last = plans[-1].job
+    return found
 
 
 class Waiting:

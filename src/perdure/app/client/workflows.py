@@ -6,15 +6,23 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from ...runtime.clock import monotonic
 from ...runtime.dice import roll
+from ...workflows.check import Checked
 from ...workflows.model import Conflict, Moment, Run, RunSpec, Started
 from ...workflows.ops import inbox
 from . import flow_verbs as verbs
 from .runs import AsyncRuns, Runs
 from .verbs import PAGE_ROWS_DEFAULT, Page
+
+
+class Workflowed(Protocol):
+    """An app, as far as its workflows go."""
+
+    @property
+    def workflows(self) -> Mapping[str, Any]: ...  # noqa: D102
 
 
 class Workflows:
@@ -126,6 +134,11 @@ class Workflows:
         """What the run has recorded, in order."""
         return self._runs.ask(verbs.timeline(id))
 
+    def check(self, app: Workflowed, *, name: str | None = None) -> Sequence[Checked]:
+        """Whether the runs that live (of one workflow, or all) would go on with the code of this app: each is replayed
+        over what it has recorded, and nothing is done. Ask it before a deploy."""
+        return self._runs.ask(verbs.check_runs(app.workflows, name))
+
     def wait(self, id: str, *, timeout: float | None = None) -> Any:
         """The run's result, once it has completed. ``timeout`` in seconds, None for ever.
 
@@ -230,6 +243,10 @@ class AsyncWorkflows:
     async def timeline(self, id: str) -> Sequence[Moment]:
         """As ``Workflows.timeline``."""
         return await self._runs.ask(verbs.timeline(id))
+
+    async def check(self, app: Workflowed, *, name: str | None = None) -> Sequence[Checked]:
+        """As ``Workflows.check``."""
+        return await self._runs.ask(verbs.check_runs(app.workflows, name))
 
     async def wait(self, id: str, *, timeout: float | None = None) -> Any:
         """As ``Workflows.wait``."""

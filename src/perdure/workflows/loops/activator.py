@@ -77,6 +77,7 @@ class Activator:
                 if isinstance(parked, End):
                     return parked
                 if parked is not None:
+                    await self._records.flush()
                     return self._wait(parked)
                 if self._provider.stopping() and self._tx is None:
                     return self._back("drained")

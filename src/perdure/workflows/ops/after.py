@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...core import limits
-from ...core.op import Op, rows
+from ...core.op import Op, maybe, rows
 from ...jobs.ops.wake import wake
 from ...jobs.work import End
 from ...sql import statement
@@ -26,7 +26,8 @@ TROUBLE = statement("workflows.trouble", lambda row: row)
 RENEW = statement("workflows.renew", lambda row: row)
 DOZE = statement("workflows.doze", lambda row: row)
 NUDGE = statement("workflows.nudge", lambda row: row)
-NUDGED = statement("workflows.nudged", lambda row: (int(row["id"]), bool(row["waits"])))
+NUDGED = statement("workflows.nudged", lambda row: (int(row["id"]), str(row["state"])))
+UNPARK = statement("workflows.unpark", lambda row: int(row["id"]))
 UNNUDGE = statement("workflows.unnudge", lambda row: row)
 
 DOZE_SECONDS = 0.5
@@ -85,10 +86,19 @@ def nudge(ids: Sequence[int]) -> Op[None]:
 
 
 def sweep(limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
-    """Wake runs that were asked to look up while they wait, and forget those that have ended."""
+    """Wake runs that were asked to look up while they wait, let those go on that were resumed while they were being
+    parked, and forget those that have ended."""
     found = yield from rows(NUDGED, limit=limit)
-    waiting, ended = [id for id, waits in found if waits], [id for id, waits in found if not waits]
-    woken = len((yield from wake(waiting)).ids) if waiting else 0
+    waiting, ended = ([id for id, state in found if state == wanted] for wanted in ("waiting", "ended"))
+    done = len((yield from wake(waiting)).ids) if waiting else 0
+    for id, state in found:
+        if state == "held":
+            done += yield from unpark(id)
     if ended:
         yield from rows(UNNUDGE, ids=ended)
-    return woken + len(ended)
+    return done + len(ended)
+
+
+def unpark(job: int) -> Op[bool]:
+    """Return a parked run to ready. False: it isn't parked."""
+    return (yield from maybe(UNPARK, run=job)) is not None

@@ -13,8 +13,9 @@ from ...core.op import Op, Row, maybe, one, rows
 from ...jobs.ops.control import redrive
 from ...jobs.ops.wake import wake
 from ...sql import statement
+from ..check import Plan
 from ..model import Moment, Run
-from .after import nudge
+from .after import nudge, unpark
 
 
 def _json(text: Any) -> Any:
@@ -70,9 +71,9 @@ REOPEN = statement("workflows.reopen", lambda row: int(row["job"]))
 FORGET = statement("workflows.forget", lambda row: str(row["name"]))
 SKIP = statement("workflows.skip", lambda row: str(row["name"]))
 FREEZE = statement("workflows.freeze", lambda row: str(row["place"]))
-UNPARK = statement("workflows.unpark", lambda row: int(row["id"]))
 VERSIONS = statement("workflows.versions", lambda row: (str(row["name"]), int(row["version"]), int(row["runs"])))
 STUCK = statement("workflows.stuck", lambda row: Stuck(**row))
+LIVE = statement("workflows.live", lambda row: Plan(**row))
 PRUNE = statement("workflows.prune", lambda row: int(row["pruned"]))
 
 
@@ -118,9 +119,10 @@ def pause(job: int) -> Op[None]:
 
 
 def resume(job: int) -> Op[None]:
-    """Let a run go on that was paused, or parked."""
+    """Let a run go on that was paused, or parked, or is just being parked."""
     yield from maybe(RESUME, run=job)
-    yield from maybe(UNPARK, run=job)
+    yield from unpark(job)
+    yield from nudge([job])
 
 
 def place(job: int) -> Op[str | None]:
@@ -156,7 +158,7 @@ def again(job: int, at: str) -> Op[None]:
     if at == "dead":
         yield from redrive(job)
     elif at == "held":
-        yield from maybe(UNPARK, run=job)
+        yield from unpark(job)
     elif at == "waiting":
         yield from wake([job])
 
@@ -164,6 +166,11 @@ def again(job: int, at: str) -> Op[None]:
 def versions() -> Op[list[tuple[str, int, int]]]:
     """Workflow, version, and how many runs of it live."""
     return (yield from rows(VERSIONS))
+
+
+def live(after: int, limit: int, name: str | None = None) -> Op[list[Plan]]:
+    """Runs that live, of one workflow or of all, from a job on."""
+    return (yield from rows(LIVE, after=after, limit=limit, name=name))
 
 
 def stuck(limit: int = limits.CHORE_BATCH_MAX) -> Op[list[Stuck]]:

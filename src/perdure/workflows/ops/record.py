@@ -48,9 +48,10 @@ RECORD = statement("workflows.record", _fenced)
 TAKE = statement("workflows.take", lambda row: row)
 
 
-def load(jobs: Sequence[int]) -> Op[list[History | Exception]]:
-    """The runs of these jobs, in order, as they are replayed."""
-    found = {history.job: history for history in (yield from rows(LOAD, runs=list(jobs)))}
+def load(jobs: Sequence[int], *, activates: bool = True) -> Op[list[History | Exception]]:
+    """The runs of these jobs, in order, as they are replayed. ``activates``: they go on, too, and look up."""
+    loaded = yield from rows(LOAD, runs=list(jobs), activates=activates)
+    found = {history.job: history for history in loaded}
     return [found.get(job) or _missing(job) for job in jobs]
 
 

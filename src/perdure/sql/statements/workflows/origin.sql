@@ -2,7 +2,7 @@
 -- Locks: none.
 -- Index: run by job; job by id; history by id.
 -- Bound: one run.
-select r.name, r.version, q.name as queue, b.key, b.lane % 4096 % 10 as priority, b.tags, b.payload::text as payload,
+select r.name, r.version, q.name as queue, b.key, mod(mod(b.lane, 4096), 10) as priority, b.tags, b.payload::text as payload,
        r.attributes::text as attributes
 from perdure.run r
 join lateral (

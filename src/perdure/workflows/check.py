@@ -1,0 +1,73 @@
+"""Whether a stored run would go on with the code that there is now: a replay of what it has recorded, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from ..core.errors import PerdureError
+from ..core.run_errors import Diverged
+from .commands import Interrupted
+from .machine import Dice, Machine
+from .model import History
+from .turns import Broken, Failed
+
+
+class Flow(Protocol):
+    """A declared workflow, as a replay sees it."""
+
+    handle: str
+    function: Callable[..., Any]
+
+    def decode(self, payload: msgspec.Raw) -> dict[str, Any]: ...  # noqa: D102
+
+
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replay has found of one run. ``problem``: why the code doesn't fit it; None when it does."""
+
+    id: str
+    name: str
+    version: int
+    problem: str | None
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A live run to be checked: its job, its workflow and version, and its arguments as JSON text."""
+
+    job: int
+    id: str
+    name: str
+    version: int
+    input: str
+
+
+def replayed(flow: Flow, history: History, payload: str, dice: Callable[[str], Dice]) -> str | None:
+    """What is wrong when the code is replayed over the history; None when it would go on from there. Nothing is
+    done."""
+    try:
+        arguments = flow.decode(msgspec.Raw(payload.encode()))
+    except PerdureError as error:
+        return f"its arguments don't fit: {error}"
+    machine = Machine(lambda wf: flow.function(**{flow.handle: wf}, **arguments), history, dice)
+    try:
+        turn = machine.turn()
+    finally:
+        machine.close()
+    if isinstance(turn, Broken):
+        broken = turn.error
+        return f"{broken}\n{broken.diff}" if isinstance(broken, Diverged) else str(broken)
+    if isinstance(turn, Failed) and not isinstance(turn.error, Interrupted):
+        return f"the code raises {type(turn.error).__name__}: {turn.error}"
+    return None
+
+
+def checked(plan: Plan, history: History, flows: Mapping[str, Flow], task: str, dice: Callable[[str], Dice]) -> Checked:
+    """What there is to say of one live run."""
+    flow = flows.get(task)
+    if flow is None:
+        problem: str | None = f"the app has no version {plan.version} of {plan.name}: no worker of it would run this"
+    else:
+        problem = replayed(flow, history, plan.input, dice)
+    return Checked(id=plan.id, name=plan.name, version=plan.version, problem=problem)

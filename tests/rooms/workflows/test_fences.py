@@ -1,0 +1,146 @@
+"""Fences of records: only who holds the run may write what it has done, and each of its steps stands once."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from perdure.core.errors import OwnershipLost
+from perdure.jobs.ops.settle import settle
+from perdure.jobs.work import Claimed, End
+from perdure.workflows.model import Entry, Recorded, RunSpec
+from perdure.workflows.ops import inbox
+from perdure.workflows.ops.after import follow, sweep
+from perdure.workflows.ops.record import load, record
+from perdure.workflows.ops.start import spawn, start
+from tests.conftest import Database
+from tests.rooms.jobs.stage import Member, Session, Stage
+
+SPEC = RunSpec(name="shop", version=1, payload="{}")
+
+
+@pytest.fixture
+def stage(db: Database) -> Stage:
+    """Real sessions on a migrated database of the test's own."""
+    return Stage(db)
+
+
+def _claimed(stage: Stage, *ids: str) -> tuple[Member, list[int]]:
+    member = stage.worker()
+    jobs = [started.job for started in stage.main.run(start(SPEC, ids or ("r",), ["{}"] * max(len(ids), 1)))]
+    assert [job.id for job in stage.claim(member)] == jobs
+    return member, jobs
+
+
+def _step(run: int, generation: int = 0, name: str = "a", seq: int = 1, outcome: str = "1") -> Entry:
+    return Entry(run, generation, name, seq, "step", "done", 1, 0.0, 0.0, outcome=outcome)
+
+
+def test_a_stale_owner_records_nothing(stage: Stage) -> None:
+    """What was rescued from a worker can't be recorded by it any more, and it can start no child: both are refused to
+    it alone, and its mates' entries of the same write are written [DW-193, DW-192]. Red without the generation in
+    record."""
+    member, [lost, kept] = _claimed(stage, "lost", "kept")
+    stage.main.sql("update perdure.job set generation = 1 where id = %s", [lost])
+    refused, written = stage.main.run(record([_step(lost), _step(kept)]))
+
+    assert isinstance(refused, OwnershipLost)
+    assert isinstance(written, Recorded)
+    with pytest.raises(OwnershipLost), stage.main.conn.transaction():
+        stage.main.run(spawn(Entry(lost, 0, "child c", 1, "child", "waiting"), "c", SPEC, "cancel"))
+    assert stage.main.sql("select run, name from perdure.step") == [(kept, "a")]
+    assert stage.counts("run") == 2
+    assert member.id
+
+
+def test_a_record_in_flight_holds_up_the_rescue_of_its_run_alone(stage: Stage) -> None:
+    """While a record isn't committed its run can't be rescued, so whoever takes the run over sees the record; its mates
+    are rescued meanwhile [DW-193]. Red when the record doesn't lock the job."""
+    member, [slow, other] = _claimed(stage, "slow", "other")
+    writer = stage.session()
+    writer.begin()
+    writer.run(record([_step(slow)]))
+    stage.lose(member)
+
+    assert stage.rescue() == 1
+    writer.commit()
+    assert stage.rescue() == 1
+    [history] = stage.main.run(load([slow]))
+    assert [step.name for step in history.steps] == ["a"]  # type: ignore[union-attr]
+    assert other
+
+
+def test_a_step_stands_once(stage: Stage) -> None:
+    """A second record of a step that has ended changes nothing, as a repeated write of an unknown outcome must; and the
+    database refuses a second row whatever the code says [DW-191]. Red without the primary key."""
+    _, [run] = _claimed(stage)
+    stage.main.run(record([_step(run, outcome="1")]))
+    assert isinstance(stage.main.run(record([_step(run, outcome="2")]))[0], Recorded)
+
+    assert stage.main.sql("select outcome::text from perdure.step") == [("1",)]
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        stage.main.sql(
+            "insert into perdure.step (run, name, seq, kind, state, attempt) values (%s, 'a', 9, 'step', 'begun', 1)",
+            [run],
+        )
+
+
+def _wait(session: Session, member: Member, run: Claimed) -> None:
+    """The run goes to wait for the signal ``paid``, in the session's open transaction."""
+    assert session.run(settle([End(run, "waiting", 0, 0.0, then=follow)], member.id)) == []
+
+
+def _holding(stage: Stage) -> tuple[Member, Claimed]:
+    member = stage.worker()
+    [started] = stage.main.run(start(SPEC, ["r"], ["{}"]))
+    [job] = stage.claim(member)
+    stage.main.run(record([Entry(started.job, 0, "signal paid", 1, "signal", "waiting", detail="paid")]))
+    return member, job
+
+
+@pytest.mark.parametrize("first", ["sender", "waiter"])
+@pytest.mark.parametrize("ends", ["commit", "rollback"])
+def test_neither_of_sender_and_waiter_misses_the_other(stage: Stage, first: str, ends: str) -> None:
+    """A signal is sent while its run goes to wait, in both orders of beginning and whether the sender commits or not:
+    afterwards the run is ready, or wakes by itself in a moment, or rightly waits; and it never waits for the sender
+    [DW-196, DW-199]. Red without the lock of either side, or when both look in the same statement."""
+    member, run = _holding(stage)
+    sender, waiter = stage.session(), stage.session()
+    sender.begin()
+    waiter.begin()
+    if first == "sender":
+        assert sender.run(inbox.signal("r", "paid", "1", None)) == "sent"
+        _wait(waiter, member, run)
+        waiter.commit()
+        sender.sql(ends)
+    else:
+        _wait(waiter, member, run)
+        sending = sender.start(inbox.signal("r", "paid", "1", None))
+        stage.blocked(sender, waiter)
+        waiter.commit()
+        assert sending.result() == "sent"
+        sender.sql(ends)
+    place = stage.places()[run.id]
+    soon = stage.main.sql("select wake_at < clock_timestamp() + interval '1 s' from perdure.waiting")
+    if first == "sender":
+        assert (place, soon) == ("waiting", [(True,)])
+    else:
+        assert (place, soon) == (("ready", []) if ends == "commit" else ("waiting", [(None,)]))
+
+
+def test_a_waiting_row_that_somebody_has_locked_is_woken_by_the_sweep(stage: Stage) -> None:
+    """Two senders to one waiting run: the second isn't held up by the first, whose transaction stays open, and when the
+    first rolls back the sweep wakes the run for the second. Red without the nudge."""
+    member, run = _holding(stage)
+    with stage.main.conn.transaction():
+        _wait(stage.main, member, run)
+    slow = stage.session()
+    slow.begin()
+    assert slow.run(inbox.signal("r", "paid", "1", None)) == "sent"
+    assert stage.main.run(inbox.signal("r", "paid", "2", None)) == "sent"
+    assert stage.places()[run.id] == "waiting"
+    slow.rollback()
+    assert stage.main.run(sweep()) == 1
+
+    assert stage.places()[run.id] == "ready"
+    assert stage.main.sql("select payload::text from perdure.signal") == [("2",)]
