@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+from perdure.core import limits
 from tests.chaos.floor import Floor, Process, until
 from tests.chaos.shop import count_for_ever, hog, nothing, sell, serve, serve_until_told
 
@@ -115,7 +116,9 @@ def test_a_frozen_worker_that_wakes_up_is_refused_as_stale(floor: Floor) -> None
 
 def test_a_handler_that_holds_the_interpreter_loses_no_lease(floor: Floor) -> None:
     """A handler that keeps the loop and the interpreter for five seconds, longer than a worker may be silent, is not
-    taken for dead: no rescue, one run, although another worker watches [DW-51]. Red when the loop has to beat."""
+    taken for dead: no rescue, one run, although another worker watches; there are three beats in the time that others
+    wait [DW-51, DW-101, DW-103]. Red when the loop has to beat."""
+    assert limits.BEAT_SECONDS <= limits.DEAD_SECONDS / 3
     ids = floor.enqueue(hog.job(5.0), sell.job())
     busy = floor.worker("--queues", "default:2")
     _begun(floor, busy, 1)

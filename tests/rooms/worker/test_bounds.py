@@ -114,8 +114,8 @@ async def test_no_more_run_at_once_than_there_are_slots(stage: Stage, kind: str)
 
 async def test_an_unstarted_job_keeps_its_lease_and_its_time(stage: Stage) -> None:
     """Jobs claimed ahead, behind slow ones that run longer than a worker may be silent, lose neither their lease to the
-    other worker nor their timeout to the wait: each runs once [KIT-32, DW-51]. Red when leases aren't renewed while
-    jobs wait, or when the deadline is counted from the claim."""
+    other worker nor their timeout to the wait: each runs once [KIT-32, DW-51, DW-104]. Red when leases aren't renewed
+    while jobs wait, or when the deadline is counted from the claim."""
     app, started, go = App("a"), [], asyncio.Event()
 
     @app.task(timeout=2.0)

@@ -160,7 +160,7 @@ async def test_a_cancel_beats_a_snooze(stage: Stage) -> None:
 
 async def test_an_async_handler_that_overruns_is_a_failed_attempt(stage: Stage) -> None:
     """A handler on the loop that runs past its timeout is cancelled, and its attempt fails with the time in the error;
-    the job's own timeout replaces its task's. Red without the sweeper of deadlines."""
+    the job's own timeout replaces its task's [DW-106]. Red without the sweeper of deadlines."""
     app, stopped = App("a"), []
 
     @app.task(retry=ONCE, timeout=3_600)
