@@ -170,3 +170,24 @@ async def test_as_many_run_at_once_as_there_are_slots(db: Database, stage: Stage
 
     assert most == slots
     assert slots == 20 or claims < 400
+
+
+async def test_a_follow_up_without_the_tenant_it_needs_holds_up_nobody(db: Database, stage: Stage) -> None:
+    """A job ends although what follows it is refused for want of a tenant: the reason is kept with the follow-up, its
+    mates are enqueued, and the worker goes on [ARC-5]. Red, and no worker left, when only full queues are expected."""
+    app = App("shop")
+    app.queue("mail", tenant_required=True)
+
+    @app.task
+    async def charge() -> None: ...
+
+    @app.task(queue="mail")
+    async def send() -> None: ...
+
+    async with working(db, app):
+        jobs = await stage.enqueue(charge.job().then(send.job()), charge.job().then(charge.job()))
+        await stage.until_all_in("history", jobs)
+        await stage.until_true("select count(*) = 3 from perdure.history")
+
+    kept = await stage.rows("select job, problem like '%%names no tenant%%' from perdure.follow_up")
+    assert kept == [(jobs[0], True)]
