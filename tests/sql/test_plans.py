@@ -164,7 +164,7 @@ the large tables touches ten times as many."""
 @pytest.mark.parametrize("full", [False, True], ids=["empty", "full"])
 def test_a_hot_statement_finds_its_rows_by_index(large: Large, name: str, full: bool) -> None:
     """No statement of the hot path reads a large table from end to end, and each touches a number of pages that its
-    batch bounds, whether the tables were empty or full when they were last analysed [DW-183]."""
+    batch bounds, whether the tables were empty or full when they were last analysed [DW-175, DW-183]."""
     conn = large.stage.main.conn
     conn.rollback()
     with conn.transaction(force_rollback=True):

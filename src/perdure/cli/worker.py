@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import sys
 from collections.abc import Mapping
 from types import FrameType
@@ -17,6 +18,7 @@ import typer
 
 from ..admin.metrics import System
 from ..app.loading import load_app
+from ..app.logs import FORMAT, JobFields
 from ..app.registry import App
 from ..app.worker import SLOTS_DEFAULT, STOP_GRACE_SECONDS, Worker
 from ..core import check, limits
@@ -74,7 +76,11 @@ def worker(
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: sys.exit(0))  # nothing has begun that would have to be ended
     parent.follow()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.INFO, format=FORMAT)
+    called = name or f"{socket.gethostname()}:{os.getpid()}"
+    fields = JobFields(called)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(fields)
     slots = None if queues is None else parse_queues(queues)
     if not math.isfinite(drain_timeout):
         raise InvalidOption(f"{drain_timeout} isn't a number of seconds", field="--drain-timeout", fix="give a number")
@@ -87,7 +93,9 @@ def worker(
             arguments += ["--queues", queues]
         code = asyncio.run(Supervisor(arguments, {"DATABASE_URL": address}, processes, name, metrics_port).run())
         raise typer.Exit(code)
-    work(loaded, address, slots=slots, schema=schema, name=name, drain_seconds=drain_timeout, metrics_port=metrics_port)
+    work(
+        loaded, address, slots=slots, schema=schema, name=called, drain_seconds=drain_timeout, metrics_port=metrics_port
+    )
 
 
 def parse_queues(text: str) -> dict[str, int]:

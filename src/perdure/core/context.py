@@ -93,6 +93,11 @@ def current() -> Envelope:
     return EMPTY if frame is None else frame.envelope
 
 
+def frame() -> Frame | None:
+    """What the code that runs now works under."""
+    return _frame.get()
+
+
 @contextmanager
 def bind(**words: str | None) -> Iterator[Envelope]:
     """Bind these words for a block, on top of what is bound around it; None takes one away.

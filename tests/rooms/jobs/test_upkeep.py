@@ -8,10 +8,12 @@ from threading import Barrier
 
 import pytest
 
-from perdure.core.op import Op
+from perdure.admin.doctor.places import MISPLACED
+from perdure.core.op import Op, rows
 from perdure.fleet.ops import upkeep, workers
 from perdure.jobs.ops import chores
 from perdure.jobs.ops import rescue as rescuing
+from perdure.sql import compiled
 from tests.rooms.jobs.stage import Session, Stage, end
 
 JOBS = 60
@@ -114,7 +116,7 @@ def test_two_runs_of_a_chore_at_once_do_no_harm(
     stage: Stage, prepare: Callable[[Stage], None], chore: Callable[[int], Op[int]], left: str
 ) -> None:
     """Two sessions that do the same chore at the same moment, as they may when a lock is lost with its holder, do its
-    work once between them, and nothing is left out of place [DW-115]. Red when a statement of it locks nothing."""
+    work once between them, and nothing is left out of place [DW-115]. Red when a promotion moves what it didn't delete."""
     prepare(stage)
     gate = Barrier(2)
 
@@ -132,7 +134,7 @@ def test_two_runs_of_a_chore_at_once_do_no_harm(
     done = sum(each.result() for each in running)
     assert done == JOBS or (prepare is _cancelled and done > JOBS)  # a sweep counts what it looked at
     assert stage.main.sql(left) == [(0,)]
-    stage.places()
+    assert stage.main.run(rows(MISPLACED)) == []
 
 
 @pytest.mark.parametrize("parent", chores.DAY_TABLES)
@@ -181,6 +183,28 @@ def test_what_is_kept_by_day_and_what_is_asked_twice_have_their_tables(stage: St
     tables = {name for (name,) in stage.main.sql("select relname from pg_class where relkind in ('r', 'p')")}
 
     assert {"history", "attempt", "chore", "worker"} <= tables
+
+
+def test_a_memory_that_is_older_than_its_lock_begins_nothing(stage: Stage) -> None:
+    """A duty that somebody has done between the moment at which its memory was read and the moment at which its lock
+    was free isn't begun a second time [DW-112]. Red when it begins whatever the row says by then."""
+    say = stage.main.run
+    assert say(upkeep.begin("history.drop", 1, 3_600.0)).now
+    say(
+        upkeep.do(
+            "history.drop", lambda limit: chores.drop_days("history", 14, limit), 8, more=lambda *_: False, period=9.0
+        )
+    )
+    late = upkeep.begin("history.drop", 2, 3_600.0)
+    next(late)  # it asks for the memory, and is given one of before
+    old = dict.fromkeys(("batch", "running_on", "succeeded_ago"))
+    begin = late.send(
+        [{"mine": True, "failures": 0, "runs": False, "left_cleanly": False, "due_in": 0.0, "crashes": 0, **old}]
+    )
+    with pytest.raises(StopIteration) as ended:
+        late.send(stage.main.sql(compiled(begin.statement, "perdure"), begin.params))  # type: ignore[arg-type]
+
+    assert not ended.value.value.now
 
 
 def test_a_failure_is_waited_for_longer_each_time(stage: Stage) -> None:

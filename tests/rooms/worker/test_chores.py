@@ -83,7 +83,7 @@ async def _looked(worker: Worker, times: int) -> None:
 
 async def test_of_eight_workers_one_does_what_is_due(stage: Stage, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight workers with a duty of half a second's period: each run begins a period after the last one ended, whoever
-    does it, and none overlaps [DW-112]. Red when ``begin`` doesn't ask whether somebody has done it since."""
+    does it, and none overlaps [DW-112]. Red when a worker goes by its own clock and not by the row."""
     await _say(stage, "create table run (began timestamptz, ended timestamptz)")
     note = report("server.settings", dict)
     note = type(note)(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from ...core.endings import Ending, storable
 from ...core.errors import PerdureError, TransientError
@@ -11,8 +12,11 @@ from ...runtime.dice import roll
 from .. import rules
 from ..handler import Handler
 from ..saves import Unfit
+from ..view import gist
 from ..work import Claimed, End
 from .slot import Slot
+
+log = logging.getLogger("perdure.run")
 
 
 def returned(job: Claimed, handler: Handler, value: object) -> End:
@@ -39,10 +43,20 @@ def failed(job: Claimed, handler: Handler, error: BaseException) -> End:
     if isinstance(error, Unfit):
         return rules.unfit(job, error)
     try:
-        return _judged(job, handler, error)
+        end = _judged(job, handler, error)
     except Exception as broken:
         # An ending of the application's own, say, that lacks what its base class keeps.
-        return _judged(job, handler, _caused(broken, error))
+        end = _judged(job, handler, _caused(broken, error))
+    _tell(job, end)
+    return end
+
+
+def _tell(job: Claimed, end: End) -> None:
+    """A line for each failed attempt. What completes is in history, and isn't told."""
+    if end.verdict == "retry":
+        log.info("job %d (%s) failed: %s", job.id, job.task, gist(end.text), extra={"claimed": job})
+    elif end.verdict == "dead":
+        log.warning("job %d (%s) is dead: %s", job.id, job.task, gist(end.text), extra={"claimed": job})
 
 
 def _judged(job: Claimed, handler: Handler, error: BaseException) -> End:

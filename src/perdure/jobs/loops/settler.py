@@ -276,7 +276,7 @@ class Settler:
             log.warning("job %d is settled without its follow-ups, which a sweep enqueues: %s", end.job.id, error)
             await self._flush([end], emptied)
             return
-        log.error("job %d can't be settled as %s: %s", end.job.id, end.verdict, error)
+        log.error("job %d can't be settled as %s: %s", end.job.id, end.verdict, error, extra={"claimed": end.job})
         if end.reason == "unsettleable":
             self.counts["unsettleable"] += 1
             return
@@ -299,6 +299,7 @@ class Settler:
                 end.job.generation,
                 now.get(end.job.id, "finished"),
                 end.verdict,
+                extra={"claimed": end.job},
             )
 
 

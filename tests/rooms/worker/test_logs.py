@@ -1,0 +1,71 @@
+"""What is logged of a job names it, so that one id finds the whole story."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from perdure.app.logs import FORMAT, JobFields
+from perdure.app.registry import App
+from perdure.core.backoff import Retry
+from tests.rooms.worker.stage import Stage, working
+
+
+class _Kept(logging.Handler):
+    """Keeps the lines, as the worker's command formats them, and the records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter(FORMAT))
+        self.addFilter(JobFields("w1"))
+        self.records: list[logging.LogRecord] = []
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+        self.lines.append(self.format(record))
+
+
+@pytest.mark.parametrize("kind", ["async", "thread"])
+async def test_every_line_of_a_job_says_which_it_is(stage: Stage, caplog: pytest.LogCaptureFixture, kind: str) -> None:
+    """The lines that a handler writes, and those about its failures and its death, carry its id, generation, attempt,
+    key, worker and chain, on the loop and in threads; a line of nobody's has none [DW-173]. Red when the job isn't
+    bound while its handler runs."""
+    caplog.set_level("INFO")
+    kept = _Kept()
+    logging.getLogger().addHandler(kept)
+    app, ours = App("a"), logging.getLogger("shop")
+    policy = Retry(max_attempts=2, delays=(0.01,), jitter="none")
+
+    @app.task(retry=policy)
+    async def on_the_loop() -> None:
+        ours.info("sending")
+        raise ValueError("no paper")
+
+    @app.task(retry=policy)
+    def in_a_thread() -> None:
+        ours.info("sending")
+        raise ValueError("no paper")
+
+    task = on_the_loop if kind == "async" else in_a_thread
+    try:
+        spec = task.job().options(key="order:9182", context={"correlation_id": "order-9182"})
+        (id,) = await stage.enqueue(spec)
+        async with working(stage.db, app):
+            await stage.until_in("dead", id)
+    finally:
+        logging.getLogger().removeHandler(kept)
+    story = [line for line in kept.lines if f"job={id} " in line]
+    named = ("job", "generation", "attempt", "key", "worker")
+    fields = [tuple(vars(record)[name] for name in named) for record in kept.records if vars(record)["job"]]
+
+    assert fields == [(id, generation, generation + 1, "order:9182", "w1") for generation in (0, 0, 1, 1)]
+    assert [line.rpartition(" [")[0].partition(": ")[2] for line in story] == [
+        "sending",
+        f"job {id} ({task.name}) failed: ValueError: no paper; attempt 1 of 2 failed, next in 0.010 s",
+        "sending",
+        f"job {id} ({task.name}) is dead: ValueError: no paper; attempt 2 of 2 failed",
+    ]
+    assert all("correlation_id=order-9182" in line for line in story)
+    assert any(line.endswith("works on {'default': 50}") for line in kept.lines)
