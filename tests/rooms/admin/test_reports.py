@@ -161,6 +161,9 @@ def test_one_question_answers_what_a_stuck_job_is_asked(stage: Stage) -> None:
         stage.enqueue(delay=60.0)[0],
     )
     stage.enqueue()
+    sleeps = stage.enqueue()[0]
+    stage.main.sql("delete from perdure.ready where id = %s", [sleeps])
+    stage.main.sql("insert into perdure.waiting (id) values (%s)", [sleeps])
     found = {row["id"]: row for row in answer(stage, "jobs.stuck")}
 
     assert {id: (row["place"], row["next_action"]) for id, row in found.items()} == {
@@ -174,6 +177,7 @@ def test_one_question_answers_what_a_stuck_job_is_asked(stage: Stage) -> None:
         waits: ("ready", "manual"),
         alone: ("ready", "manual"),
         later: ("scheduled", "start"),
+        sleeps: ("waiting", "start"),
     }
     assert (found[runs]["claimed_by"], found[runs]["attempts"]) == ("mailer", 0)
     assert found[runs]["lease_until"] is not None
@@ -183,7 +187,10 @@ def test_one_question_answers_what_a_stuck_job_is_asked(stage: Stage) -> None:
     assert f"perdure jobs redrive {dies}" in found[dies]["act"]
     stage.lose(worker)
     nobody = {row["id"]: row["next_action"] for row in answer(stage, "jobs.stuck")}
-    assert set(nobody.values()) == {"manual"}
+    assert set(nobody.values()) == {"manual", "start"}
+    assert nobody[sleeps] == "start"
+    assert answer(stage, "jobs.misplaced") == []
+    assert ("waiting", 1) in brief(stage, "jobs.places", "place", "jobs")
 
 
 def test_a_report_stays_short(stage: Stage) -> None:

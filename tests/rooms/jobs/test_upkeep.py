@@ -116,7 +116,7 @@ def test_two_runs_of_a_chore_at_once_do_no_harm(
     stage: Stage, prepare: Callable[[Stage], None], chore: Callable[[int], Op[int]], left: str
 ) -> None:
     """Two sessions that do the same chore at the same moment, as they may when a lock is lost with its holder, do its
-    work once between them, and nothing is left out of place [DW-115]. Red when a promotion moves what it didn't delete."""
+    work once between them, and nothing is left out of place [DW-115]. Red when what moves wasn't deleted."""
     prepare(stage)
     gate = Barrier(2)
 

@@ -219,6 +219,26 @@ async def test_what_jobs_wait_for_is_never_parked(stage: Stage, app: App) -> Non
     assert "reached maximum value of sequence" in failed.last_error
 
 
+async def test_a_chore_that_waits_leaves_the_loop_alone(stage: Stage, app: App) -> None:
+    """While promotion waits after a failure, with a job that is overdue, the worker's loop is free: jobs run, and it is
+    not tried again before its time. Red when the wait doesn't know of the pause: then the loop turns without end."""
+    await _say(
+        stage,
+        "create function broken() returns trigger language plpgsql as $$ begin raise exception 'no such luck'; end $$",
+    )
+    await _say(stage, "create trigger broken before delete on perdure.scheduled execute function broken()")
+    await stage.enqueue(app.find("work").job().options(delay=0.01))
+    async with working(stage.db, app) as worker:
+        await stage.until_true(
+            "select exists (select from perdure.chore where name = 'promote' and consecutive_failures = 1)"
+        )
+        await _looked(worker, 2)
+        ids = await stage.enqueue(*[app.find("work").job() for _ in range(3)])
+        await stage.until_all_in("history", ids)
+
+    assert worker._chores.failures["promote"] == 1
+
+
 @pytest.fixture
 def floor(db: Database, tmp_path: Path) -> Iterator[Floor]:
     """The database with worker processes that may die."""

@@ -45,7 +45,7 @@ DUTY_RETRY_SECONDS = 60.0
 RELEASE_SECONDS = 3.0
 """Between two releases of parked jobs: while workers of an older version run, they may park the same ones again."""
 
-FOUND = ("bury", "rescue", "promote", "cancels", "release")
+FOUND = ("bury", "rescue", "promote", "rouse", "nudges", "cancels", "release")
 """The chores that looks and beats find something for."""
 
 _CONTENDED = ("55P03", "40")  # a lock wasn't granted in time; a deadlock, or a serialisation that failed
@@ -140,7 +140,9 @@ class Chores:
 
     async def _wait(self) -> None:
         now = monotonic()
-        due = min(self._scheduled.at, self._waiting.at, now + 60.0, *map(self._at, self._duties))
+        # What is due while its chore waits after a failure is due then: this must not come back at once for ever.
+        tables = [max(each.at, self._not_before.get(each.name, 0.0)) for each in (self._scheduled, self._waiting)]
+        due = min(*tables, now + 60.0, *map(self._at, self._duties))
         if due > now and not self._stir.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stir.wait(), due - now)

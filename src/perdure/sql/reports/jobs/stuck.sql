@@ -18,7 +18,7 @@ with serving as (
            coalesce((j.options ->> 'at_most_once')::boolean, false) as once, q.paused_at is not null as paused,
            coalesce(v.workers, 0) as serving, living.workers as living,
            case when r.id is not null then 'ready' when s.id is not null then 'scheduled' when h.id is not null then 'held'
-                when d.id is not null then 'dead' when l.id is not null then 'leased' else 'nowhere' end as place,
+                when d.id is not null then 'dead' when u.id is not null then 'waiting' when l.id is not null then 'leased' else 'nowhere' end as place,
            coalesce(h.reason, d.reason) as reason, s.run_at, h.key as held_key, l.name as claimed_by, l.lease,
            l.expires_at as lease_until, coalesce(l.trusted, false) as trusted
     from perdure.job j
@@ -29,6 +29,7 @@ with serving as (
     left join perdure.scheduled s on s.run_at = j.run_at and s.id = j.id
     left join perdure.held h on h.id = j.id
     left join perdure.dead d on d.id = j.id
+    left join perdure.waiting u on u.id = j.id
     left join leased l on l.id = j.id and l.generation = j.generation
 )
 select id, task, queue, key, place, reason, claimed_by, lease, lease_until, attempts, attempts_max, rescues, n.next_action, n.act
@@ -37,6 +38,7 @@ cross join lateral (
     select case
         when place = 'dead' then array['manual', 'correct the cause, then perdure jobs redrive ' || id || '; or discard it']
         when place = 'nowhere' then array['manual', 'it stands nowhere: see jobs.misplaced']
+        when place = 'waiting' then array['start', 'it waits for its time, a signal or a child: perdure explain ' || id]
         when place = 'held' then array['manual', 'it is held (' || reason || coalesce(', ' || held_key, '') || '): perdure explain ' || id]
         when place = 'ready' and paused then array['manual', 'perdure queues resume ' || queue]
         when place = 'ready' then array['manual', 'start a worker: perdure worker APP --queues ' || queue]
