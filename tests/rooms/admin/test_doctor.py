@@ -165,7 +165,7 @@ def test_a_server_that_is_not_for_production_is_told(stage: Stage) -> None:
     """The server of these tests, without fsync and with a superuser, is refused by the checks for a deployment."""
     found = examined(stage, doctor.DEPLOY)
 
-    assert {name: each.status for name, each in found.items()} == {
+    assert {name: each.status for name, each in found.items() if name.startswith("deploy.")} == {
         "deploy.durability": "fail",
         "deploy.role": "warn",
         "deploy.wire": "ok",
