@@ -10,6 +10,7 @@ import pytest
 
 from perdure.admin import doctor, reports
 from perdure.admin.model import Finding, Subject
+from perdure.app.flows import errands
 from perdure.app.registry import App
 from perdure.core.op import Op
 from perdure.fleet.ops import upkeep
@@ -138,7 +139,7 @@ async def test_a_worker_of_its_role_works_and_keeps_house(users: dict[str, Datab
         await stage.until_in("history", now, later)
         await stage.until_true(
             "select count(*) = %s from perdure.chore where last_success_at is not null and period > '0'",
-            len(chores.duties(14)),
+            len([*chores.duties(14), *errands(14).duties]),
         )
     failed = [chore for chore in await stage.ask(upkeep.list_chores()) if chore.consecutive_failures]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from perdure.app.flows import errands
 from perdure.app.registry import App
 from perdure.app.worker import Worker
 from perdure.core import limits
@@ -26,7 +27,7 @@ from tests.chaos.shop import nothing
 from tests.conftest import Database
 from tests.rooms.worker.stage import Stage, until, working
 
-DUTIES = len(chores.duties(14))
+NAMES = [duty.name for duty in (*chores.duties(14), *errands(14).duties)]
 
 BROKEN = """create or replace function perdure.drop_parts(parent text, days int, parts_max int) returns int
 language plpgsql as $$ begin raise exception using message = 'no such luck', errcode = '{state}'; end $$"""
@@ -144,7 +145,7 @@ async def test_a_failing_duty_is_parked_and_holds_nobody_up(
         )
         now, later = await stage.enqueue(app.find("work").job(), app.find("work").job().options(delay=0.05))
         await stage.until_in("history", now, later)
-        await stage.until_true("select count(*) = %s from perdure.chore where last_started_at is not null", DUTIES)
+        await stage.until_true("select count(*) = %s from perdure.chore where last_started_at is not null", len(NAMES))
     failed = await _remembered(stage, "history.drop")
 
     assert failed.consecutive_failures == limits.CHORE_FAILURES_MAX
@@ -250,7 +251,7 @@ def floor(db: Database, tmp_path: Path) -> Iterator[Floor]:
 def _only(floor: Floor, chore: str) -> None:
     """The other duties have been done, and the last worker's silence has been long enough."""
     floor.conn.execute("update perdure.worker set expires_at = now() - interval '1 s'")
-    others = [duty.name for duty in chores.duties(14) if duty.name != chore]
+    others = [name for name in NAMES if name != chore]
     floor.conn.execute(
         "insert into perdure.chore (name, due_at) select name, now() + interval '1 hour' from unnest(%s::text[]) name "
         "on conflict (name) do nothing",
@@ -304,7 +305,8 @@ async def test_a_crash_loop_pauses_what_no_job_waits_for(
         else:
             await _say(stage, "update perdure.worker set ended_at = ended_at - interval '11 min'")
         await stage.until_true(
-            "select count(*) = %s from perdure.chore where last_success_at is not null and period is not null", DUTIES
+            "select count(*) = %s from perdure.chore where last_success_at is not null and period is not null",
+            len(NAMES),
         )
 
     assert begun == 0
