@@ -117,6 +117,11 @@ def _ready(facts: Row) -> Explanation:
 
 
 def _scheduled(facts: Row) -> Explanation:
+    if facts["in_line"]:
+        return _said(
+            facts, "queue_full", f"the queue {facts['queue']} was full, and this job waits in line for room in it",
+            "it goes to ready, in its turn, as soon as there is room", "add workers, or raise the queue's max_depth",
+        )  # fmt: skip
     due = facts["due_in"]
     when = f"in {due:.0f} s" if due > 0 else f"{-due:.0f} s ago"
     if due < -OVERDUE_SECONDS and not facts["living"]:
@@ -161,6 +166,21 @@ def _leased(facts: Row) -> Explanation:
     )  # fmt: skip
 
 
+def _waiting(facts: Row) -> Explanation:
+    if facts["run_paused_at"] is not None:
+        return _said(
+            facts, "run_paused", f"the run {facts['run']} is paused", "nothing, until it is resumed",
+            f"perdure workflows resume {facts['run']}",
+        )  # fmt: skip
+    waits = facts["waits_for"] or "its next step"
+    wakes = facts["wakes_in"]
+    until = "" if wakes is None else f", or for its moment in {wakes:.0f} s"
+    return _said(
+        facts, "waiting", f"the run {facts['run']} waits for {waits}{until}",
+        "it goes on within a moment of whatever comes first", None if wakes is not None else "send what it waits for",
+    )  # fmt: skip
+
+
 def _held(facts: Row) -> Explanation:
     because, next, fix = HELD.get(facts["reason"], OTHERWISE_HELD)
     return _said(facts, facts["reason"], because.format_map(facts), next.format_map(facts), fix.format_map(facts))
@@ -189,5 +209,6 @@ def _said(
 
 
 _PLACES = {
-    "ready": _ready, "scheduled": _scheduled, "leased": _leased, "held": _held, "dead": _dead, "history": _history,
+    "ready": _ready, "scheduled": _scheduled, "leased": _leased, "held": _held, "waiting": _waiting, "dead": _dead,
+    "history": _history,
 }  # fmt: skip

@@ -1,6 +1,6 @@
 -- Does: what there is to know about why one job stands where it stands: its place, its queue, who could run it, who holds it, how its last attempt ended.
 -- Locks: none.
--- Index: job, history, dead, held and cancel_request by id; ready (lane, pos) up to the job's own place in line; attempt by job; worker_living; whole of lease, one row a claimed batch.
+-- Index: job, history, dead, held, waiting, run, step and cancel_request by id; ready (lane, pos) up to the job's own place in line; attempt by job; worker_living; whole of lease, one row a claimed batch.
 -- Bound: one job; what stands before it is counted up to `ahead_max`.
 select v.id, v.task, v.queue, v.key, v.place, v.reason, v.outcome, v.attempt, v.rescues, v.error,
        extract(epoch from clock_timestamp() - v.created_at)::float8 as age, v.run_at,
@@ -18,12 +18,19 @@ select v.id, v.task, v.queue, v.key, v.place, v.reason, v.outcome, v.attempt, v.
        w.id as worker, w.name as worker_name, w.state as worker_state,
        extract(epoch from w.expires_at - clock_timestamp())::float8 as silent_in,
        extract(epoch from clock_timestamp() - c.requested_at)::float8 as cancel_asked, c.reason as cancel_reason,
-       a.ending as last_ending, a.error as last_error
+       a.ending as last_ending, a.error as last_error,
+       v.run_at >= timestamptz '9000-01-01 00:00:00+00' as in_line,
+       case when v.place = 'waiting' then (
+           select string_agg(s.kind || ' ' || coalesce(s.detail, s.name), ', ' order by s.seq)
+           from perdure.step s where s.run = j.id and s.state = 'waiting') end as waits_for,
+       extract(epoch from x.wake_at - clock_timestamp())::float8 as wakes_in, n.id as run, n.paused_at as run_paused_at
 from perdure.jobs v
 join perdure.queue q on q.name = v.queue
 left join perdure.job j on j.id = v.id
 left join perdure.held h on h.id = j.id
 left join perdure.cancel_request c on c.id = j.id
+left join perdure.waiting x on x.id = j.id
+left join perdure.run n on n.job = j.id
 left join lateral (
     select l.id, l.worker, l.claimed_at from perdure.lease l
     cross join lateral unnest(l.jobs, l.generations) as t(id, generation)
