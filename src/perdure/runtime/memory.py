@@ -56,7 +56,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def bound(bytes_max: int) -> None:
-    """Let this process allocate so many bytes and no more, and be the first to go when the machine runs out."""
+    """Let this process allocate so many bytes and no more, and be the first to be ended when the machine runs out."""
     import resource
 
     with contextlib.suppress(ValueError, OSError):

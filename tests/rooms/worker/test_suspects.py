@@ -120,6 +120,7 @@ async def test_more_suspects_than_there_is_room_for_wait_elsewhere(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker keeps only a few suspects waiting; the others go back for a while, uncharged, and all complete."""
+    monkeypatch.setattr(limits, "SUSPECTS_PER_CORE", 1)
     monkeypatch.setattr(limits, "SUSPECTS_WAITING_MAX", 2)
     monkeypatch.setattr(limits, "SUSPECT_PAUSE_SECONDS", 0.1)
     suspects = await _suspects(stage, *[culprits.whose_thread.job() for _ in range(30)])

@@ -53,11 +53,11 @@ def test_children_share_less_than_the_budget() -> None:
     """All children together stay below the budget with room for the worker, and are fewer where memory is short: a
     child meets its limit before the container meets its own [OPS-75]. Red when each gets what one alone could have."""
     for budget in (256 * MIB, 1024 * MIB, 4096 * MIB, 65_536 * MIB):
-        for cores in (1, 2, 16):
-            count, each = share(budget, cores)
+        for most in (1, 16, 128):
+            count, each = share(budget, most)
             assert each is not None
-            assert 1 <= count <= cores
+            assert 1 <= count <= most
             assert count * each <= 0.6 * budget
-            assert count == 1 or each >= 512 * MIB
+            assert count == 1 or each >= 256 * MIB
 
     assert share(None, 4) == (4, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
 import socket
 import traceback
@@ -22,6 +23,9 @@ from ...runtime.dice import roll
 from .. import rules
 from ..handler import Context, upgraded
 from ..work import Claimed, End
+
+NICENESS = 10
+"""By how much a suspect gives way to the worker and its other jobs."""
 
 ERROR_BYTES_MAX = 65_536
 """An exception that is larger travels as its text."""
@@ -62,6 +66,7 @@ def _receive(wire: Any) -> bytes | None:
 def _answer(request: Request) -> bytes:
     if request.memory_bytes is not None:
         memory.bound(request.memory_bytes)
+        os.nice(NICENESS)
     try:
         return pickle.dumps(_call(request))
     except MemoryError:

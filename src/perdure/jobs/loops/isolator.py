@@ -46,7 +46,7 @@ class Isolator(Runner):
             name: each if each.asks else replace(each, run_in="process", encode=encoded)
             for name, each in handlers.items()
         }
-        count, self.memory_bytes = share(memory.budget_bytes(), cores())
+        count, self.memory_bytes = share(memory.budget_bytes(), cores() * limits.SUSPECTS_PER_CORE)
         super().__init__(
             alone,
             count,
@@ -121,11 +121,11 @@ class Isolator(Runner):
         return End(job, "deferred", 0, text=why, delay=jittered(limits.SUSPECT_PAUSE_SECONDS, 0.5))
 
 
-def share(budget: int | None, cores: int) -> tuple[int, int | None]:
+def share(budget: int | None, most: int) -> tuple[int, int | None]:
     """How many children may run, and what each may allocate: a share of the budget, so that all of them together stay
     below what would end the worker."""
     if budget is None:
-        return cores, None
+        return most, None
     whole = int(budget * limits.SUSPECT_MEMORY_SHARE)
-    count = max(min(cores, whole // limits.SUSPECT_MEMORY_BYTES_MIN), 1)
+    count = max(min(most, whole // limits.SUSPECT_MEMORY_BYTES_MIN), 1)
     return count, whole // count
