@@ -220,9 +220,12 @@ async def test_what_jobs_wait_for_is_never_parked(stage: Stage, app: App) -> Non
     assert "reached maximum value of sequence" in failed.last_error
 
 
-async def test_a_chore_that_waits_leaves_the_loop_alone(stage: Stage, app: App) -> None:
+async def test_a_chore_that_waits_leaves_the_loop_alone(
+    stage: Stage, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While promotion waits after a failure, with a job that is overdue, the worker's loop is free: jobs run, and it is
     not tried again before its time. Red when the wait doesn't know of the pause: then the loop turns without end."""
+    monkeypatch.setattr(limits, "CHORE_PAUSE_SECONDS", 60.0)
     await _say(
         stage,
         "create function broken() returns trigger language plpgsql as $$ begin raise exception 'no such luck'; end $$",
