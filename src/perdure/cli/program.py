@@ -24,7 +24,7 @@ from .show import complain
 
 COMMANDS = (
     "demo", "dev", "worker", "migrate", "schema", "enqueue", "jobs", "queues", "machines", "workers",
-    "chores", "status", "explain", "report", "doctor", "verify", "bench",
+    "chores", "workflows", "timeline", "status", "explain", "report", "doctor", "verify", "bench",
 )  # fmt: skip
 """In the order of the help. Each is the module of its name, whose ``command`` is a Typer."""
 

@@ -131,7 +131,7 @@ class Diverged(WorkflowError):
         self.expected, self.found, self.diff = expected, found, diff
 
 
-class OutcomeUnknown(TransientError):
+class CommitUnknown(TransientError):
     """Whether a transaction was committed isn't known yet; the run is loaded anew to find out."""
 
-    code = "outcome_unknown"
+    code = "commit_unknown"

@@ -11,7 +11,7 @@ import msgspec
 
 from ...core.codec import encode
 from ...core.errors import InvalidInput, OwnershipLost, PerdureError
-from ...core.run_errors import OutcomeUnknown, StepFailed
+from ...core.run_errors import CommitUnknown, StepFailed
 from ...jobs.handler import Context
 from ...jobs.rules import describe
 from ...jobs.work import End
@@ -86,7 +86,7 @@ class Activator:
         except OwnershipLost as error:
             log.warning("run %s: %s", self._machine.id, error)
             return self._back("lost")
-        except OutcomeUnknown as error:
+        except CommitUnknown as error:
             log.warning("run %s is loaded anew: %s", self._machine.id, error)
             return self._back("unknown_commit")
         finally:

@@ -11,7 +11,7 @@ from ...core.backoff import Again, decide
 from ...core.codec import encode
 from ...core.endings import Ending
 from ...core.errors import InvalidInput, OwnershipLost, TransientError
-from ...core.run_errors import OutcomeUnknown
+from ...core.run_errors import CommitUnknown
 from ...jobs.ops.control import cancel
 from ...runtime import faults
 from ...runtime.clock import utc_now
@@ -102,7 +102,7 @@ class Carrier:
         self, command: Do | Block, error: Exception, attempt: int, started: float, *, final: str = ""
     ) -> Parked | None:
         """A failed attempt: when it is repeated, or that it isn't."""
-        if isinstance(error, OwnershipLost | OutcomeUnknown):
+        if isinstance(error, OwnershipLost | CommitUnknown):
             raise error
         verdict = None if final else decide(command.retry, attempt, error, dice=roll(), now=utc_now())
         if isinstance(verdict, Again):
@@ -225,5 +225,5 @@ class Carrier:
 def lost(error: Exception, step: Step | None) -> Exception:
     """What an error inside a transaction means: once the record was sent, a broken connection may have committed it."""
     if isinstance(error, TransientError) and error.code == "connection_lost":
-        return OutcomeUnknown(f"whether the transaction was committed isn't known: {error}")
+        return CommitUnknown(f"whether the transaction was committed isn't known: {error}")
     return error

@@ -1,0 +1,197 @@
+"""``perdure workflows``: look at runs, talk to them, mend them, and check them against new code."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from ..app.client import flow_verbs as verbs
+from ..app.loading import load_app
+from ..core import codec
+from ..core.errors import InvalidOption
+from ..jobs.view import gist
+from ..workflows.model import Run
+from ..workflows.ops import control
+from . import show
+from .database import opened
+from .options import AppPath, Json, Schema, Url, noun
+
+COLUMNS = ["id", "workflow", "state", "waits for", "created", "error"]
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="What the run is called.")]
+Step = Annotated[str, typer.Argument(metavar="STEP", help="The step's name, as the timeline shows it.")]
+Value = Annotated[str | None, typer.Argument(metavar="JSON", help="A JSON value; null when there is none.")]
+
+command = noun("Runs of workflows: look, signal, cancel, mend, fork, check. Without a verb they are listed.")
+
+
+@command.callback()
+def _workflows() -> None: ...
+
+
+@command.command("list")
+def list_(
+    name: Annotated[str | None, typer.Option(help="Of this workflow only.")] = None,
+    state: Annotated[str | None, typer.Option(help=f"In this state only: {', '.join(verbs.STATES)}.")] = None,
+    stuck: Annotated[bool, typer.Option("--stuck", help="Those that nothing will ever move.")] = False,
+    cursor: Annotated[int | None, typer.Option(metavar="JOB", help="Those before this one.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many to show.")] = 50,
+    url: Url = None,
+    schema: Schema = "perdure",
+    as_json: Json = False,
+) -> None:
+    """List runs, newest first, a page at a time."""
+    with opened(url, schema) as database:
+        if stuck:
+            found = database.ask(control.stuck())
+            if as_json:
+                show.document(found)
+            else:
+                show.table(["id", "job", "problem"], [[e.id, e.job, e.problem] for e in found], empty="no run is stuck")
+            return
+        page = database.ask(verbs.list_runs(name, state, None, cursor, limit))
+    if as_json:
+        show.document({"runs": list(page), "next": page.next})
+        return
+    show.table(COLUMNS, [_cells(run) for run in page], empty="no such run")
+    if page.next is not None:
+        show.say(f"there are more: --cursor {page.next}")
+
+
+@command.command()
+def get(id: Id, url: Url = None, schema: Schema = "perdure", as_json: Json = False) -> None:
+    """Show all there is to know about one run."""
+    with opened(url, schema) as database:
+        run = database.ask(verbs.get(id))
+    if as_json:
+        show.document(run)
+    else:
+        show.facts([(field.replace("_", " "), getattr(run, field)) for field in run.__struct_fields__])
+
+
+@command.command()
+def signal(
+    id: Id,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The signal's name.")],
+    value: Value = None,
+    key: Annotated[str | None, typer.Option(help="A second signal with this key is dropped.")] = None,
+    url: Url = None,
+    schema: Schema = "perdure",
+) -> None:
+    """Send a run a signal."""
+    with opened(url, schema) as database:
+        sent = database.change(verbs.signal(id, name, _value(value), key))
+    show.line("sent" if sent else "one with this key was sent before")
+
+
+@command.command()
+def cancel(
+    id: Id,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it is kept with the run.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="End it at once, and compensate nothing.")] = False,
+    url: Url = None,
+    schema: Schema = "perdure",
+) -> None:
+    """Ask a run to end: it compensates what it has done, and its children end with it."""
+    with opened(url, schema) as database:
+        show.line(database.change(verbs.cancel(id, reason, force)))
+
+
+@command.command()
+def pause(id: Id, url: Url = None, schema: Schema = "perdure") -> None:
+    """Let a run go no further than its next step."""
+    with opened(url, schema) as database:
+        database.change(verbs.pause(id))
+    show.line("paused")
+
+
+@command.command()
+def resume(id: Id, url: Url = None, schema: Schema = "perdure") -> None:
+    """Let a run go on that was paused or parked."""
+    with opened(url, schema) as database:
+        database.change(verbs.resume(id))
+    show.line("resumed")
+
+
+@command.command()
+def retry(id: Id, url: Url = None, schema: Schema = "perdure") -> None:
+    """Let a run that has failed do again what failed, and go on."""
+    with opened(url, schema) as database:
+        database.change(verbs.retry(id))
+    show.line("goes on")
+
+
+@command.command()
+def skip(
+    id: Id,
+    step: Step,
+    value: Value = None,
+    note: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it is kept with the step.")] = None,
+    url: Url = None,
+    schema: Schema = "perdure",
+) -> None:
+    """Take a step that failed for done, with this result, and let the run go on."""
+    with opened(url, schema) as database:
+        database.change(verbs.skip(id, step, _value(value), note))
+    show.line("goes on")
+
+
+@command.command()
+def rewind(id: Id, step: Step, url: Url = None, schema: Schema = "perdure") -> None:
+    """Forget what a run has recorded from a step on, and let it do that again."""
+    with opened(url, schema) as database:
+        forgotten = database.change(verbs.rewind(id, step))
+    show.line(f"goes on before {', '.join(forgotten)}")
+
+
+@command.command()
+def fork(
+    id: Id,
+    new_id: Annotated[str, typer.Argument(metavar="NEW-ID", help="What the new run is called.")],
+    step: Annotated[str | None, typer.Option(help="From this step on it does everything itself.")] = None,
+    url: Url = None,
+    schema: Schema = "perdure",
+) -> None:
+    """Start a run that has done what another had done before a step."""
+    with opened(url, schema) as database:
+        started = database.change(verbs.fork(id, step, new_id))
+    show.line(f"{started.id} is job {started.job}")
+
+
+@command.command()
+def check(
+    app: AppPath,
+    name: Annotated[str | None, typer.Option(help="Runs of this workflow only.")] = None,
+    url: Url = None,
+    schema: Schema = "perdure",
+    as_json: Json = False,
+) -> None:
+    """Replay the runs that live over an app's code, without doing anything: which of them would it not fit? Ends with 1
+    if there is one."""
+    loaded = load_app(app)
+    with opened(url, schema) as database:
+        found = database.ask(verbs.check_runs(loaded.workflows, name))
+    wrong = [each for each in found if each.problem is not None]
+    if as_json:
+        show.document(found)
+    else:
+        for each in wrong:
+            show.line(f"{each.id} ({each.name}, version {each.version}): {each.problem}")
+        show.line(f"{len(found) - len(wrong)} of {len(found)} live runs would go on")
+    raise typer.Exit(1 if wrong else 0)
+
+
+def _value(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return msgspec.json.decode(codec.accept(text))
+    except Exception as error:
+        raise InvalidOption(f"{text!r} is no JSON: {error}", field="JSON", fix="quote texts: '\"yes\"'") from None
+
+
+def _cells(run: Run) -> list[Any]:
+    waits = ", ".join(run.waits_for) or (run.wake_at if run.wake_at else "")
+    return [run.id, f"{run.name}/{run.version}", run.state, waits, run.created_at, gist(run.error) or ""]

@@ -1,0 +1,68 @@
+"""``perdure workflows`` and ``perdure timeline``: what a person sees of runs, and does to them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from perdure import Client
+from perdure.cli.program import run
+from perdure.workflows.model import Entry, RunSpec
+from perdure.workflows.ops.record import record
+from tests.conftest import Database
+
+SHOP = """
+from perdure import App, Workflow
+app = App("shop")
+@app.workflow
+async def checkout(wf: Workflow) -> None:
+    await wf.step("reserve", print, "reserved")
+    await wf.signal("shipped")
+"""
+
+
+def test_runs_are_shown_signalled_mended_and_checked(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run is listed with what it waits for, its timeline shows steps, inbox and the current blocker, a signal and a
+    cancel reach it, and a check of new code names the run that it wouldn't fit and ends with 1 [DW-208]."""
+
+    def asked(*arguments: str, code: int = 0) -> str:
+        assert run(arguments) == code, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    monkeypatch.setenv("DATABASE_URL", db.url)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "till.py").write_text(SHOP)
+    (tmp_path / "newer.py").write_text(SHOP.replace('"reserve"', '"book"'))
+    with Client(db.url) as client:
+        spec = RunSpec(name="checkout", version=1, payload="{}")
+        job = client.workflows.start(spec, id="checkout:1").job
+        with client.transaction() as tx:
+            entries = [
+                Entry(job, 0, "reserve", 1, "step", "done", 1, 0.0, 1.0, outcome='"ok"'),
+                Entry(job, 0, "signal shipped", 2, "signal", "waiting", detail="shipped"),
+            ]
+            tx.workflows._runs.change(record(entries))
+
+    [shown] = json.loads(asked("workflows", "--json"))["runs"]
+    assert (shown["id"], shown["state"], shown["waits_for"]) == ("checkout:1", "running", ["signal shipped"])
+    assert asked("workflows", "signal", "checkout:1", "shipped", '{"by": "truck"}', "--key", "1") == "sent\n"
+    assert (
+        asked("workflows", "signal", "checkout:1", "shipped", "1", "--key", "1")
+        == "one with this key was sent before\n"
+    )
+    told = asked("timeline", "checkout:1")
+    assert "reserve\tstep\tdone\t1" in told
+    assert "signal 'shipped', not taken yet" in told
+    assert "waits for signal shipped" in told
+    assert "1 of 1 live runs would go on" in asked("workflows", "check", "till:app")
+    assert "step 'reserve'" in asked("workflows", "check", "newer:app", code=1)
+    assert asked("workflows", "cancel", "checkout:1", "--reason", "no") == "requested\n"
+    asked("workflows", "pause", "checkout:1")
+    assert "paused" in asked("workflows", "get", "checkout:1")
+    asked("workflows", "resume", "checkout:1")
+    asked("workflows", "--stuck")
+    asked("workflows", "signal", "nobody", "x", code=1)
