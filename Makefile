@@ -38,7 +38,7 @@ soak: .venv/dev ## the long tests: minutes of chaos under load
 	$(PYTEST) -m soak
 
 bench: .venv/run ## the figures of this machine, each beside its floor
-	@for what in drain enqueue latency bloat crash; do $(BIN)/perdure bench $$what || exit 1; done
+	@for what in drain enqueue latency bloat crash steps; do $(BIN)/perdure bench $$what || exit 1; done
 
 guarantees: .venv/dev ## write docs/guarantees.md anew from the tests
 	$(BIN)/python tools/write_guarantees.py

@@ -37,6 +37,7 @@ def _as_it_is(row: Row) -> Row:
 
 
 CREATE_FLOOR = statement("bench.create_floor", _as_it_is)
+FILL_STEPS = statement("bench.fill_steps", lambda row: row)
 FILL_FLOOR = statement("bench.fill_floor", _as_it_is)
 EMPTY_FLOOR = statement("bench.empty_floor", _as_it_is)
 ADD_FLOOR = statement("bench.add_floor", _as_it_is)
@@ -140,3 +141,8 @@ def fill_history(first: int, last: int, payload: str) -> Op[None]:
 def server() -> Op[Server]:
     """What is measured."""
     return (yield from one(SERVER))
+
+
+def fill_steps(runs: Sequence[int], name: str) -> Op[None]:
+    """Put in a row for each, such as a step's record is."""
+    yield from rows(FILL_STEPS, runs=list(runs), name=name)

@@ -22,6 +22,7 @@ from .history import history
 from .latency import latency
 from .soak import soak
 from .stage import Plan, Stage, staged
+from .steps import steps
 
 Act: TypeAlias = Callable[[Stage, Floor, Plan], Awaitable[list[Figure]]]
 
@@ -42,6 +43,7 @@ BENCHMARKS = {
     "crash": Benchmark(crash, Plan(100_000, 4)),
     "history": Benchmark(history, Plan(1_000_000, 3)),
     "soak": Benchmark(soak, Plan(60, 1)),
+    "steps": Benchmark(steps, Plan(1_000, 3)),
 }
 
 

@@ -13,6 +13,7 @@ from ..app.registry import App
 from ..core.backoff import Retry
 from ..jobs.model import JobSpec
 from ..runtime.clock import monotonic
+from ..workflows.handle import Workflow
 
 app = App("bench")
 
@@ -54,3 +55,24 @@ async def fail(n: int) -> None:
 def noops(count: int) -> list[JobSpec]:
     """Jobs that do nothing."""
     return [noop.job(order=order, note=NOTE) for order in range(count)]
+
+
+FIVE = 5
+
+
+async def nothing() -> None:
+    """A step that does nothing."""
+
+
+@app.workflow
+async def five(wf: Workflow) -> None:
+    """Five steps."""
+    for number in range(FIVE):
+        await wf.step(f"step {number}", nothing)
+
+
+@app.workflow
+async def many(wf: Workflow, count: int) -> None:
+    """As many steps as asked for, one after the other."""
+    for _ in range(count):
+        await wf.step("step", nothing)

@@ -79,6 +79,13 @@ def history(jobs: Jobs = None, rounds: Rounds = None, url: Url = None, as_json: 
 
 
 @command.command()
+def steps(jobs: Jobs = None, rounds: Rounds = None, url: Url = None, as_json: Json = False) -> None:
+    """How fast N workflows at once record their steps in one worker process, and what a step costs a workflow that is
+    alone."""
+    _bench("steps", url, jobs, rounds, as_json)
+
+
+@command.command()
 def soak(
     seconds: Annotated[int | None, typer.Option(metavar="N", min=2, help="How long; by default a minute.")] = None,
     url: Url = None,

@@ -73,6 +73,7 @@ SKIP = statement("workflows.skip", lambda row: str(row["name"]))
 FREEZE = statement("workflows.freeze", lambda row: str(row["place"]))
 VERSIONS = statement("workflows.versions", lambda row: (str(row["name"]), int(row["version"]), int(row["runs"])))
 STUCK = statement("workflows.stuck", lambda row: Stuck(**row))
+SKIP_TIME = statement("workflows.skip_time", lambda row: int(row["runs"]))
 LIVE = statement("workflows.live", lambda row: Plan(**row))
 PRUNE = statement("workflows.prune", lambda row: int(row["pruned"]))
 
@@ -171,6 +172,11 @@ def versions() -> Op[list[tuple[str, int, int]]]:
 def live(after: int, limit: int, name: str | None = None) -> Op[list[Plan]]:
     """Runs that live, of one workflow or of all, from a job on."""
     return (yield from rows(LIVE, after=after, limit=limit, name=name))
+
+
+def skip_time(seconds: float, id: str | None) -> Op[int]:
+    """Let time pass for the run of this id, or for all that live; how many."""
+    return (yield from one(SKIP_TIME, seconds=seconds, id=id))
 
 
 def stuck(limit: int = limits.CHORE_BATCH_MAX) -> Op[list[Stuck]]:

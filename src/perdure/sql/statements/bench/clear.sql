@@ -3,4 +3,5 @@
 -- Index: none.
 -- Bound: no row is read.
 truncate perdure.floor, perdure.job, perdure.ready, perdure.scheduled, perdure.lease, perdure.held, perdure.dead,
-    perdure.history, perdure.attempt, perdure.cancel_request
+    perdure.history, perdure.attempt, perdure.cancel_request, perdure.waiting, perdure.run, perdure.step, perdure.signal,
+    perdure.nudge

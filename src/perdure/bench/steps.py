@@ -1,0 +1,103 @@
+"""``steps``: how fast workflows record their steps. ``jobs``: runs at a time, each of five steps that do nothing."""
+
+from __future__ import annotations
+
+from ..pg.drive import apg
+from ..runtime.clock import monotonic
+from ..workflows.model import RunSpec
+from ..workflows.ops.start import start
+from . import ops
+from .figures import Figure, Target, figure, middle
+from .floor import Floor
+from .process import crew
+from .stage import QUEUE, Plan, Stage
+from .tasks import FIVE, five, many, noops
+
+ALONE_STEPS = 300
+WARMING = 200
+START_ROWS = 1_000
+
+
+async def steps(stage: Stage, floor: Floor, plan: Plan) -> list[Figure]:
+    """Measure many runs at once in one process, and one run alone."""
+    rates: list[float] = []
+    alone: list[float] = []
+    grouped: list[float] = []
+    single: list[float] = []
+    for number in range(1, plan.rounds + 1):
+        stage.say(f"round {number} of {plan.rounds}: the floor")
+        await floor.measure()
+        grouped.append(await _plain(stage, plan.jobs, FIVE))
+        single.append(await _plain(stage, 1, ALONE_STEPS))
+        stage.say(f"round {number} of {plan.rounds}: {plan.jobs:,} workflows at once")
+        rates.append(await _together(stage, plan.jobs))
+        stage.say(f"round {number} of {plan.rounds}: one workflow alone")
+        alone.append(await _alone(stage))
+    return [
+        figure(
+            f"{plan.jobs:,} workflows at once, one process",
+            middle(rates),
+            "steps/s",
+            floor=middle(grouped),
+            floor_is="one plain INSERT of the same rows, a thousand at a time",
+            target=Target("at least", 0.25, "floor"),
+            samples=rates,
+        ),
+        figure(
+            "one workflow alone, a step",
+            1e3 / middle(alone),
+            "ms",
+            floor=1e3 / middle(single),
+            floor_is="one plain INSERT and its commit",
+            target=Target("at most", 1.5, "floor"),
+            samples=[1e3 / each for each in alone],
+        ),
+    ]
+
+
+async def _plain(stage: Stage, runs: int, steps: int) -> float:
+    """Rows a second: what the steps of so many runs come to, one statement and one commit for a step of all of them."""
+    stage.clear()
+    async with stage.plain() as conn:
+        await apg(conn, ops.fill_steps(list(range(runs)), "warm"), stage.schema)
+        began = monotonic()
+        for number in range(steps):
+            await apg(conn, ops.fill_steps(list(range(runs)), f"step {number}"), stage.schema)
+        return runs * steps / (monotonic() - began)
+
+
+async def _together(stage: Stage, runs: int) -> float:
+    """Steps a second of that many runs, from the resuming of their queue to the last commit of an end."""
+    stage.clear()
+    async with crew(stage) as hired:
+        await hired.hire(slots=runs, watch=True)
+        stage.enqueue(noops(WARMING))
+        await hired.settle(WARMING)
+        stage.pause()
+        _start(stage, five.run(), runs)
+        stage.settle_down()
+        began = monotonic()
+        stage.resume()
+        ended = await hired.settle(WARMING + runs)
+    await stage.finished(WARMING + runs)
+    return runs * FIVE / (ended - began)
+
+
+async def _alone(stage: Stage) -> float:
+    """Steps a second of one run that has nobody beside it."""
+    stage.clear()
+    async with crew(stage) as hired:
+        await hired.hire(watch=True)
+        _start(stage, many.run(20), 1)
+        await hired.settle(1)
+        began = monotonic()
+        _start(stage, many.run(ALONE_STEPS), 1, "long")
+        ended = await hired.settle(2)
+    return ALONE_STEPS / (ended - began)
+
+
+def _start(stage: Stage, spec: RunSpec, runs: int, name: str = "run") -> None:
+    assert spec.queue == QUEUE
+    for first in range(0, runs, START_ROWS):
+        ids = [f"{name}:{number}" for number in range(first, min(first + START_ROWS, runs))]
+        stage.run(start(spec, ids, [spec.payload] * len(ids)))

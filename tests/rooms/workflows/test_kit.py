@@ -1,0 +1,54 @@
+"""The testing kit: two weeks in a moment, and a stored history over changed code."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from perdure import App, Diverged, StepTimeout, Workflow
+from perdure.testing import replay, running, skip
+from tests.rooms.workflows.stage import Stage
+
+
+def test_time_passes_at_once_for_runs_that_wait(stage: Stage) -> None:
+    """A sleep of a day and a time-out of two weeks pass when the test says so, no sooner, the run's own clock says that
+    they have, and a stored history is replayed over the code, whether it fits or not [DW-195]."""
+    app, changed = App("shop"), App("shop")
+
+    @app.workflow
+    async def shop(wf: Workflow) -> float:
+        await wf.step("a", stage.do, "a")
+        began = wf.now()
+        await wf.sleep(timedelta(days=1))
+        try:
+            await wf.signal("paid", timeout=timedelta(days=14))
+        except StepTimeout:
+            await wf.step("b", stage.do, "b")
+        return (wf.now() - began) / timedelta(days=1)
+
+    @changed.workflow(name="shop")
+    async def other(wf: Workflow) -> None:
+        await wf.sleep(timedelta(days=1))
+        await wf.step("b", stage.do, "b")
+
+    workflows = stage.client.workflows
+    with running(app, stage.db.url):
+        workflows.start(shop.run(), id="r")
+        _until(stage, "select count(*) = 1 from perdure.waiting")
+        assert skip(stage.db.url, timedelta(hours=23)) == 1
+        assert [each.id for each in replay(stage.client, app, "r")] == ["r"]
+        with pytest.raises(Diverged):
+            replay(stage.client, changed)
+        assert workflows.get("r").state == "waiting"
+        assert skip(stage.db.url, timedelta(hours=1), id="r") == 1
+        _until(stage, "select count(*) = 1 from perdure.step where name = 'signal paid'")
+        _until(stage, "select count(*) = 1 from perdure.waiting")
+        skip(stage.db.url, timedelta(days=14))
+        assert 15 <= workflows.wait("r", timeout=30) < 15.1
+    assert stage.did == ["a", "b"]
+
+
+def _until(stage: Stage, query: str) -> None:
+    while not stage.value(query):
+        pass
