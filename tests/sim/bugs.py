@@ -66,10 +66,10 @@ BUGS: Mapping[str, Bug] = {
         "jobs.rescue", "set generation = j.generation + 1, rescues", "set rescues", seed=5
     ),
     "a rescue charges an attempt": Bug(
-        "jobs.rescue", "rescues = j.rescues + 1, pos", "rescues = j.rescues + 1, attempt = j.attempt + 1, pos", seed=5
+        "jobs.rescue", ", pos = mine.pos,", ", attempt = j.attempt + 1, pos = mine.pos,", seed=5
     ),
     "a rescue takes from the living, too": Bug(
-        "jobs.rescue", "w.state in ('alive', 'draining')", "w.state = 'draining'"
+        "jobs.rescue", "a.state in ('alive', 'draining')", "a.state = 'draining'"
     ),
     "a lease is closed with jobs in it": Bug(
         "jobs.close_lease",
