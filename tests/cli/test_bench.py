@@ -46,7 +46,7 @@ TARGETS: dict[str, tuple[str, list[tuple[str, float, str]]]] = {
         "100",
         [
             ("at most", 5.0, "value"), ("at most", 0.0, "value"), ("at most", 0.0, "value"), ("at most", 0.0, "value"),
-            ("at most", 150.0, "value"), ("at most", 1.05, "floor"),
+            ("at most", 15.0, "value"), ("at most", 150.0, "value"), ("at most", 1.05, "floor"),
         ],
     ),
     "history": ("1000", [("at most", 1.1, "floor"), ("at most", 1.1, "floor")]),

@@ -10,6 +10,7 @@ from ..jobs.model import JobSpec
 from ..runtime.clock import monotonic
 from . import ops
 from .figures import Figure, Target, figure, middle
+from .flood import flood
 from .floor import Floor
 from .memory import memory
 from .process import Crew, WorkerProcess, crew
@@ -54,7 +55,8 @@ async def crash(stage: Stage, floor: Floor, plan: Plan) -> list[Figure]:
         await _kill(stage, ended)
         stage.say(f"round {number} of {plan.rounds}: SIGTERM in the middle of a batch")
         await _terminate(stage, ended)
-    return [*_figures(ended), *await memory(stage, plan)]
+    stage.say("kill -9 with many jobs in flight")
+    return [*_figures(ended), await flood(stage, plan), *await memory(stage, plan)]
 
 
 async def _kill(stage: Stage, ended: Ended) -> None:

@@ -52,6 +52,12 @@ async def fail(n: int) -> None:
     raise RuntimeError("it fails on purpose")
 
 
+@app.task
+async def nap(seconds: float) -> None:
+    """Keep its slot for a while."""
+    await asyncio.sleep(seconds)
+
+
 def noops(count: int) -> list[JobSpec]:
     """Jobs that do nothing."""
     return [noop.job(order=order, note=NOTE) for order in range(count)]
