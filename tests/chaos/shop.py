@@ -100,6 +100,14 @@ async def serve_until_told(ctx: Context) -> None:
 
 
 @app.task(retry=QUICK)
+async def walk(ctx: Context, items: int, every: int) -> int:
+    """Leave an effect for each item, and save how many are done after so many."""
+    async for item in ctx.resumable(range(items), every=every, seconds=None):
+        await _till.ring(ctx, f"item {item}")
+    return items
+
+
+@app.task(retry=QUICK)
 async def hog(ctx: Context, seconds: float) -> None:
     """Keep the loop, and the interpreter, without a pause."""
     await _till.ring(ctx, "begun")

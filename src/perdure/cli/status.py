@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from ..core import limits
 from ..fleet.ops.upkeep import list_chores
 from ..fleet.ops.workers import crashes, list_workers
+from ..jobs.ops.progress import stuck
 from ..jobs.ops.queues import list_queues
 from ..pg.migrate import plan
 from ..pg.url import shown
@@ -18,6 +20,8 @@ from .queues import COLUMNS, cells
 
 command = typer.Typer(add_completion=False)
 
+STUCK_SHOWN_MAX = 10
+
 
 @command.command()
 def status(url: Url = None, schema: Schema = "perdure", as_json: Json = False) -> None:
@@ -25,6 +29,7 @@ def status(url: Url = None, schema: Schema = "perdure", as_json: Json = False) -
     with opened(url, schema) as database:
         queues = database.ask(list_queues())
         workers = [each for each in database.ask(list_workers()) if each.state in ("alive", "draining")]
+        still = database.ask(stuck(limits.STUCK_SECONDS, STUCK_SHOWN_MAX))
         chores, crashed = database.ask(list_chores()), database.ask(crashes())
         pending = [migration.title for migration in plan(database.conn, schema=schema)]
         version = database.conn.info.parameter_status("server_version") or ""
@@ -32,19 +37,22 @@ def status(url: Url = None, schema: Schema = "perdure", as_json: Json = False) -
     if as_json:
         show.document(
             {"database": where, "postgres": version, "schema": schema, "pending_migrations": pending,
-             "queues": queues, "workers": workers, "safe_mode": crashed.safe_mode, "chores": chores}
+             "queues": queues, "workers": workers, "safe_mode": crashed.safe_mode, "chores": chores,
+             "stuck": still}
         )  # fmt: skip
         return
     if crashed.safe_mode:
         show.say(banner(crashed))
     now = utc_now()
     troubled = [f"{each.name} {state(each)}: {each.last_error}" for each in chores if each.consecutive_failures]
+    stuck_jobs = [f"job {each.id} ({each.task}) for {show.span(each.still_seconds)}" for each in still]
     show.facts(
         [
             ("database", where),
             ("postgres", version),
             ("schema", f"{schema}, {len(pending)} migrations pending" if pending else f"{schema}, up to date"),
             ("housekeeping", "; ".join(troubled) or "ok"),
+            ("stuck", ", ".join(stuck_jobs)),
             ("workers", _summary([(each.name, show.ago(each.started_at, now) or "") for each in workers])),
         ]
     )

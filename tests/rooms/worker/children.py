@@ -76,6 +76,14 @@ def count_up(ctx: Context, top: int) -> int:
     return number
 
 
+@app.task(run_in="process", retry=ONCE)
+def reports(ctx: Context) -> None:
+    """Say how far it is, ten times, and fail: the end of a job takes its reports along."""
+    for number in range(10):
+        ctx.progress(number, 9, "done" if number == 9 else None)
+    raise ConnectionError("at the end")
+
+
 def claimed() -> Claimed:
     """A job as a claim hands it over."""
     return Claimed(1, 0, Lease(1, 1), 1, "t", msgspec.Raw(b"{}"), datetime.now(UTC))
