@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from perdure.core.errors import LockTimeout, OwnershipLost
 from perdure.jobs.ops.checkpoints import kept, save
+from perdure.jobs.ops.settle import settle
 from perdure.jobs.saves import Save
 from perdure.jobs.work import Claimed
 from tests.rooms.jobs.stage import Stage, end
@@ -45,8 +46,8 @@ def test_a_save_that_comes_late_does_not_undo_a_later_one(stage: Stage) -> None:
     [job] = stage.claim(worker)
 
     assert stage.main.run(save([_save(job, 2, 20), _save(job, 1, 10)])) == [True, True]
-    assert stage.main.run(save([_save(job, 1, 10)])) == [True]
     assert stage.main.run(save([_save(job, 2, 20)])) == [True]
+    assert stage.main.run(save([_save(job, 1, 10)])) == [True]
 
     assert _saved(stage, job) == 20
 
@@ -75,6 +76,25 @@ def test_progress_counts_attempts_and_rescues_from_nought_again(stage: Stage) ->
     assert stage.main.sql("select attempt, rescues from perdure.job") == [(0, 0)]
     stage.settle([end(job, "retry")], worker)
     assert stage.main.sql("select attempt from perdure.job") == [(1,)]
+
+
+def test_an_end_that_is_refused_clears_nothing(stage: Stage) -> None:
+    """The late completion of a job that somebody else runs leaves that one's checkpoint where it is [PAT-2, PAT-3]. Red
+    when an end clears whatever it names."""
+    worker, other = stage.worker(), stage.worker("other")
+    stage.enqueue()
+    [frozen] = stage.claim(worker)
+    stage.lose(worker)
+    stage.rescue()
+    [job] = stage.claim(other)
+    stage.main.run(save([_save(job, 1, 20)]))
+
+    with stage.main.conn.transaction():
+        assert len(stage.main.run(settle([end(frozen)], worker.id, sides=True))) == 1
+    assert _saved(stage, job) == 20
+    with stage.main.conn.transaction():
+        assert stage.main.run(settle([end(job)], other.id, sides=True)) == []
+    assert _saved(stage, job) is None
 
 
 def test_a_locked_job_is_not_taken_for_a_lost_one(stage: Stage) -> None:

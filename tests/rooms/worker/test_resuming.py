@@ -43,6 +43,39 @@ async def test_a_failed_run_is_gone_on_from_its_checkpoint(stage: Stage) -> None
     assert await stage.rows(SAVED) == []
 
 
+SETTLER_WAITS = (
+    "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' "
+    "and application_name like 'perdure-settle%%')"
+)
+
+
+async def test_a_job_completes_and_loses_its_checkpoint_in_one_commit(stage: Stage) -> None:
+    """While the settlement can't clear the checkpoint, its job hasn't ended for anybody: there is no moment between
+    [PAT-3]. Red when an end with rows in side tables is settled statement by statement."""
+    app, saved, release = App("a"), asyncio.Event(), asyncio.Event()
+
+    @app.task
+    async def work(ctx: Context) -> None:
+        await ctx.checkpoint(1)
+        saved.set()
+        await release.wait()
+
+    (id,) = await stage.enqueue(work.job())
+    blocker = stage.db.connect()
+    async with working(stage.db, app):
+        await asyncio.wait_for(saved.wait(), BOUND_SECONDS)
+        blocker.execute("begin")
+        blocker.execute("select from perdure.checkpoint for update")
+        release.set()
+        await stage.until_true(SETTLER_WAITS)
+        ended = await stage.value("select count(*) from perdure.history")
+        blocker.execute("rollback")
+        await stage.until_in("history", id)
+
+    assert ended == 0
+    assert await stage.rows(SAVED) == []
+
+
 async def test_what_was_reached_is_saved_when_the_handler_fails(stage: Stage) -> None:
     """Between two saves a handler only notes what it has reached; when it fails, or snoozes, that is saved before its
     end is settled, on the loop and in a thread [PAT-5]. Red without the keeping in the runner."""
