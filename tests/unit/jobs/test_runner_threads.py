@@ -16,6 +16,7 @@ import pytest
 from perdure.core.backoff import Retry
 from perdure.jobs import rules
 from perdure.jobs.handler import Handler
+from perdure.jobs.loops.intake import longest_run
 from perdure.jobs.loops.runner import Runner
 from perdure.jobs.loops.slot import Slot
 from perdure.jobs.work import Claimed, End, Lease
@@ -124,7 +125,7 @@ async def test_what_is_taken_back_is_not_run() -> None:
     runner.backlog = Slow()
     await asyncio.sleep(0)
     runner.offer(_jobs(5))
-    await _until(lambda: runner.longest_run_seconds() > 0.0)
+    await _until(lambda: longest_run(runner) > 0.0)
     back = [job.id for job in runner.take_back()]
     ran = await _ended(runner, ends, 5 - len(back))
 

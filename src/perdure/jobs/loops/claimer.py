@@ -168,7 +168,7 @@ class Claimer:
             intake.wet = not intake.floor.claimed(batch.highest, short=short) or intake.wet
             intake.took(len(batch.jobs), batch.payload_bytes)
             if suspects := batch.suspects():
-                self._on_suspects(suspects)
+                self._on_suspects([job for job in suspects if not intake.runner.turns_away(job)])
             intake.runner.offer(batch.jobs)
         self._look_next = self._look_next or (look and not took)
         if took and self.asleep:

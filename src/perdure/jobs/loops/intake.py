@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import exp
 
 from ...core import limits
-from ...runtime.clock import monotonic
+from ...runtime.clock import monotonic, utc_now
 from ..floors import Floor
 from .runner import Runner
 
@@ -72,9 +72,9 @@ class Intake:
             "busy": runner.running,
             "free": len(runner.slots) - runner.running,
             "prefetched": len(runner.backlog),
-            "wait_seconds": round(runner.wait_seconds(), 3),
+            "wait_seconds": round(waited(runner), 3),
             "saturated_seconds": round(runner.saturated_seconds, 3),
-            "longest_run_seconds": round(runner.longest_run_seconds(), 3),
+            "longest_run_seconds": round(longest_run(runner), 3),
             "ended_per_second": round(self.ended_per_second(), 3),
         }
 
@@ -86,3 +86,17 @@ class Intake:
             weight = min(span / 0.2, 1.0) if pace < self._rate else 0.7
             self._rate += weight * (pace - self._rate)
             self._measured, self._ended = now, ended
+
+
+def waited(runner: Runner) -> float:
+    """Seconds since the enqueue of the job that would start next; 0 when none waits here."""
+    try:
+        return max((utc_now() - runner.backlog[0].created_at).total_seconds(), 0.0)
+    except IndexError:
+        return 0.0
+
+
+def longest_run(runner: Runner) -> float:
+    """Seconds for which the job has run that has run longest; 0 when none runs."""
+    started = [job.started for slot in runner.slots if (job := slot.job) is not None]
+    return max(monotonic() - min(started), 0.0) if started else 0.0

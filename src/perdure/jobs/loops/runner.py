@@ -16,7 +16,7 @@ from typing import Any
 
 from ...core import context, limits
 from ...core.endings import Ending
-from ...runtime.clock import monotonic, utc_now
+from ...runtime.clock import monotonic
 from .. import rules
 from ..handler import Context, Handler
 from ..work import Claimed, End
@@ -91,6 +91,13 @@ class Runner:
         self.backlog.extend(jobs)
         self._wake()
 
+    def turns_away(self, job: Claimed) -> bool:
+        """Whether what is asked before a job of this queue is started has ended this one, which runs elsewhere."""
+        end = None if self.gate is None else self.gate(job)
+        if end is not None:
+            self._settle(end)
+        return end is not None
+
     def take_back(self) -> list[Claimed]:
         """Everything not started, out of the backlog."""
         unstarted = []
@@ -124,18 +131,6 @@ class Runner:
             again = slot.stop is not None and slot.job is not None and not slot.ending
             if again and now - slot.told > self.STOP_AGAIN_SECONDS:
                 self._tell(slot, now)
-
-    def wait_seconds(self) -> float:
-        """How long ago the job that would start next was enqueued; 0 when none waits here."""
-        try:
-            return max((utc_now() - self.backlog[0].created_at).total_seconds(), 0.0)
-        except IndexError:
-            return 0.0
-
-    def longest_run_seconds(self) -> float:
-        """How long the job has run that has run longest; 0 when none runs."""
-        started = [job.started for slot in self.slots if (job := slot.job) is not None]
-        return max(monotonic() - min(started), 0.0) if started else 0.0
 
     def in_hand(self) -> list[Claimed]:
         """Every claimed job that has not ended here: running, then waiting."""
@@ -206,7 +201,10 @@ class Runner:
                 self._slice = monotonic()
                 self._wake(1)
                 continue
-            job = self.backlog.popleft()
+            try:
+                job = self.backlog.popleft()
+            except IndexError:
+                continue  # a thread was quicker
             now = monotonic()
             if now > self._trusted_until():
                 self.backlog.appendleft(job)
