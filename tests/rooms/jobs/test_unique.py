@@ -226,6 +226,18 @@ def test_replace_gives_a_waiting_job_the_new_arguments(stage: Stage, place: str)
     assert (found.payload, found.key, found.priority, list(found.tags)) == ({"order_id": 1}, "b", 2, ["t"])
 
 
+def test_replace_takes_a_waiting_job_to_a_queue_that_nobody_has_used(stage: Stage) -> None:
+    """A replacement may say another queue, also one that has no row yet: it is made, as any enqueue makes it. Red when
+    the missing queue is taken for a job that runs, and the new arguments are dropped."""
+    [first] = write(stage, job(delay=timedelta(hours=1)))
+    [moved] = write(stage, job('{"order_id": 1}', queue="never-used", on_conflict="replace"))
+
+    assert moved == Enqueued(first.id, duplicate=True, place="scheduled", differs=True, replaced=True)
+    found = stage.main.run(control.get(first.id))
+    assert found is not None
+    assert (found.place, found.queue, found.payload) == ("ready", "never-used", {"order_id": 1})
+
+
 def test_replace_leaves_a_job_alone_that_is_leased_or_being_claimed(stage: Stage) -> None:
     """A job that runs, or that a claim has in its hands at this moment, isn't replaced, and its enqueuer hears so. Red
     when the replacement waits for the claim, or writes behind its back."""

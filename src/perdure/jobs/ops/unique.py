@@ -13,6 +13,7 @@ from ...sql import statement
 from .. import encode
 from ..model import Enqueued, JobSpec
 from .admission import admit
+from .queues import ENSURE
 
 ROUNDS_MAX = 10
 """How often an enqueue goes back to a key that was freed, and that somebody else has taken before it could."""
@@ -134,6 +135,10 @@ def _met(spec: JobSpec, holder: Holder, wake: bool) -> Op[Enqueued]:
         return met
     said = encode.unique_scalars(spec)
     replaced = yield from maybe(REPLACE, **said, id=holder.id, wake=wake)
+    if replaced is None and holder.place in ("ready", "scheduled", "held"):
+        # It is being taken, or goes to a queue that nobody has used yet: then nothing of it was written above.
+        yield from rows(ENSURE, names=[spec.queue])
+        replaced = yield from maybe(REPLACE, **said, id=holder.id, wake=wake)
     return Enqueued(holder.id, duplicate=True, place=holder.place, differs=met.differs, replaced=replaced is not None)
 
 
