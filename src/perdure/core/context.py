@@ -134,6 +134,9 @@ def following(frame: Frame) -> str | None:
         words = msgspec.structs.asdict(envelope)
         words.update(causation_id=cause, correlation_id=envelope.correlation_id or cause, replayed_by=None)
         envelope = msgspec.convert(words, Envelope)
+        # What the chain writes into it doesn't count: what was accepted at its first step goes all the way.
+        _check_size(_encoded(envelope.but(causation_id=None, correlation_id=None)))
+        return _encoded(envelope).decode()
     return stored(envelope)
 
 
@@ -155,11 +158,8 @@ def stored(envelope: Envelope) -> str | None:
     """The envelope as JSON text, with its version; None for an empty one. Raises InvalidOption when it is too large."""
     if not envelope:
         return None
-    text = msgspec.json.encode({"v": VERSION, **msgspec.to_builtins(envelope)})
-    if len(text) > limits.CONTEXT_BYTES_MAX:
-        raise InvalidOption(
-            f"has {len(text):,} bytes", field="context", fix=f"give at most {limits.CONTEXT_BYTES_MAX:,}: ids, not data"
-        )
+    text = _encoded(envelope)
+    _check_size(text)
     return text.decode()
 
 
@@ -189,6 +189,17 @@ def read(words: object) -> Envelope:
                 continue
             found[word] = value
     return Envelope(**found) if found else EMPTY
+
+
+def _encoded(envelope: Envelope) -> bytes:
+    return msgspec.json.encode({"v": VERSION, **msgspec.to_builtins(envelope)})
+
+
+def _check_size(text: bytes) -> None:
+    if len(text) > limits.CONTEXT_BYTES_MAX:
+        raise InvalidOption(
+            f"has {len(text):,} bytes", field="context", fix=f"give at most {limits.CONTEXT_BYTES_MAX:,}: ids, not data"
+        )
 
 
 def _check(word: str, value: object) -> None:

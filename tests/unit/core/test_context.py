@@ -45,6 +45,21 @@ def test_a_step_hands_its_chain_on_and_names_itself_as_the_cause() -> None:
     assert third == {"v": 1, "correlation_id": "job:1", "causation_id": "job:2"}
 
 
+def test_a_context_that_was_accepted_goes_all_the_way() -> None:
+    """The size is that of what people say: what the chain adds at each hop can't make a context too large that was
+    accepted at its first step, and what a step binds on top of it still can [ARC-4, ARC-1]. Red when the cause and the
+    chain's name count."""
+    first = Envelope(tenant="t" * 255, actor="a" * 255, origin="é" * 236)
+    assert len((context.stored(first) or "").encode()) == 1_024
+
+    second = context.read(msgspec.json.decode(context.following(Step(first, "job:1")) or ""))
+    third = context.read(msgspec.json.decode(context.following(Step(second, f"job:{2**62}")) or ""))
+
+    assert (third.tenant, third.correlation_id, third.causation_id) == (first.tenant, "job:1", f"job:{2**62}")
+    with pytest.raises(InvalidOption, match="bytes"):
+        context.following(Step(third.but(origin="é" * 255), "job:3"))
+
+
 @pytest.mark.parametrize(
     ("word", "value"),
     [
