@@ -49,6 +49,7 @@ TARGETS: dict[str, tuple[str, list[tuple[str, float, str]]]] = {
             ("at most", 15.0, "value"), ("at most", 150.0, "value"), ("at most", 1.05, "floor"),
         ],
     ),
+    "steps": ("10", [("at least", 0.25, "floor"), ("at most", 1.5, "floor")]),
     "history": ("1000", [("at most", 1.1, "floor"), ("at most", 1.1, "floor")]),
     "soak": (
         "2",
