@@ -757,7 +757,13 @@ begin
     delete from perdure.held h using (
         select y.id from perdure.held y where y.id = body.id for update skip locked) l
     where h.id = l.id;
-    return seated or found;
+    seated := seated or found;
+    if seated then
+        delete from perdure.checkpoint c where c.job = body.id;
+        delete from perdure.progress p where p.job = body.id;
+        delete from perdure.follow_up f where f.job = body.id;
+    end if;
+    return seated;
 end $$;
 
 CREATE FUNCTION perdure.wake(queue integer) RETURNS boolean

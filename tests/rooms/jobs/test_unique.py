@@ -15,8 +15,10 @@ from perdure.jobs.bounds import Rule
 from perdure.jobs.model import Enqueued
 from perdure.jobs.ops import control
 from perdure.jobs.ops.admission import declare
+from perdure.jobs.ops.checkpoints import save
 from perdure.jobs.ops.enqueue import enqueue, enqueue_each
 from perdure.jobs.ops.unique import release_keys, sweep_keys
+from perdure.jobs.saves import Save
 from tests.rooms.jobs.stage import Session, Stage, end
 
 KEY = "order:9182"
@@ -224,6 +226,27 @@ def test_replace_gives_a_waiting_job_the_new_arguments(stage: Stage, place: str)
     found = stage.main.run(control.get(first.id))
     assert found is not None
     assert (found.payload, found.key, found.priority, list(found.tags)) == ({"order_id": 1}, "b", 2, ["t"])
+
+
+@pytest.mark.parametrize("by", ["client", "sql"])
+def test_a_replaced_job_leaves_what_belonged_to_its_old_arguments(stage: Stage, by: str) -> None:
+    """Who is given other arguments doesn't go on from a checkpoint of the ones before, and isn't followed by what was
+    to follow them; the client and enqueue_v1 agree. Red when a new import begins where the old one stood."""
+    worker = stage.worker()
+    [first] = write(stage, job().then(JobSpec(task="bill", payload="{}")))
+    [claimed] = stage.claim(worker)
+    stage.main.run(save([Save(claimed.id, claimed.generation, 1, 1, "500")]))
+    stage.settle([end(claimed, "retry")], worker)
+    assert (stage.counts("checkpoint"), stage.counts("follow_up")) == (1, 1)
+
+    if by == "client":
+        [again] = write(stage, job('{"order_id": 1}', on_conflict="replace"))
+        assert again.replaced
+    else:
+        stage.main.sql("select perdure.enqueue_v1('ship', '{}', unique_key => %s, on_conflict => 'replace')", [KEY])
+
+    assert stage.places() == {first.id: "ready"}
+    assert (stage.counts("checkpoint"), stage.counts("follow_up")) == (0, 0)
 
 
 def test_replace_takes_a_waiting_job_to_a_queue_that_nobody_has_used(stage: Stage) -> None:

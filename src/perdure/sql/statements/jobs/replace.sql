@@ -1,6 +1,6 @@
--- Does: gives a job that waits (ready, scheduled, held) other arguments and options, at a new position, its attempts counted anew; and its unique key their hash and a new lifetime. Leaves a job alone that stands anywhere else, or is being taken.
--- Locks: the row of its place, skipping a locked one; then the job row, then the key.
--- Index: ready (lane, pos); scheduled (run_at, id); held and job by id; unique_key by id; queue by name.
+-- Does: gives a job that waits (ready, scheduled, held) other arguments and options, at a new position, its attempts counted anew and its checkpoint forgotten; and its unique key their hash and a new lifetime. Leaves a job alone that stands anywhere else, or is being taken.
+-- Locks: the row of its place, skipping a locked one; then the job row, then the key and the rows of the side tables.
+-- Index: ready (lane, pos); scheduled (run_at, id); held and job by id; unique_key by id; checkpoint and progress by job; queue by name.
 -- Bound: one job.
 with body as materialized (
     select * from perdure.job where id = %(id)s::bigint
@@ -35,6 +35,10 @@ with body as materialized (
     insert into perdure.ready (lane, pos, id) select lane, pos, id from moved where run_at is null
 ), later as (
     insert into perdure.scheduled (run_at, id) select run_at, id from moved where run_at is not null
+), forgotten as (
+    delete from perdure.checkpoint c using moved m where c.job = m.id
+), silenced as (
+    delete from perdure.progress p using moved m where p.job = m.id
 ), renewed as (
     update perdure.unique_key u
     set payload = hashtextextended(%(payload)s::text::jsonb::text, 0), until = %(until)s::text,
