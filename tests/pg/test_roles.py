@@ -12,11 +12,14 @@ from perdure.admin import doctor, reports
 from perdure.admin.model import Finding, Subject
 from perdure.app.flows import errands
 from perdure.app.registry import App
+from perdure.core.errors import QueueSaturated
 from perdure.core.op import Op
 from perdure.fleet.ops import upkeep
+from perdure.jobs.bounds import Rule
 from perdure.jobs.model import JobSpec
 from perdure.jobs.ops import chores, control
-from perdure.jobs.ops.enqueue import enqueue
+from perdure.jobs.ops.admission import declare
+from perdure.jobs.ops.enqueue import enqueue, enqueue_each
 from perdure.pg.cluster import Cluster
 from perdure.pg.drive import drive
 from tests.cli.terminal import answer
@@ -103,6 +106,28 @@ def test_a_producer_enqueues_and_looks_up(users: dict[str, Database]) -> None:
     assert [each.place for each in found if each is not None] == ["ready", "ready", "scheduled", *["ready"] * 3]
     with pytest.raises(psycopg.errors.InsufficientPrivilege), conn.transaction():
         conn.execute("select perdure.cancel_v1(%s)", [ids[0]])
+
+
+def test_a_producer_uses_whatever_an_enqueue_offers(users: dict[str, Database], db: Database) -> None:
+    """A producer enqueues with a unique key, meets it, and takes one that nobody needs; with follow-ups; and into
+    a queue with a bound until that is full; and lists its jobs [DW-176]. Red without a grant on what these write."""
+    conn = users["producer"].connect()
+    drive(db.connect(), declare([Rule(name="small", max_depth=2, when_full="reject")], "a"))
+    keyed = SPEC.options(unique="k", queue="small")
+
+    (first, again), (followed,) = (
+        drive(conn, enqueue_each([keyed, keyed])),
+        drive(conn, enqueue_each([SPEC.then(SPEC)])),
+    )
+    by_sql = conn.execute("select perdure.enqueue_v1('work', '{}', queue => 'small', unique_key => 'k')").fetchone()
+    with pytest.raises(QueueSaturated):
+        drive(conn, enqueue([SPEC.options(queue="small")] * 2))
+    db.connect().execute("select perdure.cancel_v1(%s)", [first.id])
+    (after,) = drive(conn, enqueue_each([keyed]))
+    listed = drive(conn, control.list_jobs(queue="small", limit=9))
+
+    assert (first.duplicate, again.id, followed.duplicate, by_sql) == (False, first.id, False, (first.id,))
+    assert {job.id for job in listed} >= {first.id, after.id}
 
 
 def test_support_sees_everything(users: dict[str, Database]) -> None:
