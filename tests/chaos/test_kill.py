@@ -50,11 +50,14 @@ def test_a_terminated_worker_burns_no_attempt_and_lets_no_lease_expire(floor: Fl
     """SIGTERM under load, three times over, each worker relieved by the next: each job is settled once in its first
     attempt, nothing is rescued, every worker has left by itself with 0 [KIT-41, DW-111, DW-30]. Red when a drain leaves
     its leases to rescue."""
-    ids = floor.enqueue(*[serve.job(0.05) for _ in range(1_500)])
+    ids: list[int] = []
     codes, running = [], floor.worker("--queues", "default:20")
     for _ in range(3):
+        ids += floor.enqueue(*[serve.job(0.05) for _ in range(200)])
         _more_begun(floor, running)
         relief = floor.worker("--queues", "default:20")
+        # However long that took, there is work when the one is told to leave, and some for the other.
+        ids += floor.enqueue(*[serve.job(0.05) for _ in range(300)])
         codes.append(running.stop())
         running = relief
     floor.until_finished(ids)

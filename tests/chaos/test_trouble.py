@@ -235,15 +235,11 @@ def full_floor(
     new_server: NewServer, tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Floor]:
     """A floor on a server whose disk is small: a file system in memory. Skips where none can be mounted."""
-    disk = tmp_path / "disk"
-    disk.mkdir(mode=0o755)
+    disk = Path(tempfile.mkdtemp(prefix="perdure-disk-"))  # the path of the server's socket must not become too long
+    disk.chmod(0o755)
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={TMPFS_MB}m", "none", disk], capture_output=True)
     if mounted.returncode != 0:
         pytest.skip("no file system can be mounted here")
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.stat().st_uid == os.getuid() and parent != Path("/"):
-            with suppress(OSError):
-                parent.chmod(0o755)
     monkeypatch.setattr(tempfile, "tempdir", str(disk))
     try:
         with new_server(fsync="on", min_wal_size="32MB", max_wal_size="32MB", max_connections="20") as server:
@@ -254,6 +250,7 @@ def full_floor(
     finally:
         monkeypatch.undo()
         subprocess.run(["umount", "-l", disk], check=False)
+        disk.rmdir()
 
 
 def test_a_full_disk_is_waited_for(full_floor: Floor) -> None:
@@ -273,9 +270,7 @@ def test_a_full_disk_is_waited_for(full_floor: Floor) -> None:
             floor.conn.execute("select pg_logical_emit_message(false, 'fill', repeat('x', 1000000))")
     until(lambda: "No space left" in cluster.tail() or "No space left" in worker.said(), worker.said)
     ballast.unlink()
-    if cluster.postmaster() is None:
-        cluster.start()
-    until(lambda: _answers(floor))
+    until(lambda: _answers(floor), cluster.tail)
     back = floor.now()
     floor.until_finished(ids)
     took = floor.seconds("select min(finished_at) from perdure.history where finished_at > %s", back, since=back)
@@ -287,6 +282,10 @@ def test_a_full_disk_is_waited_for(full_floor: Floor) -> None:
 
 
 def _answers(floor: Floor) -> bool:
+    """Whether the server does; one that has given up meanwhile, which it may at any moment, is started again."""
+    cluster = floor.db.server.cluster
+    if cluster.postmaster() is None:
+        cluster.start()
     with suppress(psycopg.Error):
         floor.reconnect()
         return floor.value("select true") is True

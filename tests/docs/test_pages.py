@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
@@ -9,12 +10,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+from perdure.cli.program import run
 from tests.conftest import Database
 from tests.docs.pages import PAGES, Block, blocks
 from tests.tidy.source import ROOT, text_files
@@ -94,17 +97,10 @@ def test_every_shown_command_exists(block: Block) -> None:
 @cache
 def _help(*command: str) -> str:
     """What ``perdure COMMAND --help`` prints; of a noun's verb with two words."""
-    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    ended = subprocess.run(
-        [*COMMAND, *command, "--help"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=WAIT_SECONDS,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    return re.sub(r"\x1b\[[0-9;]*m", "", ended.stdout)
+    said = io.StringIO()
+    with patch.dict(os.environ, {"COLUMNS": "200", "NO_COLOR": "1"}), redirect_stdout(said):
+        assert run([*command, "--help"]) == 0
+    return re.sub(r"\x1b\[[0-9;]*m", "", said.getvalue())
 
 
 def test_every_link_leads_somewhere() -> None:
