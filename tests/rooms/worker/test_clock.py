@@ -9,7 +9,7 @@ import pytest
 
 from perdure import App, Context
 from perdure.core.backoff import Retry
-from perdure.jobs.loops import ender, runner
+from perdure.jobs.loops import ender, intake
 from tests.rooms.worker.stage import Stage, working
 
 STEPS = cycle((timedelta(hours=1), timedelta(hours=-1), timedelta(days=30)))
@@ -24,7 +24,7 @@ async def test_a_worker_whose_clock_jumps_runs_what_is_due(stage: Stage, monkeyp
     """A worker's wall clock jumps by an hour or a month whenever it is read: leases, due times, delays and beats are of
     the database's clock and of the monotonic one, so every job runs when it should, none too early, and nobody is taken
     for dead. Red when a due time is computed in the worker."""
-    for module in (ender, runner):
+    for module in (ender, intake):
         monkeypatch.setattr(module, "utc_now", _jumping)
     app = App("a")
 

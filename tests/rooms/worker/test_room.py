@@ -60,7 +60,7 @@ async def test_a_queue_in_debt_is_told_before_any_job_fails(
 
     async def is_open() -> bool:
         queue = await mail()
-        return (queue.state, queue.ready, queue.oldest_seconds) == ("open", 0, None)
+        return (queue.state, queue.ready, queue.leased, queue.oldest_seconds) == ("open", 0, 0, None)
 
     async with working(db, app, queues={"mail": 1}):
         await stage.enqueue(send.job().options(delay=86_400))
