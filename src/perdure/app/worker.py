@@ -79,7 +79,7 @@ class Worker:
         history_days: int = limits.HISTORY_DAYS,
         direct_url: str | None = None,
     ) -> None:
-        named = {"default", *(t.queue for t in app.tasks.values()), *(f.queue for f in app.workflows.values())}
+        named = {*(t.queue for t in app.tasks.values()), *(f.queue for f in app.workflows.values())} or {"default"}
         self._named = named
         self._queues = dict(queues) if queues is not None else dict.fromkeys(sorted(named), SLOTS_DEFAULT)
         self._handlers = {task.name: handler(task) for task in app.tasks.values()}

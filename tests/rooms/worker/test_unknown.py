@@ -33,6 +33,23 @@ async def test_an_unknown_task_waits_for_a_worker_that_knows_it(stage: Stage) ->
     assert (job.outcome, job.result, job.attempt) == ("completed", 9182, 1)
 
 
+async def test_a_worker_leaves_the_queues_alone_that_its_app_does_not_name(stage: Stage) -> None:
+    """A worker whose tasks all stand on queues of their own takes nothing from ``default``, where another app's jobs
+    wait: it could only park them, for seconds [DW-27]. Red when ``default`` is one of every worker's queues."""
+    app = App("shop")
+
+    @app.task(queue="mail")
+    async def send() -> None: ...
+
+    foreign, mate = await stage.enqueue(JobSpec(task="another", payload="{}"), send.job())
+    async with working(stage.db, app) as worker:
+        await stage.until_in("history", mate)
+        named = set(worker.gauges()["queues"])
+    (left,) = await stage.until_in("ready", foreign)
+
+    assert (named, left.generation) == ({"mail"}, 0)
+
+
 async def test_a_parked_job_does_not_keep_its_mates_from_running(stage: Stage) -> None:
     """A queue full of jobs that nobody knows is parked whole, and the known job behind them runs [DW-26, DW-27]."""
     app = App("shop")
