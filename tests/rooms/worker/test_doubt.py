@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from perdure.core.errors import ConnectionLost
+from perdure.core.errors import ConnectionLost, StatementTimeout
 from perdure.jobs.loops.pacer import Pacer
 from perdure.jobs.loops.settler import Settler
 from perdure.jobs.ops.settle import settle
@@ -54,4 +54,40 @@ async def test_what_commits_while_it_is_put_aside_is_not_called_stale(
         stage.close()
 
     assert dict(+settler.counts) == {"completed": 1}
+    assert leases == dict[int, Lease]()
+
+
+async def test_the_doubt_about_a_settlement_goes_with_its_halves(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A settlement has been carried out and its answer lost; sent again it runs into statement_timeout, and goes out in
+    halves, which find nothing to settle. It was settled, and none of it is stale [DW-30]. Red when a half forgets that
+    the whole had been sent."""
+    stage = Stage(db)
+    stage.enqueue(2)
+    me = stage.worker()
+    jobs = stage.claim(me)
+    lost = db.connect()
+    link, leases = Link(db.url, db.schema, "settle"), {jobs[0].lease.id: jobs[0].lease}
+    settler = Settler(link, lambda: me.id, leases, lambda: None, Pacer(link, lambda: me.id, 0))
+    run, answers = link.run, [ConnectionLost("the wire is cut"), StatementTimeout("too long", sqlstate="57014")]
+
+    async def answered_badly(op: Any) -> Any:
+        op.close()
+        if len(answers) == 2:
+            drive(lost, settle([end(job) for job in jobs], me.id, [jobs[0].lease.id]))
+        if len(answers) == 1:
+            monkeypatch.setattr(link, "run", run)
+        raise answers.pop(0)
+
+    monkeypatch.setattr(link, "run", answered_badly)
+    task = asyncio.create_task(settler.run())
+    try:
+        for job in jobs:
+            settler.end(end(job))
+        await asyncio.wait_for(settler.settled(), 30.0)
+    finally:
+        task.cancel()
+        await link.close()
+        stage.close()
+
+    assert dict(+settler.counts) == {"completed": 2}
     assert leases == dict[int, Lease]()

@@ -182,13 +182,16 @@ class Settler:
         del pending[: self.FLUSH_MAX]
         return ends, False
 
-    async def _flush(self, ends: list[End], emptied: Sequence[Lease], free: bool = False) -> None:
+    async def _flush(
+        self, ends: list[End], emptied: Sequence[Lease], free: bool = False, doubtful: bool = False
+    ) -> None:
         """Settle these, whatever it takes; only a stopped worker leaves it undone.
 
         ``free``: those whose jobs another transaction has locked are put aside, so that it holds up nobody else.
+        ``doubtful``: they have been sent before, and whether that has settled them isn't known.
         """
         # What was put aside has been sent before, perhaps by a transaction that commits only now.
-        doubtful, pause, blocked = free, 0.05, list[End]()
+        doubtful, pause, blocked = doubtful or free, 0.05, list[End]()
         while True:
             # A lease isn't empty any more when one of its ends has been put aside meanwhile.
             empty = [lease.id for lease in emptied if lease.left == 0]
@@ -214,12 +217,12 @@ class Settler:
             except StatementTimeout as error:
                 log.warning("a settlement took too long, going on with less at a time: %s", error)
                 if len(ends) > 1:
-                    await self._halve(ends, emptied)
+                    await self._halve(ends, emptied, doubtful)
                     return
             except TransientError as error:
                 log.warning("a settlement will be repeated: %s", error)
             except DatabaseError as error:
-                await self._split(ends, emptied, error)
+                await self._split(ends, emptied, error, doubtful)
                 return
             await asyncio.sleep(jittered(pause))
             pause = min(pause * 2, 1.0)
@@ -259,29 +262,29 @@ class Settler:
         several = sides or rules.several(ends)
         return await (self._link.transaction(op) if several else self._link.run(op))
 
-    async def _halve(self, ends: list[End], emptied: Sequence[Lease]) -> None:
+    async def _halve(self, ends: list[End], emptied: Sequence[Lease], doubtful: bool) -> None:
         middle = len(ends) // 2
         # The leases stay until the last half: their jobs may stand in either.
-        await self._flush(ends[:middle], ())
-        await self._flush(ends[middle:], emptied)
+        await self._flush(ends[:middle], (), doubtful=doubtful)
+        await self._flush(ends[middle:], emptied, doubtful=doubtful)
 
-    async def _split(self, ends: list[End], emptied: Sequence[Lease], error: DatabaseError) -> None:
+    async def _split(self, ends: list[End], emptied: Sequence[Lease], error: DatabaseError, doubtful: bool) -> None:
         """One of these can't be stored. Alone, it becomes a failed attempt; its mates are settled without it."""
         if len(ends) > 1:
-            await self._halve(ends, emptied)
+            await self._halve(ends, emptied, doubtful)
             return
         end = ends[0]
         if rules.has_follow_ups(end.job) and end.job.extras is not None and end.job.extras.options is not None:
             del end.job.extras.options["follow_ups"]  # a sweep sees to them; this end must not wait for it
             log.warning("job %d is settled without its follow-ups, which a sweep enqueues: %s", end.job.id, error)
-            await self._flush([end], emptied)
+            await self._flush([end], emptied, doubtful=doubtful)
             return
         log.error("job %d can't be settled as %s: %s", end.job.id, end.verdict, error, extra={"claimed": end.job})
         if end.reason == "unsettleable":
             self.counts["unsettleable"] += 1
             return
         dead = End(end.job, "dead", 1, end.elapsed, text=f"its end can't be stored: {error}", reason="unsettleable")
-        await self._flush([dead], emptied)
+        await self._flush([dead], emptied, doubtful=doubtful)
 
     async def _report(self, stale: list[End]) -> None:
         """Lost ownership is counted and logged with both generations; nothing was written, nothing is retried."""
