@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +69,37 @@ def _is_the_vector_s(error: BaseException, vector: dict[str, Any]) -> None:
     assert (error.sqlstate, error.diag.column_name) == (vector["sqlstate"], vector["refused"])
     assert error.diag.message_hint
     assert error.sqlstate != "PD005" or error.diag.message_detail == "300"
+
+
+def _replace_by_python(client: Client, db: Database, queue: str) -> None:
+    with client.transaction() as tx:
+        tx.jobs.enqueue(JobSpec(task="work", payload='{"n": 2}'), queue=queue, unique="k", on_conflict="replace")
+
+
+def _replace_by_sql(client: Client, db: Database, queue: str) -> None:
+    said = "select perdure.enqueue_v1('work', '{\"n\": 2}', queue => %s, unique_key => 'k', on_conflict => 'replace')"
+    db.connect().execute(said, [queue])
+
+
+@pytest.mark.parametrize("replace", [_replace_by_python, _replace_by_sql])
+def test_a_replacement_asks_for_room_as_a_newcomer_does(db: Database, replace: Any) -> None:
+    """A job that waits isn't moved into a full queue by being replaced, nor without a tenant into one that requires it:
+    that is refused, and the job stays as it was; into a queue with room it goes [ARC-7]. Red when a replacement passes
+    by the guard of its queue."""
+    app = App("shop")
+    app.queue("full", max_depth=2, when_full="reject")
+    app.queue("named", tenant_required=True)
+    app.queue("roomy", max_depth=2, when_full="reject")
+    with Client(db.url) as client:
+        client.queues.declare(app)
+        client.jobs.enqueue_many([JobSpec(task="work", payload="{}", queue="full")] * 2)
+        job = client.jobs.enqueue(JobSpec(task="work", payload='{"n": 1}', delay=timedelta(hours=1)), unique="k")
+        for queue in ("full", "named"):
+            with pytest.raises((PerdureError, psycopg.Error)):
+                replace(client, db, queue)
+            kept = client.jobs.get(job.id)
+            assert (kept.queue, kept.place, kept.payload) == ("default", "scheduled", {"n": 1})
+        replace(client, db, "roomy")
+        moved = client.jobs.get(job.id)
+
+    assert (moved.queue, moved.place, moved.payload) == ("roomy", "ready", {"n": 2})

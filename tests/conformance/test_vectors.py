@@ -233,3 +233,14 @@ def test_a_function_of_several_statements_locks_ready_first(db: Database) -> Non
     assert {name for name, _ in bodies} >= {"enqueue_v1", "cancel_v1"}
     first = re.compile(r"lock table perdure\.ready(, perdure\.scheduled)? in row exclusive mode;")
     assert [name for name, body in bodies if not first.match(body.partition("begin")[2].strip())] == []
+
+
+@pytest.mark.parametrize("said", ["unique_scope => 'queue'", "unique_until => 'started'", "unique_lifetime => '1 h'"])
+def test_what_is_said_of_a_key_that_is_not_given_is_refused(db: Database, said: str) -> None:
+    """``enqueue_v1`` refuses a scope, an end or a lifetime without a key, and writes nothing."""
+    conn = db.connect()
+    with pytest.raises(psycopg.Error) as caught:
+        conn.execute(f"select perdure.enqueue_v1('t', {said})".encode())
+
+    assert caught.value.sqlstate == "PD001"
+    assert conn.execute("select count(*) from perdure.job").fetchone() == (0,)

@@ -91,10 +91,7 @@ def judged(facts: Row) -> Explanation:
 
 def _ready(facts: Row) -> Explanation:
     if facts["paused_at"] is not None:
-        return _said(
-            facts, "paused", f"the queue {facts['queue']} is paused",
-            "it is claimed, in its turn, when the queue is resumed", f"perdure queues resume {facts['queue']}",
-        )  # fmt: skip
+        return _paused(facts)
     if not facts["workers"]:
         others = f"; {facts['living']} workers live and work on other queues" if facts["living"] else ""
         return _said(
@@ -116,8 +113,17 @@ def _ready(facts: Row) -> Explanation:
     )  # fmt: skip
 
 
+def _paused(facts: Row) -> Explanation:
+    return _said(
+        facts, "paused", f"the queue {facts['queue']} is paused",
+        "it is claimed, in its turn, when the queue is resumed", f"perdure queues resume {facts['queue']}",
+    )  # fmt: skip
+
+
 def _scheduled(facts: Row) -> Explanation:
     if facts["in_line"]:
+        if facts["paused_at"] is not None:
+            return _paused(facts)
         return _said(
             facts, "queue_full", f"the queue {facts['queue']} was full, and this job waits in line for room in it",
             "it goes to ready, in its turn, as soon as there is room", "add workers, or raise the queue's max_depth",

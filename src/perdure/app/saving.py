@@ -82,6 +82,8 @@ class Saving(handler.Context):
         ``reached`` may be a function that gives the state, called when it is saved. ``every``, ``seconds``: None for
         never. Raises Stopped when the job should stop, and what ``checkpoint`` raises.
         """
+        if not isinstance(reached, int) and not callable(reached):
+            self._encoded(reached)  # what can't be kept is told here, and not when it is too late
         self._reach(reached)
         self._count += 1
         self.raise_if_cancelled()
@@ -148,12 +150,14 @@ class Saving(handler.Context):
 
     def entry(self, value: object) -> Save:
         """The checkpoint to be written."""
-        text = codec.encode(value, field="checkpoint", bytes_max=limits.CHECKPOINT_BYTES_MAX)
-        claimed = self._claimed
+        text, claimed = self._encoded(value), self._claimed
         self._serial += 1
         claimed.extras = claimed.extras or Extras()
         claimed.extras.sides = True  # before it is written: whether it was may never be known
         return Save(claimed.id, claimed.generation, self._serial, self._version, text)
+
+    def _encoded(self, value: object) -> str:
+        return codec.encode(value, field="checkpoint", bytes_max=limits.CHECKPOINT_BYTES_MAX)
 
     def _write(self, entry: Save) -> Awaitable[None]:
         self._count, self._saved_at = 0, monotonic()

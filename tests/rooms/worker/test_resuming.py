@@ -320,6 +320,8 @@ async def test_a_checkpoint_that_cant_be_kept_is_refused_by_name(stage: Stage) -
             with pytest.raises(kind) as error:
                 await ctx.checkpoint(value)
             refused.append(str(error.value))
+        with pytest.raises(Unserialisable):
+            await ctx.advance(asyncio.Event())
         with pytest.raises(InvalidOption, match="used twice"):
             [ctx.resumable([1]), ctx.resumable([1])]
         with pytest.raises(InvalidOption, match=r"progress.n: nan is no number"):

@@ -268,7 +268,8 @@ def logged(new_server: NewServer) -> Iterator[tuple[Database, Path]]:
 
 async def test_an_idle_worker_sends_two_statements_a_second(logged: tuple[Database, Path], app: App) -> None:
     """An idle worker sends a beat and a look a second, and nothing else: counted in the server's own log over six
-    beats. Red when the claimer goes on listing writers, or polls more often than once a second."""
+    beats; so N idle workers ask 2 N statements a second [DW-182]. Red when the claimer goes on listing writers, or
+    polls more often than once a second."""
     db, log = logged
     stage = Stage(db)
     (id,) = await stage.enqueue(app.find("work").job())

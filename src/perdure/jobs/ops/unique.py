@@ -13,7 +13,6 @@ from ...sql import statement
 from .. import encode
 from ..model import Enqueued, JobSpec
 from .admission import admit
-from .queues import ENSURE
 
 ROUNDS_MAX = 10
 """How often an enqueue goes back to a key that was freed, and that somebody else has taken before it could."""
@@ -133,12 +132,15 @@ def _met(spec: JobSpec, holder: Holder, wake: bool) -> Op[Enqueued]:
     met = Enqueued(holder.id, duplicate=True, place=holder.place, differs=not holder.same)
     if spec.on_conflict != "replace":
         return met
-    said = encode.unique_scalars(spec)
-    replaced = yield from maybe(REPLACE, **said, id=holder.id, wake=wake)
+    said = encode.unique_scalars(spec) | {"id": holder.id, "wake": wake}
+    replaced = yield from maybe(REPLACE, **said, admitted=False)
     if replaced is None and holder.place in ("ready", "scheduled", "held"):
-        # It is being taken, or goes to a queue that nobody has used yet: then nothing of it was written above.
-        yield from rows(ENSURE, names=[spec.queue])
-        replaced = yield from maybe(REPLACE, **said, id=holder.id, wake=wake)
+        # It is being taken, or its queue has no row yet, or is guarded. It moves to the back, so it asks for room as a
+        # newcomer does.
+        if (when := (yield from admit([spec])).get(0)) is not None:
+            said |= {"run_at": when if isinstance(when, datetime) else None}
+            said |= {"delay": when.total_seconds() if isinstance(when, timedelta) else None}
+        replaced = yield from maybe(REPLACE, **said, admitted=True)
     return Enqueued(holder.id, duplicate=True, place=holder.place, differs=met.differs, replaced=replaced is not None)
 
 

@@ -34,6 +34,10 @@ begin
             perform perdure.refuse('PD001', 'on_conflict', 'is given without unique', 'give unique, too, or leave it out');
         elsif lifetime is not null then
             perform perdure.refuse('PD001', 'unique.lifetime', 'is given without a key', 'give unique_key, too, or leave it out');
+        elsif scope is distinct from 'task' then
+            perform perdure.refuse('PD001', 'unique.scope', 'is given without a key', 'give unique_key, too, or leave it out');
+        elsif until is distinct from 'done' then
+            perform perdure.refuse('PD001', 'unique.until', 'is given without a key', 'give unique_key, too, or leave it out');
         end if;
         return;
     end if;

@@ -320,7 +320,7 @@ begin
             return holder;
         end if;
     end if;
-    if holder is null and (select q.guarded from perdure.queue q where q.id = lane_queue) then
+    if (select q.guarded from perdure.queue q where q.id = lane_queue) then
         due := perdure.take_in(lane_queue, queue, coalesce(priority, 5), due, kept ->> 'tenant');
     end if;
     if holder is null then

@@ -1,4 +1,4 @@
--- Does: gives a job that waits (ready, scheduled, held) other arguments and options, at a new position, its attempts counted anew and its checkpoint forgotten; and its unique key their hash and a new lifetime. Leaves a job alone that stands anywhere else, or is being taken.
+-- Does: gives a job that waits (ready, scheduled, held) other arguments and options, at a new position, its attempts counted anew and its checkpoint forgotten; and its unique key their hash and a new lifetime. Leaves a job alone that stands anywhere else, or is being taken, or whose queue has no row yet, or is guarded and hasn't admitted it.
 -- Locks: the row of its place, skipping a locked one; then the job row, then the key and the rows of the side tables.
 -- Index: ready (lane, pos); scheduled (run_at, id); held and job by id; unique_key by id; checkpoint and progress by job; queue by name.
 -- Bound: one job.
@@ -6,7 +6,7 @@ with body as materialized (
     select * from perdure.job where id = %(id)s::bigint
 ), place as materialized (
     select q.id as queue, coalesce(%(run_at)s::timestamptz, clock_timestamp() + %(delay)s::float8 * interval '1 second') as due
-    from perdure.queue q where q.name = %(queue)s::text
+    from perdure.queue q where q.name = %(queue)s::text and (%(admitted)s::boolean or not q.guarded)
 ), r as (
     delete from perdure.ready x using (
         select y.lane, y.pos from perdure.ready y join body c on y.lane = c.lane and y.pos = c.pos
