@@ -30,7 +30,7 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{
 _SECRET_NAME = re.compile(r"auth|token|secret|passw|cookie|session|credential|api_?key|private", re.IGNORECASE)
 _SECRET_VALUE = re.compile(
     r"^(?:(?:bearer|basic)\s|eyJ[\w-]+\.[\w-]+\.|(?:sk|pk|rk)_(?:live|test)_|gh[pousr]_\w{20}|github_pat_|glpat-"
-    r"|xox[abepr]-|AKIA[A-Z0-9]{12}|AIza[\w-]{20}|sk-[\w-]{16}|npm_\w{20}|pypi-\w{16}|hf_\w{16}|SG\.[\w-]{16}|whsec_"
+    r"|xox[abepr]-|AKIA[A-Z0-9]{12}|AIza[\w-]{20}|sk-[\w-]{16}|hf_\w{16}|SG\.[\w-]{16}|whsec_"
     r"|(?:session_?id|sid|token|secret|api_?key|password)[=:]|\w+://[^/\s]*:[^/\s]*@)"
     r"|-----BEGIN|password=",
     re.IGNORECASE,

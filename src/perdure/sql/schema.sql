@@ -130,7 +130,7 @@ begin
             perform perdure.refuse('PD001', 'context.' || word.key, 'is no text', 'give a text');
         end if;
         perform perdure.check_text('context.' || word.key, word.said, 255);
-        if word.said ~* '^((bearer|basic)\s|eyj[a-z0-9_-]+\.[a-z0-9_-]+\.|(sk|pk|rk)_(live|test)_|gh[pousr]_\w{20}|github_pat_|glpat-|xox[abepr]-|akia[a-z0-9]{12}|aiza[a-z0-9_-]{20}|sk-[a-z0-9_-]{16}|npm_\w{20}|pypi-\w{16}|hf_\w{16}|sg\.[a-z0-9_-]{16}|whsec_|(session_?id|sid|token|secret|api_?key|password)[=:]|\w+://[^/\s]*:[^/\s]*@)|-----begin|password=' then
+        if word.said ~* '^((bearer|basic)\s|eyj[a-z0-9_-]+\.[a-z0-9_-]+\.|(sk|pk|rk)_(live|test)_|gh[pousr]_\w{20}|github_pat_|glpat-|xox[abepr]-|akia[a-z0-9]{12}|aiza[a-z0-9_-]{20}|sk-[a-z0-9_-]{16}|hf_\w{16}|sg\.[a-z0-9_-]{16}|whsec_|(session_?id|sid|token|secret|api_?key|password)[=:]|\w+://[^/\s]*:[^/\s]*@)|-----begin|password=' then
             perform perdure.refuse('PD001', 'context.' || word.key, 'looks like a credential, which a context can''t carry', 'give an id instead');
         elsif word.key = 'traceparent' and word.said !~ '^[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$' then
             perform perdure.refuse('PD001', 'context.traceparent', 'is no traceparent of W3C Trace Context',
