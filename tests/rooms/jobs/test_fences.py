@@ -14,6 +14,7 @@ from tests.rooms.jobs.stage import Stage, end, ended, ids
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 AWAY = {"retry": "scheduled", "snooze": "scheduled", "dead": "dead", "held": "held", "returned": "ready"}
+AWAY |= {"crashed": "scheduled", "deferred": "scheduled", "waiting": "waiting"}
 """Where a verdict takes a job; the others end it in history."""
 
 

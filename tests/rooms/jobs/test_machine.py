@@ -342,7 +342,7 @@ def test_every_job_stands_in_one_place_and_moves_by_the_table(db: Database, sche
         migrate(db.connect(), schema=schema)
         db.schema = schema
     whole = schema == "perdure"
-    made = _play(db, max_examples=80 if whole else 15, stateful_step_count=30, derandomize=True)
+    made = _play(db, max_examples=160 if whole else 15, stateful_step_count=30, derandomize=True)
 
     assert not whole or [move for move in MOVES if not made[move]] == [], "what was never tried isn't proved"
 

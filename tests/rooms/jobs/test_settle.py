@@ -126,7 +126,7 @@ def test_a_handler_may_say_never_again_or_when(stage: Stage) -> None:
 
 
 def test_every_end_of_one_flush_is_its_own(stage: Stage) -> None:
-    """Eight jobs of one lease with eight different ends are settled by one flush, each to its own place, and none
+    """Jobs of one lease, one for each way to end, are settled by one flush, each to its own place, and none
     touches its mates [DW-26]. Red when one statement's rows leak into another's."""
     worker = stage.worker()
     verdicts: tuple[Verdict, ...] = get_args(Verdict)
@@ -136,6 +136,7 @@ def test_every_end_of_one_flush_is_its_own(stage: Stage) -> None:
     assert stage.settle([end(job, verdict) for job, verdict in zip(claimed, verdicts, strict=True)], worker) == []
 
     places = ["history", "history", "history", "scheduled", "scheduled", "dead", "held", "ready"]
+    places += ["scheduled", "scheduled", "waiting"]
     assert stage.places() == dict(zip(jobs, places, strict=True))
     assert stage.main.sql("select outcome from perdure.history order by id") == [
         ("completed",), ("cancelled",), ("expired",)
@@ -190,7 +191,7 @@ def test_an_old_fence_is_refused_by_a_store_that_keeps_the_highest(stage: Stage)
     """The fenced write of the guide, on an application's own table: the second run's token is taken, the first run's,
     arriving late, changes nothing, and the second run may write again [DW-45, DW-46]. Red when a rescue doesn't move
     the generation on, or when the write forgets ``fence <= …``."""
-    [write] = re.findall(r'"(UPDATE shipment [^"]+)"', (source.ROOT / "docs" / "guides" / "jobs.md").read_text())
+    [write] = re.findall(r'"(UPDATE shipment [^"]+)"', (source.ROOT / "docs" / "guides" / "once.md").read_text())
     fenced = re.sub(r"\$\d", "%s", write)
     stage.main.sql("create table shipment (order_id int primary key, state text, fence int not null default 0)")
     stage.main.sql("insert into shipment values (9182, 'packed', 0)")
