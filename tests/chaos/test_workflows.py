@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import signal
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -190,18 +190,15 @@ def test_random_programs_end_as_a_plain_model_says(floor: Floor, client: Client,
     client.workflows.start_many(
         (shop.play.run(program), id) for (id, _), program in zip(models.items(), made, strict=True)
     )
-    dice = random.Random(restarts)
     workers = [_worker(floor), _worker(floor)]
     _send(client, [each for model in models.values() for each in model.signals if "/" not in each[0]])
     for turn in range(4):
-        floor.until_true("select count(*) > %s from tried", turn * 40)
+        until(partial(_gone_on, floor, client, models, turn * 40), floor.logs)
         workers[turn % 2].kill()
         workers[turn % 2] = _worker(floor)
         if restarts and turn == 2:
             floor.db.server.restart()
             floor.reconnect()
-        if dice.random() < 0.5:
-            _send_children(floor, client, models)
     ended = {id: _ended(floor, client, models, id) for id in models}
 
     assert {id: found for id, found in ended.items() if found != (models[id].failed, models[id].result)} == {}
@@ -226,6 +223,13 @@ def _send_children(floor: Floor, client: Client, models: dict[str, Model]) -> No
                 continue
             with contextlib.suppress(WorkflowFinished):  # it has had all of them, or has failed before
                 client.workflows.signal(run, name, f"{run} {name}", key=str(counts[run, name]))
+
+
+def _gone_on(floor: Floor, client: Client, models: dict[str, Model], steps: int) -> bool:
+    """Whether so many steps have been tried, or all there are; what the runs wait for is sent meanwhile."""
+    _send_children(floor, client, models)
+    tried = "select count(*) > %s or not exists (select from perdure.run where ended_at is null) from tried"
+    return bool(floor.value(tried, steps))
 
 
 def _ended(floor: Floor, client: Client, models: dict[str, Model], id: str) -> tuple[bool, Any]:

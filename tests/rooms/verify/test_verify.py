@@ -17,8 +17,9 @@ from tests.tidy.source import ROOT
 SHORT = ("atomic", "unique", "exclusive", "dead letters")
 
 SPOILED = {
-    "exclusive": ("ready", "after delete", "insert into {0}.ready (lane, pos, id) select lane - 1, nextval('{0}.pos'), id "
-                                           "from {0}.job where id = old.id and pos = old.pos;"),
+    "exclusive": ("ready", "after delete", "insert into {0}.ready (lane, pos, id) "
+                                           "select lane - 1, nextval('{0}.pos'), id from {0}.job "
+                                           "where id = old.id and pos = old.pos;"),
     "dead letters": ("dead", "before insert", "new.error := 'lost';"),
     "drain": ("worker", "before update", "if new.state = 'left' then new.state := 'dead'; end if;"),
     "expiry": ("job", "before update", "if new.rescues > old.rescues then new.attempt := new.attempt + 1; end if;"),
