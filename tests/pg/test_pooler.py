@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -13,11 +14,11 @@ from perdure import AsyncClient, Client
 from perdure.core.errors import ConfigError, ConnectionLost, InvalidOption, PoolerInTheWay
 from perdure.core.op import Statement, rows
 from perdure.pg import connect as connecting
-from perdure.pg.connect import BOUNDS, connect, for_psycopg, pooled
+from perdure.pg.connect import BOUNDS, bounds, connect, for_pooler, for_psycopg, pooled
 from perdure.pg.drive import adrive, drive
 from perdure.pg.link import PLANS, Link
 from perdure.pg.pooled import PooledLink
-from perdure.pg.pooler import PooledConnection, declared
+from perdure.pg.pooler import AsyncPooledConnection, PooledConnection, Terms, declared
 from perdure.pg.url import direct
 from tests.conftest import Database
 from tests.pooler import Pooler, pooling
@@ -77,6 +78,37 @@ def test_what_bounds_our_statements_leaks_to_nobody(
     asyncio.run(work())
 
     assert stranger.execute(SESSION, [watched]).fetchall() == before
+
+
+def test_nothing_is_sent_after_the_sync(db: Database, pooler: Pooler, tmp_path: Path) -> None:
+    """A statement's last message through a pooler is its Sync, with a connection of either colour [OPS-26]. Red when
+    psycopg's own pipeline is used: its Flush, when it comes after the answer, keeps the server's session to the client
+    for ever, and everybody else waits until PgBouncer sends them away."""
+    url = pooler.url(db.name)
+
+    @contextmanager
+    def traced(conn: psycopg.Connection[object] | psycopg.AsyncConnection[object], name: str) -> Iterator[None]:
+        with (tmp_path / name).open("wb") as file:
+            conn.pgconn.trace(file.fileno())
+            yield
+            conn.pgconn.untrace()
+
+    async def work() -> None:
+        async with await AsyncPooledConnection.connect(**for_pooler(url, "app"), autocommit=True) as conn:
+            conn.terms = Terms(bounds("app"))
+            with traced(conn, "async"):
+                await adrive(conn, rows(SHOWN, names=[]))
+
+    with PooledConnection.connect(**for_pooler(url, "app"), autocommit=True) as conn:
+        conn.terms = Terms(bounds("app"))
+        with traced(conn, "sync"):
+            drive(conn, rows(SHOWN, names=[]))
+    asyncio.run(work())
+
+    for name in ("sync", "async"):
+        sent = [line.split("\t")[3] for line in (tmp_path / name).read_text().splitlines() if "\tF\t" in line]
+        assert sent.count("Execute") == 2
+        assert sent[-1] == "Sync"
 
 
 def _client(url: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import psycopg
 from psycopg import AsyncCursor, Cursor
+from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
@@ -74,6 +75,24 @@ class Terms:
         self._up_since = up_since
 
 
+class _Unflushed(psycopg.Pipeline):
+    """A pipeline that ends with its Sync, which makes the server send what it has.
+
+    psycopg sends a Flush after it. PgBouncer (1.18) takes that for the beginning of a transaction when the answer to
+    the Sync has passed it already, and waits for its end: the server's session is lost to everybody else.
+    """
+
+    def _fetch_gen(self, *, flush: bool) -> PQGen[None]:
+        return super()._fetch_gen(flush=False)
+
+
+class _AsyncUnflushed(psycopg.AsyncPipeline):
+    """The same, awaited."""
+
+    def _fetch_gen(self, *, flush: bool) -> PQGen[None]:
+        return super()._fetch_gen(flush=False)
+
+
 class PooledConnection(psycopg.Connection[Any]):
     """A psycopg connection to a pooler, in autocommit mode. ``terms`` are given once it is made."""
 
@@ -81,6 +100,7 @@ class PooledConnection(psycopg.Connection[Any]):
 
     def alone(self, text: bytes, params: Mapping[str, object]) -> Sequence[Row]:
         """The rows of a statement that is a transaction of its own. What shares a round trip is one transaction."""
+        self._pipeline = _Unflushed(self)
         with Cursor(self) as before, Cursor(self, row_factory=dict_row) as cursor:
             with self.pipeline():
                 before.execute(Terms.TEXT, self.terms.params)
@@ -107,6 +127,7 @@ class AsyncPooledConnection(psycopg.AsyncConnection[Any]):
 
     async def alone(self, text: bytes, params: Mapping[str, object]) -> Sequence[Row]:
         """As ``PooledConnection.alone``."""
+        self._pipeline = _AsyncUnflushed(self)
         async with AsyncCursor(self) as before, AsyncCursor(self, row_factory=dict_row) as cursor:
             async with self.pipeline():
                 await before.execute(Terms.TEXT, self.terms.params)
