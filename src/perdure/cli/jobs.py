@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import Annotated, get_args
 
 import msgspec
 import typer
 
 from ..app.client import verbs
-from ..jobs.view import Job, gist
+from ..jobs.view import Job, Place, gist
 from ..runtime.clock import monotonic
 from ..runtime.dice import roll
 from . import dead, following, show
@@ -38,9 +38,7 @@ def _jobs() -> None: ...
 @command.command("list")
 def list_(
     queue: Annotated[str | None, typer.Option(help="Of this queue only.")] = None,
-    place: Annotated[
-        str | None, typer.Option(help="In this place only: ready, scheduled, leased, held, dead or history.")
-    ] = None,
+    place: Annotated[str | None, typer.Option(help=f"In this place only: {', '.join(get_args(Place))}.")] = None,
     task: Annotated[str | None, typer.Option(help="Of this task only.")] = None,
     tag: Annotated[str | None, typer.Option(help="With this tag only.")] = None,
     cursor: Annotated[

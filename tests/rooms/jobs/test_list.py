@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from perdure.jobs.ops.control import get, list_jobs
 from perdure.jobs.ops.queues import ensure, list_queues
+from perdure.jobs.view import Place
 from tests.rooms.jobs.stage import Stage, end
 
 
@@ -33,6 +34,19 @@ def test_a_list_of_one_place_has_the_jobs_in_it(stage: Stage, one_everywhere: di
     id = one_everywhere[place]
 
     assert stage.main.run(list_jobs(place=place, limit=10)) == [stage.main.run(get(id))]
+
+
+def test_what_waits_is_listed_as_waiting_and_as_nothing_else(stage: Stage) -> None:
+    """A workflow's job that waits stands in the list of what waits, not among what workers have in hand. Red without
+    ``waiting`` in list.sql."""
+    worker = stage.worker()
+    [id] = stage.enqueue()
+    [job] = stage.claim(worker)
+    stage.settle([end(job, "waiting")], worker)
+
+    listed = {place: [job.id for job in stage.main.run(list_jobs(place=place, limit=10))] for place in get_args(Place)}
+
+    assert {place: ids for place, ids in listed.items() if ids} == {"waiting": [id]}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ with page as materialized (
                         when (select true from perdure.ready r where r.lane = j.lane and r.pos = j.pos) then 'ready'
                         when (select true from perdure.scheduled s where s.run_at = j.run_at and s.id = j.id) then 'scheduled'
                         when (select true from perdure.held h where h.id = j.id) then 'held'
+                        when (select true from perdure.waiting w where w.id = j.id) then 'waiting'
                         when (select true from perdure.dead d where d.id = j.id) then 'dead'
                         else 'leased' end
                end
