@@ -10,6 +10,7 @@ from perdure import AsyncClient, Context, Retry
 from perdure.app.registry import App
 from perdure.core import context
 from perdure.core.errors import ContextMissing
+from perdure.jobs.budget import RetryBudget
 from tests.conftest import Database
 from tests.rooms.worker.stage import Stage, until, working
 
@@ -89,6 +90,28 @@ async def test_retries_are_no_more_than_their_budget(db: Database, stage: Stage)
 
     assert await stage.value("select max(attempt) from perdure.job") <= 15
     assert await stage.value("select count(*) from perdure.dead") == 0
+
+
+async def test_a_suspect_that_is_put_off_stays_a_suspect(
+    db: Database, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A suspect whose retry its queue's budget doesn't allow now goes back as it is: still a suspect, with the crashes
+    counted so far and no attempt charged. Otherwise it would run among others next, and take their worker with it. Red
+    when it is snoozed."""
+    app = App("shop")
+    app.queue("calls", retry_budget=0.1)
+    monkeypatch.setattr(RetryBudget, "spend", lambda budget, now: False)
+
+    @app.task(queue="calls")
+    async def call() -> None:
+        raise AssertionError("it was put off")
+
+    [id] = await stage.enqueue(call.job())
+    await stage.rows("update perdure.job set attempt = 2, rescues = 1, crashes = 2 where id = %s returning id", id)
+    async with working(db, app):
+        await stage.until_in("scheduled", id)
+
+    assert await stage.rows("select attempt, rescues, crashes from perdure.job") == [(2, 1, 2)]
 
 
 async def test_what_bulk_work_holds_isn_t_missing_elsewhere(db: Database, stage: Stage) -> None:

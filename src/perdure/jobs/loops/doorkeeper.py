@@ -43,8 +43,15 @@ class Doorkeeper:
             if self._budget.spend(monotonic()):
                 return None
             self.put_off += 1
-        delay = jittered(limits.RETRY_PUT_OFF_SECONDS)
-        return End(job, "snooze", 0, text="put off: the retry budget of its queue is spent", delay=delay)
+        # A suspect stays one: only by ending by itself does it lose the mark, and a snooze would take it away.
+        suspect = job.extras is not None and job.extras.rescues > 0
+        return End(
+            job,
+            "deferred" if suspect else "snooze",
+            0,
+            text="put off: the retry budget of its queue is spent",
+            delay=jittered(limits.RETRY_PUT_OFF_SECONDS),
+        )
 
     def counting(self, settle: Callable[[End], None]) -> Callable[[End], None]:
         """The same settling, with completed jobs counted for the budget."""
