@@ -11,7 +11,7 @@ import psycopg
 from ..core.errors import Unsupported
 from ..jobs.work import Claimed
 from .desk import Desk
-from .open import AsyncHandlerTransaction, AsyncOpen, HandlerTransaction, Keeps, Open
+from .open import AsyncHandlerTransaction, AsyncOpen, HandlerTransaction, Keeps, Mark, Open
 
 
 class Owner(Keeps, Protocol):
@@ -29,12 +29,14 @@ class Block:
     """One block: ``async with`` on the loop, ``with`` in a thread or a child process.
 
     The first block of a handler opens the transaction, and an error that leaves it rolls all of it back. Those after it
-    go on in the same transaction, as savepoints: an error rolls back what this block has written.
+    go on in the same transaction, as savepoints, also within another block: an error rolls back what this block has
+    written. Only at the end of the outermost one may the job go on from a checkpoint.
     """
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self._savepoint: Any = None
+        self._mark: Mark = (False, False, 0)
 
     def __enter__(self) -> HandlerTransaction:
         """Open it, or go on in it. Raises OwnershipLost when the job isn't this handler's any more."""
@@ -49,6 +51,8 @@ class Block:
             assert isinstance(opened, Open)
             self._savepoint = opened.transaction.connection.transaction()
             self._savepoint.__enter__()
+        opened.blocks += 1
+        self._mark = opened.mark()
         return opened.transaction
 
     def __exit__(
@@ -57,15 +61,16 @@ class Block:
         """Leave it open for the end of the job; after an error, roll back what the block has written."""
         opened = self._owner.opened
         assert isinstance(opened, Open)
+        opened.blocks -= 1
         if self._savepoint is not None and self._savepoint.__exit__(kind, error, trace):
             error = None
         if error is not None:
-            opened.forget()
+            opened.forget(self._mark)
         if error is not None and self._savepoint is None:
             self._owner.opened = None
             opened.rollback()
             return _wanted(error)
-        if error is None and opened.goes_on:
+        if error is None and opened.goes_on and not opened.blocks:
             self._owner.opened = None
             opened.commit()
         return error is None
@@ -86,6 +91,8 @@ class Block:
             assert isinstance(opened, AsyncOpen)
             self._savepoint = opened.transaction.connection.transaction()
             await self._savepoint.__aenter__()
+        opened.blocks += 1
+        self._mark = opened.mark()
         return opened.transaction
 
     async def __aexit__(
@@ -94,15 +101,16 @@ class Block:
         """Leave it open for the end of the job; after an error, roll back what the block has written."""
         opened = self._owner.opened
         assert isinstance(opened, AsyncOpen)
+        opened.blocks -= 1
         if self._savepoint is not None and await self._savepoint.__aexit__(kind, error, trace):
             error = None
         if error is not None:
-            opened.forget()
+            opened.forget(self._mark)
         if error is not None and self._savepoint is None:
             self._owner.opened = None
             await opened.rollback()
             return _wanted(error)
-        if error is None and opened.goes_on:
+        if error is None and opened.goes_on and not opened.blocks:
             self._owner.opened = None
             await opened.commit()
         return error is None

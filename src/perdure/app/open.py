@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, ExitStack
 from datetime import timedelta
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 import psycopg
 
@@ -34,14 +34,18 @@ class Keeps(Protocol):
     def written(self, advanced: bool, steps: int) -> None: ...  # noqa: D102
 
 
+Mark: TypeAlias = tuple[bool, bool, int]
+"""What an open transaction had saved at a moment."""
+
+
 class _Saves:
-    """What an open transaction has saved. ``goes_on``: what it has written is to be committed at the end of the block,
-    because the job goes on from there."""
+    """What an open transaction has saved. ``goes_on``: what it has written is to be committed at the end of the
+    outermost block, because the job goes on from there. ``blocks``: how many are open."""
 
     def __init__(self, keeps: Keeps) -> None:
         self.keeps = keeps
         self.goes_on = self._advanced = False
-        self._steps = 0
+        self._steps = self.blocks = 0
 
     def saved(self, answer: bool | Exception) -> None:
         """A checkpoint was written, and counts once it is committed."""
@@ -49,9 +53,13 @@ class _Saves:
             raise answer
         self.goes_on, self._advanced, self._steps = True, self._advanced or answer, self.keeps.steps
 
-    def forget(self) -> None:
-        """What the block has saved was rolled back."""
-        self.goes_on = self._advanced = False
+    def mark(self) -> Mark:
+        """What has been saved so far."""
+        return self.goes_on, self._advanced, self._steps
+
+    def forget(self, mark: Mark) -> None:
+        """What a block has saved since then was rolled back."""
+        self.goes_on, self._advanced, self._steps = mark
 
     def _committed(self) -> None:
         if self.goes_on:

@@ -96,3 +96,43 @@ async def test_a_block_that_fails_takes_its_checkpoint_along(stage: Stage) -> No
     assert seen == [None, "first"]
     assert job.result == "went on"
     assert await stage.rows("select item from effect") == []
+
+
+@pytest.mark.parametrize("place", ["loop", "thread"])
+async def test_a_block_within_a_block_commits_with_the_outer_one(stage: Stage, place: str) -> None:
+    """A checkpoint in a block within another one is committed at the end of the outer block, with what that has written
+    before and after it, and an error that is caught around a third block takes nothing of that back. Red when a block
+    commits whatever is open around it, and when one that fails forgets what others have saved."""
+    app = App("a")
+    stage.conn.execute(TABLE)
+
+    @app.task(retry=Retry(max_attempts=1))
+    async def loop(ctx: Context) -> None:
+        async with ctx.transaction() as tx:
+            await tx.connection.execute("insert into effect values (1, %s)", [ctx.job.id])
+            async with ctx.transaction() as inner:
+                await inner.checkpoint("half")
+            with contextlib.suppress(ZeroDivisionError):
+                async with ctx.transaction():
+                    raise ZeroDivisionError
+            await tx.connection.execute("insert into effect values (2, %s)", [ctx.job.id])
+        raise ConnectionError("after the outer block")
+
+    @app.task(retry=Retry(max_attempts=1))
+    def thread(ctx: Context) -> None:
+        with ctx.transaction() as tx:
+            tx.connection.execute("insert into effect values (1, %s)", [ctx.job.id])
+            with ctx.transaction() as inner:
+                inner.checkpoint("half")
+            with contextlib.suppress(ZeroDivisionError), ctx.transaction():
+                raise ZeroDivisionError
+            tx.connection.execute("insert into effect values (2, %s)", [ctx.job.id])
+        raise ConnectionError("after the outer block")
+
+    (id,) = await stage.enqueue(app.find(place).job())
+    async with working(stage.db, app):
+        [job] = await stage.until_in("dead", id)
+
+    assert "after the outer block" in str(job.error)
+    assert await stage.rows("select value::text from perdure.checkpoint") == [('"half"',)]
+    assert await stage.rows("select count(*), count(distinct xmin::text) from effect") == [(2, 1)]
