@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeAlias
 
 from ..core import limits
-from ..core.errors import TransientError
+from ..core.errors import DatabaseError, TransientError
 from ..core.op import Op
 from ..jobs.handler import Handler
 from ..jobs.loops.keeper import Keeper
@@ -18,6 +19,8 @@ from ..jobs.ops.checkpoints import save
 from ..jobs.ops.progress import report
 from ..jobs.saves import Report, Save
 from ..runtime.clock import monotonic
+
+log = logging.getLogger("perdure.run")
 
 Versions: TypeAlias = tuple[tuple[str, int], ...]
 """Of the state that tasks save, where it isn't 1. Hashable, and it travels to child processes."""
@@ -75,4 +78,7 @@ class OwnBooks:
         now = monotonic()
         if now - self._reported >= limits.PROGRESS_SECONDS or entry.n == entry.total:
             self._reported = now
-            self._ask(report([entry]))
+            try:
+                self._ask(report([entry]))
+            except DatabaseError as error:  # people wait for it, the job doesn't
+                log.warning("a report of job %d is lost: %s", entry.id, error)
