@@ -56,7 +56,8 @@ def release(
 ) -> None:
     """Take out of a worker's hands whatever it holds: back to ready, no attempt charged.
 
-    Never needed after a crash, which others notice by themselves. What it still does with these jobs is refused.
+    Never needed after a crash, which others notice by themselves. What must not run twice goes to the dead, to be
+    reviewed. What the worker still does with these jobs is refused.
     """
     kept = check.text("reason", reason, limits.REASON_CHARS_MAX)
     with opened(url, schema) as database:
@@ -64,7 +65,7 @@ def release(
     if as_json:
         show.document({"worker": worker, "released": released})
     else:
-        show.say(f"{released} jobs of worker {worker} are ready again")
+        show.say(f"{released} jobs were taken from worker {worker}")
 
 
 def _beat(state: str, expires_in: float) -> str | None:

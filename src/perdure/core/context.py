@@ -1,7 +1,7 @@
 """The context of a piece of work: who asked for it, on whose behalf, and what it is part of.
 
 An ``Envelope`` is bound for a block of code (``bind``), captured by every enqueue in it, kept in the job's own column
-beside the arguments, and bound again for the one execution of its handler. It is a whitelist: six words, each a short
+beside the arguments, and bound again for the one execution of its handler. It is a whitelist: seven words, each a short
 text. What authorises, and what belongs to one request only (cookies, sessions, objects), can't be put in.
 
 The chain: ``correlation_id`` stays the same from the request to the last thing done for it, ``causation_id`` names the

@@ -137,8 +137,8 @@ def _options(
         said["timeout"] = timeout
     if retry is not None:
         said["retry"] = retry.to_options()
-    if at_most_once:
-        said["at_most_once"] = True
+    if at_most_once is not None:
+        said["at_most_once"] = at_most_once  # a False, too: the task may declare otherwise
     if version != 1:
         said["version"] = version
     if unique is not None and unique.ends_with_the_job:

@@ -27,3 +27,22 @@ def test_a_lease_released_by_hand_is_nobody_s_and_its_holder_stale(stage: Stage)
     assert sorted(id for (id,) in stage.main.sql(logged)) == sorted(ids(held))
     assert sorted(ended(stage.settle([end(job) for job in held], me))) == sorted(ids(held))
     assert sorted(ids(stage.claim(other, 10))) == sorted(jobs)
+
+
+def test_what_must_not_run_twice_is_released_to_a_person(stage: Stage) -> None:
+    """A job that must not run twice, and may have begun, isn't made ready by a release: it is dead with
+    ``needs_review`` and the reason, uncharged, while its mates are ready [KIT-25]. Red when a release gives back
+    whatever it finds."""
+    [careful] = stage.enqueue(at_most_once=True)
+    [mate] = stage.enqueue()
+    me = stage.worker()
+    stage.claim(me, 2)
+
+    with Client(stage.db.url) as client:
+        released = client.workers.release(me.id, reason="it makes no progress")
+        job = client.jobs.get(careful)
+
+    assert released == 2
+    assert stage.places() == {careful: "dead", mate: "ready"}
+    assert (job.reason, job.attempt) == ("needs_review", 0)
+    assert "it makes no progress" in str(job.error)

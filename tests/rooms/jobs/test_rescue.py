@@ -324,6 +324,20 @@ def test_work_that_must_not_run_twice_goes_to_review(stage: Stage) -> None:
     assert job.reason == "needs_review"
 
 
+def test_options_that_nobody_can_read_hold_up_no_rescue(stage: Stage) -> None:
+    """A job whose stored options say neither yes nor no to ``at_most_once`` comes back as its mates do; an error would
+    keep every lost lease from being rescued. Red when rescue.sql takes whatever stands there for a boolean."""
+    worker = stage.worker()
+    jobs = stage.enqueue(2)
+    stage.main.sql("""update perdure.job set options = '{"at_most_once": "perhaps"}' where id = %s""", [jobs[0]])
+    stage.claim(worker)
+    stage.lose(worker)
+
+    assert stage.rescue() == 2
+
+    assert stage.places() == dict.fromkeys(jobs, "ready")
+
+
 def test_a_settlement_in_flight_on_a_lost_lease_may_drop_it(stage: Stage) -> None:
     """A settlement that ends a lost lease's last jobs and drops its row meets a rescue that looks at that row: whoever
     comes second finds nothing left to do."""

@@ -58,6 +58,14 @@ def takes_effect(ctx: Context) -> str:
     return "done"
 
 
+@app.task(run_in="process", at_most_once=True)
+def takes_effect_once(ctx: Context) -> str:
+    """The same, and not again."""
+    with ctx.transaction() as tx:
+        tx.connection.execute("insert into effect (job) values (%s)", [ctx.job.id])
+    return "done"
+
+
 @app.task(run_in="process", retry=ONCE)
 async def takes_effect_async(ctx: Context) -> str:
     """The same, awaited."""

@@ -296,6 +296,26 @@ async def test_a_commit_of_unknown_outcome_is_looked_for(
     assert worker.gauges()["settled"].get("stale", 0) == 0
 
 
+async def test_what_must_run_once_is_not_repeated_when_its_child_cannot_commit(effects: Stage) -> None:
+    """A process task that is declared ``at_most_once``, and whose job another language has enqueued without saying so,
+    is dead with ``needs_review`` when Postgres refuses its commit for the moment; it isn't run again [KIT-25]. Red when
+    a child asks the enqueuer only."""
+    effects.conn.execute(
+        "create function refuse() returns trigger language plpgsql as "
+        "$$ begin raise exception 'not now' using errcode = '40001'; end $$"
+    )
+    effects.conn.execute(
+        "create constraint trigger at_commit after insert on effect deferrable initially deferred "
+        "for each row execute function refuse()"
+    )
+    id = await effects.value("select perdure.enqueue_v1('takes_effect_once')")
+    async with working(effects.db, children.app):
+        (job,) = await effects.until_in("dead", id)
+
+    assert (job.reason, job.attempt) == ("needs_review", 1)
+    assert "not now" in str(job.error)
+
+
 async def test_no_transaction_is_open_unless_a_handler_asks_for_one(effects: Stage) -> None:
     """While a handler runs that opened no block, no session of its worker is in a transaction; one that did has exactly
     one [KIT-16]. Red when every handler is given a transaction."""

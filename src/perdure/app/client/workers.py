@@ -21,7 +21,8 @@ class Workers:
 
     def release(self, worker: int, *, reason: str) -> int:
         """Take out of a worker's hands whatever it holds: back to ready, uncharged, with the reason in the attempt log.
-        Returns how many jobs. If the worker is well after all, what it does with them is refused as stale.
+        Returns how many jobs. Those that must not run twice may have begun, and go to the dead with ``needs_review``.
+        If the worker is well after all, what it does with any of them is refused as stale.
 
         Never needed for recovery, which happens by itself; for a worker that is alive and makes no progress.
         """

@@ -107,7 +107,10 @@ def _run(request: Request) -> Any:
         faults.point("child.called")
         value = task.function(**arguments)
         running = asyncio.iscoroutine(value)
-        value = asyncio.run(_awaited(value, given, request.timeout)) if running else _concluded(value, given)
+        if running:
+            value = asyncio.run(_awaited(value, given, task.at_most_once, request.timeout))
+        else:
+            value = _concluded(value, given, task.at_most_once)
         if isinstance(value, Ending):
             given.keep()
         return value
@@ -127,17 +130,18 @@ def _task(address: str) -> Any:
     return task
 
 
-def _concluded(value: Any, given: Context) -> Any:
-    """What a handler has returned, or the end of its job when its own transaction ends with it."""
+def _concluded(value: Any, given: Context, once: bool) -> Any:
+    """What a handler has returned, or the end of its job when its own transaction ends with it. ``once``: what its task
+    declares of running at most once."""
     if not given.unfinished or isinstance(value, Ending):
         return value
     try:
         return given.conclude_here(_end(value, given.claimed))
     except TransientError as error:
-        return _uncommitted(given.claimed, error)
+        return _uncommitted(given.claimed, error, once)
 
 
-async def _awaited(running: Coroutine[Any, Any, Any], given: Context, timeout: float | None) -> Any:
+async def _awaited(running: Coroutine[Any, Any, Any], given: Context, once: bool, timeout: float | None) -> Any:
     """The same of a coroutine, whose loop ends with it."""
     try:
         value = await _within(timeout, running)
@@ -146,7 +150,7 @@ async def _awaited(running: Coroutine[Any, Any, Any], given: Context, timeout: f
         try:
             return await given.conclude(_end(value, given.claimed))
         except TransientError as error:
-            return _uncommitted(given.claimed, error)
+            return _uncommitted(given.claimed, error, once)
     finally:
         if given.unfinished:
             await given.conclude(End(given.claimed, "returned", 0))
@@ -178,8 +182,8 @@ def _encoded(value: object) -> str:
     return codec.encode(value, field="result", bytes_max=limits.RESULT_BYTES_MAX)
 
 
-def _uncommitted(job: Claimed, error: TransientError) -> End:
-    elapsed, once = monotonic() - job.started, rules.at_most_once_for(job, False)
+def _uncommitted(job: Claimed, error: TransientError, declared: bool) -> End:
+    elapsed, once = monotonic() - job.started, rules.at_most_once_for(job, declared)
     return rules.uncommitted(job, error, elapsed=elapsed, dice=roll(), at_most_once=once)
 
 

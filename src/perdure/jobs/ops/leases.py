@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from ...core.op import Op, rows
+from ...core.op import Op, Row, rows
 from ...sql import statement
 from ..work import Claimed, End, Lease
 from .settle import settle
@@ -17,16 +17,19 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One lease, and the (id, generation) pairs that still are in it."""
+    """One lease, and the (id, generation) pairs that still are in it. ``once``: those that must not run twice."""
 
     lease: int
     jobs: tuple[tuple[int, int], ...]
+    once: frozenset[int] = frozenset()
 
 
-LEASES = statement(
-    "jobs.leases",
-    lambda row: Held(row["lease"], tuple(zip(row["ids"] or (), row["generations"] or (), strict=True))),
-)
+def _held(row: Row) -> Held:
+    pairs = zip(row["ids"] or (), row["generations"] or (), strict=True)
+    return Held(row["lease"], tuple(pairs), frozenset(row["once"] or ()))
+
+
+LEASES = statement("jobs.leases", _held)
 
 
 def leases(worker: int) -> Op[list[Held]]:
@@ -36,7 +39,8 @@ def leases(worker: int) -> Op[list[Held]]:
 
 def release(worker: int, reason: str) -> Op[int]:
     """Take out of a worker's hands whatever it holds, back to ready, uncharged, with the reason in the attempt log; how
-    many jobs. What it still does with them is refused as stale. Drive it in one transaction.
+    many jobs. Those that must not run twice may have begun: they go to the dead, to be reviewed. What the worker still
+    does with any of them is refused as stale. Drive it in one transaction.
 
     Never needed for recovery: a worker that is lost is rescued from by itself.
     """
@@ -46,6 +50,9 @@ def release(worker: int, reason: str) -> Op[int]:
         lease = Lease(each.lease, len(each.jobs))
         for id, generation in each.jobs:
             job = Claimed(id, generation, lease, 1, "", msgspec.Raw(b"{}"), _NEVER)
-            ends.append(End(job, "returned", 0, reason=reason))
+            if id in each.once:
+                ends.append(End(job, "dead", 0, text=f"taken from its worker: {reason}", reason="needs_review"))
+            else:
+                ends.append(End(job, "returned", 0, reason=reason))
     stale = (yield from settle(ends, worker, [each.lease for each in held])) if ends else []
     return len(ends) - len(stale)

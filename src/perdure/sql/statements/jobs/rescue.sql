@@ -31,7 +31,7 @@ with lost as materialized (
     from mine where j.id = mine.id
     returning j.id, j.lane, j.pos, j.run_at, j.rescues, j.generation, j.attempt, j.task, j.options, mine.suspect
 ), judged as materialized (
-    select m.*, case when (m.options ->> 'at_most_once')::boolean then 'needs_review'
+    select m.*, case when m.options ->> 'at_most_once' = 'true' then 'needs_review'
                      when m.rescues >= %(rescues_max)s::int then 'worker_lost' end as verdict
     from moved m
 ), arrivals as (
