@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -110,7 +111,7 @@ class Machine:
         keep(self, "stuck_after", MappingProxyType(dict(stuck_after or {})))
         keep(self, "queue", check.name("queue", queue, limits.QUEUE_NAME_CHARS_MAX))
         keep(self, "table", MappingProxyType(_table(self)))
-        _check_reachable(self)
+        _check_sound(self)
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -159,13 +160,17 @@ def _table(machine: Machine) -> dict[tuple[str, str], Transition]:
     return table
 
 
-def _check_reachable(machine: Machine) -> None:
+def _check_sound(machine: Machine) -> None:
     reached, fresh = {machine.initial}, {machine.initial}
     while fresh:
         fresh = {each.target for (source, _), each in machine.table.items() if source in fresh} - reached
         reached |= fresh
     if lost := [state for state in machine.states if state not in reached]:
         raise _invalid(machine.name, f"nothing leads to {', '.join(lost)}", "add a transition to it, or take it out")
+    asked = [(f"the guard of {each.event}", each.guard) for each in machine.transitions]
+    for what, function in [*asked, *((f"enter of {state}", each) for state, each in machine.enter.items())]:
+        if inspect.iscoroutinefunction(function):
+            raise _invalid(machine.name, f"{what} is async", "give a plain function: it decides, and does no I/O")
     for what, states in (("enter", machine.enter), ("stuck_after", machine.stuck_after)):
         if unknown := [state for state in states if state not in machine.states]:
             raise _invalid(machine.name, f"{what} names {', '.join(unknown)}, which is no state", "correct the name")

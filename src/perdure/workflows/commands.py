@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from ..core.backoff import Retry
-from ..core.run_errors import Diverged, GatherFailed, StepFailed, StepTimeout
+from ..core.run_errors import Diverged, GatherFailed, InvalidWorkflow, StepFailed, StepTimeout
 from .model import Close, Kind, RunSpec, Step, StepError
 
 Mode = Literal["fail_fast", "collect_all", "first_success", "quorum"]
@@ -49,7 +49,10 @@ class Command:
         """What it brought; for what was gathered. Raises what it failed with."""
         if self.answer is None:
             raise StepFailed("hasn't ended", step=self.name)
-        return self.read(self.answer)
+        try:
+            return self.read(self.answer)
+        except msgspec.MsgspecError as error:
+            raise misfit(self.name, error) from None
 
     @property
     def error(self) -> StepFailed | None:
@@ -258,6 +261,15 @@ class Gather:
         wanted = "one" if self.needed == 1 else str(self.needed)
         told = f"{done} of {len(self.members)} succeeded, {wanted} needed: {errors[0]}"
         return GatherFailed(told, kind="GatherFailed", others=errors)
+
+
+def misfit(step: str, error: Exception) -> InvalidWorkflow:
+    """That what is recorded of a step can't be read as the type that its function declares now."""
+    return InvalidWorkflow(
+        f"what is recorded doesn't fit the type that the code expects now: {error}",
+        field=step,
+        fix="let the new type read what the old one wrote",
+    )
 
 
 def diverged(asked: str, kind: str, steps: Iterable[Step]) -> Diverged:

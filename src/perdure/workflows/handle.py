@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 PATIENT = Retry(max_attempts=limits.RETRY_ATTEMPTS_MAX)
 """How steps are retried that have to succeed: compensations, and what comes after the pivot."""
+
+_TAKEN = re.compile(r"cancel|(undo|patch) .*|.*#[0-9]+", re.DOTALL)
+"""Names under which a run records what isn't a step of the code: a step of that name would be taken for it."""
 
 
 class Startable(Protocol):
@@ -138,8 +142,10 @@ class Workflow:
         recorded. ``tx.connection`` is psycopg's. ``retry``: when a failed transaction is repeated.
         """
         keeper = self._keeper
+        _check_name(name)
         work = None if function is None else work_of(function, name)
-        block = Block(keeper.name(name, "transaction", work), work, args, retry=retry or _declared(keeper))
+        policy = _policy("retry", retry) or _declared(keeper)
+        block = Block(keeper.name(name, "transaction", work), work, args, retry=policy)
         if work is not None:
             keeper.made(block)
         return Transaction(block)
@@ -345,23 +351,29 @@ def _declared(keeper: Keeper) -> Retry:
     return PATIENT if keeper.past_pivot else Retry()
 
 
+def _check_name(name: object) -> None:
+    if _TAKEN.fullmatch(check.text("name", name, limits.STEP_NAME_CHARS_MAX)):
+        raise InvalidWorkflow("is a name that runs use themselves", field=str(name), fix="give the step another name")
+
+
 def _do(keeper: Keeper, name: str, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Do:
-    check.text("name", name, limits.STEP_NAME_CHARS_MAX)
+    _check_name(name)
     retry, timeout = options.pop("retry", None), options.pop("timeout", None)
     back, undo_retry = options.pop("compensate", None), options.pop("undo_retry", None)
     work = work_of(function, name)
     undo = None
     if back is not None:
-        undo = Undo(work_of(back, f"{name}.compensate"), undo_retry or PATIENT, wants_result(back))
+        policy = _policy("undo_retry", undo_retry) or PATIENT
+        undo = Undo(work_of(back, f"{name}.compensate"), policy, wants_result(back))
     bound = None if timeout is None else check.seconds("timeout", timeout)
     numbered = keeper.name(name, "step", work)
-    policy = _policy(retry) or (getattr(function, "retry", None) or _declared(keeper))
+    policy = _policy("retry", retry) or (getattr(function, "retry", None) or _declared(keeper))
     return Do(numbered, work, args, options, retry=policy, timeout=bound, compensate=undo)
 
 
-def _policy(retry: object) -> Retry | None:
+def _policy(option: str, retry: object) -> Retry | None:
     if retry is not None and not isinstance(retry, Retry):
-        raise InvalidOption(f"got {type(retry).__name__}", field="retry", fix="give a Retry")
+        raise InvalidOption(f"got {type(retry).__name__}", field=option, fix="give a Retry")
     return retry
 
 

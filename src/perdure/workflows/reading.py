@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, get_type_hints
+from functools import lru_cache, partial
+from typing import Any, get_origin, get_type_hints
 
 import msgspec
 
@@ -33,10 +33,32 @@ def _made(function: Any, step: str) -> Work:
     if not callable(plain) or inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
         raise InvalidWorkflow(f"{function!r} can't be called once", field=step, fix="give a def or an async def")
     run_in: Any = getattr(function, "run_in", None) or ("loop" if _is_async(plain) else "thread")
-    address = f"{getattr(plain, '__module__', '')}:{getattr(plain, '__qualname__', repr(plain))}"
+    named = _unbound(plain)
+    address = f"{getattr(named, '__module__', '')}:{getattr(named, '__qualname__', type(named).__qualname__)}"
     signature = getattr(function, "signature", None)
     wanted, bind = getattr(signature, "context", None), getattr(signature, "bind", None)
-    return Work(plain, run_in, address, decoder_of(plain), None if run_in == "process" else wanted, bind)
+    if wanted is None or run_in == "process":
+        return Work(plain, run_in, address, decoder_of(named), None, bind)
+    return Work(_placed(plain, wanted), run_in, address, decoder_of(named), wanted, bind)
+
+
+def _placed(function: Callable[..., Any], context: str) -> Callable[..., Any]:
+    """The function, with its context, which comes by name, put among arguments that come by position."""
+    place = list(inspect.signature(function).parameters).index(context)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if len(args) > place:
+            args = (*args[:place], kwargs.pop(context), *args[place:])
+        return function(*args, **kwargs)
+
+    return call
+
+
+def _unbound(function: Any) -> Any:
+    """The function that partials of it call: what it is called and what it returns are that one's."""
+    while isinstance(function, partial):
+        function = function.func
+    return function
 
 
 def _is_async(function: Any) -> bool:
@@ -54,7 +76,8 @@ def wants_result(function: Any) -> bool:
 
 def decoder_of(source: Any) -> Callable[[msgspec.Raw], Any]:
     """What reads a recorded result as the type that a function returns, or as a type itself; plain JSON otherwise."""
-    declared = source if isinstance(source, type) else _returned(source)
+    is_type = isinstance(source, type) or get_origin(source) is not None  # list[int], and int | None
+    declared = source if is_type else _returned(source)
     if declared in (None, type(None), Any, inspect.Signature.empty):
         return _plain
     try:

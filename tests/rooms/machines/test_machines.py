@@ -249,6 +249,33 @@ def test_what_is_stuck_is_found_by_an_index(client: Client, db: Database) -> Non
     assert "entity_stuck" in "".join(str(row) for row in conn.execute(asked))
 
 
+def test_what_entering_asks_for_is_jobs_and_nothing_else(client: Client) -> None:
+    """An ``enter`` that gives something else than jobs is refused with its state, and nothing is written. Red when what
+    can't be enqueued is dropped."""
+    app = App("shop")
+    flag = app.machine(
+        Machine("flag", initial="up", transitions=[Transition("dip", "up", "down")], enter={"down": lambda _: 5})  # type: ignore[dict-item, return-value]
+    )
+    client.machines.declare(app)
+    client.machines.create(flag, "1")
+    with pytest.raises(errors.InvalidMachine, match="enter of down gives int"):
+        client.machines.move(flag, "1", "dip")
+    assert client.machines.get(flag, "1").state == "up"
+
+
+def test_code_that_is_ahead_of_the_database_is_told_so(client: Client) -> None:
+    """A transition that the code has and the database doesn't, because older code declared last, is refused as that and
+    not as a conflict. Red when the move is only tried until it gives up."""
+    newer = Machine("order", initial="created", transitions=[*ORDER.transitions, Transition("hold", "created", "held")])
+    client.machines.create(ORDER, "1")
+    with pytest.raises(errors.IllegalTransition, match="in this code and not in the database"):
+        client.machines.move(newer, "1", "hold")
+
+
+async def _says_yes(entity: Entity, facts: Facts) -> bool:
+    return True
+
+
 def test_a_declaration_that_would_strand_entities_is_refused(client: Client) -> None:
     """A new declaration without a state in which entities stand is refused with its name, and the old one holds; once
     they have left, it is taken. Red without the look for strays."""
@@ -271,6 +298,7 @@ def test_a_declaration_that_would_strand_entities_is_refused(client: Client) -> 
         ({"transitions": [Transition("a", "x", "y"), Transition("a", "x", "z")]}, "a leaves x twice"),
         ({"transitions": [Transition("a", "x", "y")], "enter": {"z": lambda entity: None}}, "which is no state"),
         ({"transitions": [Transition("a", "x", "y", after=timedelta(0))]}, "after no time"),
+        ({"transitions": [Transition("a", "x", "y", guard=_says_yes)]}, "the guard of a is async"),  # type: ignore[arg-type]
         (
             {
                 "transitions": [

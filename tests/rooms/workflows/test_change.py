@@ -6,6 +6,8 @@ import asyncio
 import logging
 from time import perf_counter
 
+from msgspec import Raw
+
 from perdure import App, Workflow
 from perdure.runtime.dice import seeded
 from perdure.workflows.check import replayed
@@ -102,6 +104,25 @@ def test_code_that_doesn_t_fit_parks_the_run_with_a_diff(stage: Stage) -> None:
 
     asyncio.run(play())
     assert stage.did == ["a", "b"]
+
+
+def test_a_type_that_doesn_t_fit_is_no_error_of_the_code_s_also_after_a_gathering(stage: Stage) -> None:
+    """A gathered step's recorded result that its function's type can't hold is told as that, and isn't a failure.
+    Red when it fails where the code reads it, as the code's own error, which compensates."""
+
+    async def count(what: int) -> int:
+        return what
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> int:
+        async with wf.gather() as group:
+            counted = group.step("count", count, 5)
+        return counted.result  # type: ignore[no-any-return]
+
+    recorded = Step("count", 1, "step", "done", 1, 0.0, 0.0, outcome=Raw(b'"five"'))
+    told = replayed(shop, History(1, "r", 0, 0.0, 0.0, 0.0, {}, [recorded], [], {}), "{}", seeded)
+    assert told is not None
+    assert told.startswith("count: what is recorded doesn't fit the type")
 
 
 def test_patched_code_leaves_runs_that_were_further_alone(stage: Stage) -> None:

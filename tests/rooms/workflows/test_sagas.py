@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from perdure import Interrupted, Retry, StepFailed, Workflow, WorkflowCancelled, WorkflowFailed
+from perdure.core import limits
+from perdure.core.run_errors import WorkflowExists, WorkflowState
 from tests.rooms.workflows.stage import Stage
 
 ONCE = Retry(max_attempts=1)
@@ -85,6 +87,46 @@ def test_a_compensation_that_fails_waits_for_a_person(stage: Stage) -> None:
 
     asyncio.run(play())
     assert stage.did[4:] == ["undo a", "undo b", "undo a"]
+
+
+def test_a_run_doesn_t_go_on_over_what_was_undone(stage: Stage) -> None:
+    """A compensated run is refused a skip, and a rewind or a fork that would keep a step which was undone; from before
+    that step it is rewound or forked, and does it again [PAT-54, DW-202]. Red without the look at what was undone."""
+    broken = [True]
+
+    async def undo(what: str) -> None:
+        stage.did.append(f"undo {what}")
+
+    async def ship(what: str) -> str:
+        return stage.fail(what) if broken else what
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> str:
+        await wf.step("first", stage.do, "first")
+        await wf.step("a", stage.do, "a", compensate=undo)
+        return await wf.step("ship", ship, "ship", retry=ONCE)
+
+    async def play() -> None:
+        mend = stage.client.workflows
+        async with stage.working():
+            await stage.start(shop.run())
+            await stage.until_state("compensated")
+            for verb, arguments in (
+                (mend.skip, {"step": "ship"}),
+                (mend.rewind, {"step": "ship"}),
+                (mend.fork, {"step": "ship", "new_id": "f"}),
+                (mend.fork, {"new_id": "f"}),
+            ):
+                with pytest.raises(WorkflowState, match=r"undone.*(first step|'a')"):
+                    await stage.ask(verb, "r", **arguments)
+            broken.clear()
+            await stage.ask(mend.fork, "r", step="a", new_id="f")
+            assert await stage.result("f") == "ship"
+            await stage.ask(mend.rewind, "r", step="a")
+            assert await stage.result() == "ship"
+
+    asyncio.run(play())
+    assert stage.did == ["first", "a", "ship", "undo a", "a", "a"]
 
 
 def test_after_the_pivot_there_is_no_way_back(stage: Stage) -> None:
@@ -214,6 +256,32 @@ def test_a_cancel_reaches_the_whole_tree(stage: Stage) -> None:
     assert sorted(stage.did) == ["free", "leaf", "undo leaf"]
 
 
+def test_a_cancel_reaches_more_children_than_are_told_at_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All children end with the parent that is cancelled, also when they are more than one statement asks [DW-203]. Red
+    when the rest is left alone."""
+    monkeypatch.setattr(limits, "RUN_TREE_MAX", 2)
+
+    @stage.app.workflow
+    async def child(wf: Workflow) -> None:
+        await wf.signal("go")
+
+    @stage.app.workflow
+    async def parent(wf: Workflow) -> None:
+        for number in range(5):
+            await wf.start(child, f"c{number}", close="cancel")
+        await wf.signal("go")
+
+    async def play() -> None:
+        async with stage.working():
+            await stage.start(parent.run())
+            await stage.until_true("select count(*) = 6 from perdure.waiting")
+            await stage.ask(stage.client.workflows.cancel, "r")
+            for number in range(5):
+                await stage.until_state("cancelled", f"c{number}")
+
+    asyncio.run(play())
+
+
 def test_a_deadline_compensates(stage: Stage) -> None:
     """A run that has not ended by its deadline is told to, compensates, and has failed for that reason [PAT-57].
     Red when a run that waits isn't woken at its deadline."""
@@ -238,8 +306,8 @@ def test_a_deadline_compensates(stage: Stage) -> None:
 
 def test_a_second_saga_on_the_resource_waits_or_is_refused(stage: Stage) -> None:
     """A run's id is the mark of what it works on: while one lives, a second one for the same thing joins it or is
-    refused, and replace ends the first, with its compensations, before its id is anybody else's [PAT-59]."""
-    from perdure.core.run_errors import WorkflowExists
+    refused, replace ends the first, with its compensations, before its id is anybody else's, and one of another
+    workflow is never joined [PAT-59]."""
 
     async def undo(what: str) -> None:
         stage.did.append(f"undo {what}")
@@ -250,12 +318,17 @@ def test_a_second_saga_on_the_resource_waits_or_is_refused(stage: Stage) -> None
         await wf.signal("go")
         return name
 
+    @stage.app.workflow
+    async def other(wf: Workflow) -> None: ...
+
     async def play() -> None:
         async with stage.working():
             first = await stage.start(shop.run("first"), "order:1")
             await stage.until_state("waiting", "order:1")
             with pytest.raises(WorkflowExists):
                 await stage.start(shop.run("second"), "order:1", on_conflict="reject")
+            with pytest.raises(WorkflowExists, match="it is one of shop"):
+                await stage.start(other.run(), "order:1")
             assert (await stage.start(shop.run("second"), "order:1")).job == first.job
             third = await stage.start(shop.run("third"), "order:1", on_conflict="replace")
             assert third.new

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
-from perdure import Retry, StepFailed, Workflow, WorkflowFailed
+from perdure import Context, Retry, StepFailed, Workflow, WorkflowFailed
 from tests.rooms.workflows.stage import Stage
 
 
@@ -226,3 +227,67 @@ def test_now_random_and_uuid_come_out_the_same_at_each_replay(stage: Stage) -> N
     assert seen[0] == seen[1]
     assert seen[2] == seen[3]
     assert not set(seen[0]) & set(seen[2])
+
+
+def test_a_step_calls_partials_and_tasks_as_code_writes_them(stage: Stage) -> None:
+    """A partial is known by the function that it calls, so a loop may make a new one each time, and its result has that
+    function's type; a task that takes its context first is called with the others by position.
+
+    Red when a partial is known by its address in memory, or the context comes by name only.
+    """
+
+    @stage.app.task
+    async def ship(ctx: Context, order: int) -> str:
+        return f"{order} for job {ctx.job.id}"
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> list[object]:
+        charges = [await wf.step("charge", partial(charge_card, order)) for order in (1, 2)]
+        return [charges[0].id, charges[1].id, await wf.step("ship", ship, 7)]
+
+    async def play() -> None:
+        async with stage.working():
+            job = (await stage.start(shop.run())).job
+            assert await stage.result() == ["ch_1", "ch_2", f"7 for job {job}"]
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("name", ["cancel", "undo a", "patch a", "a#2"])
+def test_a_step_takes_no_name_that_runs_use_themselves(stage: Stage, name: str) -> None:
+    """A step named like a record of another kind is refused, and its run parked: as a cancel it would keep the run from
+    being cancelled, as a compensation it would take the place of one. Red without the check."""
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> None:
+        await wf.step("a", stage.do, "a", compensate=stage.do)
+        await wf.step(name, stage.do, name)
+
+    async def play() -> None:
+        async with stage.working():
+            await stage.start(shop.run())
+            run = await stage.until_state("parked")
+            assert run.error == f"{name}: is a name that runs use themselves; give the step another name"
+
+    asyncio.run(play())
+    assert stage.did == ["a"]
+
+
+def test_policies_that_are_none_are_refused_where_they_are_given(stage: Stage) -> None:
+    """``retry`` of a transaction and ``undo_retry`` are checked when the step is made, not when they are needed. Red
+    when the run fails at its first retry, or at its compensation."""
+
+    @stage.app.workflow
+    async def shop(wf: Workflow, undo: bool) -> None:
+        if undo:
+            await wf.step("a", stage.do, "a", compensate=stage.do, undo_retry=3)  # type: ignore[call-overload]
+        await wf.transaction("t", stage.do, retry=3)  # type: ignore[arg-type]
+
+    async def play() -> None:
+        async with stage.working():
+            for undo in (True, False):
+                with pytest.raises(WorkflowFailed, match="retry: got int; give a Retry"):
+                    await stage.run(shop.run(undo), str(undo))
+
+    asyncio.run(play())
+    assert stage.did == []

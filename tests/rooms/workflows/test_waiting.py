@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
@@ -14,6 +15,13 @@ from perdure.jobs.ops.wake import rouse
 from perdure.pg.drive import drive
 from perdure.workflows.ops import after
 from tests.rooms.workflows.stage import Stage
+
+
+@dataclass
+class Parcel:
+    """What a signal brings."""
+
+    id: int
 
 
 def test_a_sleep_ends_neither_early_nor_much_late_across_restarts(stage: Stage) -> None:
@@ -73,6 +81,26 @@ def test_a_signal_that_comes_early_is_kept(stage: Stage) -> None:
     asyncio.run(play())
     assert stage.rows("select payload::text, taken from perdure.signal order by id") == [
         ("1", "signal paid"), ("2", "signal paid#2"), ("3", None)]  # fmt: skip
+
+
+def test_a_signal_is_read_as_any_type_that_is_given(stage: Stage) -> None:
+    """``type`` may be a list of something, or something or None, as well as a class. Red when what isn't a class is
+    dropped."""
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> list[object]:
+        many = await wf.signal("many", type=list[Parcel])
+        one = await wf.signal("one", type=Parcel | None)  # type: ignore[arg-type]
+        return [many[0].id, one.id]
+
+    async def play() -> None:
+        await stage.start(shop.run())
+        await stage.signal("many", [{"id": 1}])
+        await stage.signal("one", {"id": 2})
+        async with stage.working():
+            assert await stage.result() == [1, 2]
+
+    asyncio.run(play())
 
 
 def test_a_duplicate_or_late_signal_is_told(stage: Stage) -> None:

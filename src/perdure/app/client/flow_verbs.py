@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, get_args
 
@@ -24,6 +24,7 @@ from ...jobs.ops import control as job_control
 from ...jobs.view import gist
 from ...runtime.dice import seeded
 from ...workflows.check import Checked, Flow, checked
+from ...workflows.compensate import undo_name
 from ...workflows.model import Conflict, Moment, Run, RunSpec, Started, task_name
 from ...workflows.ops import after, control, inbox, record
 from ...workflows.ops import start as starting
@@ -34,6 +35,9 @@ CHECK_BATCH = 200
 
 STATES = ("running", "waiting", "paused", "parked", "failed", "deadline", "compensated", "compensation_failed",
           "completed", "cancelled")  # fmt: skip
+
+UNDONE = ("compensated", "compensation_failed", "deadline", "cancelled")
+"""How runs stand whose end was to be compensated."""
 
 
 def start(
@@ -171,10 +175,7 @@ def retry(id: str) -> Op[None]:
     at = yield from control.place(run.job)
     if at not in ("dead", "held"):
         raise WorkflowState(f"is {run.state}", id=id, field=id, fix="retry what has failed or is parked")
-    if run.reason == "compensated" or run.reason == "deadline":
-        raise WorkflowState(
-            f"is {run.reason}: what it had done was undone", id=id, field=id, fix="fork it, or start another run"
-        )
+    _not_undone(run)
     yield from control.retry(run.job, at, run.failed_step)
 
 
@@ -184,6 +185,7 @@ def skip(id: str, step: str, result: object, note: str | None) -> Op[None]:
     at = yield from control.place(run.job)
     if at not in ("dead", "held", "waiting"):
         raise WorkflowState(f"is {run.state}", id=id, field=id, fix="skip a step of a run that has failed or waits")
+    _not_undone(run)
     said = None if note is None else check.text("note", note, limits.REASON_CHARS_MAX)
     if not (yield from control.skip(run.job, at, step, encode(result, field="result"), said)):
         raise WorkflowState("has no such step that failed", id=id, field=step, fix="see its timeline")
@@ -196,15 +198,15 @@ def rewind(id: str, step: str) -> Op[list[str]]:
     if at is None or at == "leased":
         state = "has ended" if at is None else "is running"
         raise WorkflowState(state, id=id, field=id, fix="fork it" if at is None else "pause it first, or fork it")
-    yield from _has_step(run, step)
+    yield from _reaches(run, step)
     return (yield from control.rewind(run.job, at, step))
 
 
 def fork(id: str, step: str | None, new_id: str) -> Op[Started]:
     """Start a run that has done what this one had done before a step. Raises WorkflowNotFound, WorkflowExists."""
     run = yield from get(id)
-    if step is not None:
-        yield from _has_step(run, step)
+    if step is not None or run.state in UNDONE:
+        yield from _reaches(run, step)
     return (yield from starting.fork(run.job, step, _id(new_id)))
 
 
@@ -320,12 +322,25 @@ def _alive(id: str) -> Op[Run]:
     return run
 
 
-def _has_step(run: Run, step: str) -> Op[None]:
-    names: Sequence[str] = [each.name for each in (yield from control.timeline(run.job))]
-    if step not in names:
+def _not_undone(run: Run) -> None:
+    """A run whose steps were compensated can't go on as if they stood."""
+    if run.reason in ("compensated", "deadline"):
+        fix = "fork it from the first step that was undone, or start another run"
+        raise WorkflowState(f"is {run.reason}: what it had done was undone", id=run.id, field=run.id, fix=fix)
+
+
+def _reaches(run: Run, step: str | None) -> Op[None]:
+    """The step is recorded, and what stands before it (all, without one) hasn't been undone since."""
+    names = [each.name for each in (yield from control.timeline(run.job))]
+    if step is not None and step not in names:
         raise WorkflowState(
             f"has recorded no step {step!r}", id=run.id, field="step", fix=f"it has {', '.join(names) or 'none'}"
         )
+    at = len(names) if step is None else names.index(step)
+    undone = [name for name in names[:at] if undo_name(name) in (names if step is None else names[at:])]
+    if undone:
+        fix = f"begin at {undone[0]!r}, or before it"
+        raise WorkflowState(f"has undone {', '.join(undone)}", id=run.id, field="step", fix=fix)
 
 
 def _id(value: object) -> str:

@@ -11,7 +11,14 @@ from ...core.op import Op, maybe
 from ...jobs.model import JobSpec
 from ...jobs.ops.enqueue import enqueue
 from ...sql import statement
-from ..errors import EntityExists, EntityNotFound, GuardRefused, IllegalTransition, TransitionConflict
+from ..errors import (
+    EntityExists,
+    EntityNotFound,
+    GuardRefused,
+    IllegalTransition,
+    InvalidMachine,
+    TransitionConflict,
+)
 from ..model import Entity, Facts, Machine
 from .read import entity, get
 
@@ -53,6 +60,7 @@ def move(
     ``expected``: the revision that it must have. ``facts``: what its guards may know. Raises IllegalTransition,
     GuardRefused, TransitionConflict or EntityNotFound; nothing is written.
     """
+    seen = -1
     for _ in range(TRIES_MAX):
         revision = expected
         if any(each.guard for (_, name), each in machine.table.items() if name == event):
@@ -72,6 +80,13 @@ def move(
                 field=_named(machine, id),
                 fix="look at it again: somebody has moved it",
             )
+        if found.revision == seen:
+            raise IllegalTransition(
+                f"stands in {found.state}, which {event} leaves in this code and not in the database",
+                field=_named(machine, id),
+                fix="client.machines.declare(app), and see that no worker with older code declares it again",
+            )
+        seen = found.revision
     raise TransitionConflict("is moved by others all the time", field=_named(machine, id), fix="try again later")
 
 
@@ -110,8 +125,7 @@ def _entered(machine: Machine, entity: Entity) -> Op[None]:
     """Enqueue what entering the state asks for, and the alarm of the transition that will happen by itself."""
     specs: list[JobSpec] = []
     if (enter := machine.enter.get(entity.state)) is not None:
-        wanted = enter(entity)
-        specs += [wanted] if isinstance(wanted, JobSpec) else wanted if isinstance(wanted, Iterable) else []
+        specs += _wanted(machine, entity, enter(entity))
     if (timed := machine.timed(entity.state)) is not None:
         words = {"id": entity.id, "event": timed.event, "revision": entity.revision}
         alarm = JobSpec(task=TIMER + machine.name, payload=msgspec.json.encode(words).decode(), queue=machine.queue)
@@ -119,6 +133,20 @@ def _entered(machine: Machine, entity: Entity) -> Op[None]:
     bound = context.captured()
     if specs:
         yield from enqueue([spec if bound is None else spec.with_context(bound) for spec in specs])
+
+
+def _wanted(machine: Machine, entity: Entity, answer: object) -> list[JobSpec]:
+    """What entering a state asks for, as its function has answered. Raises InvalidMachine."""
+    specs: list[JobSpec] = []
+    for each in answer if isinstance(answer, Iterable) else [] if answer is None else [answer]:
+        if not isinstance(each, JobSpec):
+            raise InvalidMachine(
+                f"enter of {entity.state} gives {type(each).__name__}",
+                field=f"machine {machine.name}",
+                fix="give what job(…) of a task returns, several of them, or None",
+            )
+        specs.append(each)
+    return specs
 
 
 def _named(machine: Machine, id: str) -> str:

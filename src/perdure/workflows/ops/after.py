@@ -59,8 +59,8 @@ def _over(ends: Sequence[End]) -> Op[None]:
     parents = yield from rows(ENDED, ids=ids, failed_steps=[failed.get(id) for id in ids])
     yield from rouse(parents)
     unfinished = sorted(end.job.id for end in ends if end.verdict != "completed")
-    if unfinished:
-        yield from rouse((yield from rows(ORPHANS, ids=unfinished, limit=limits.RUN_TREE_MAX)))
+    while unfinished and (asked := (yield from rows(ORPHANS, ids=unfinished, limit=limits.RUN_TREE_MAX))):
+        yield from rouse(asked)
 
 
 def _parked(ids: list[int]) -> Op[None]:

@@ -26,13 +26,11 @@ FORK = statement("workflows.fork", lambda row: row)
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A run that there is. ``ended``: its job is in history. ``dead``: it has given up."""
+    """A run that there is: its job, and of which workflow it is."""
 
     id: str
     job: int
-    paused: bool
-    ended: bool
-    dead: bool
+    name: str
 
 
 def start(
@@ -48,7 +46,7 @@ def start(
 ) -> Op[list[Started]]:
     """Start a run for each id, with the arguments at its place; the spec says everything else. In one transaction.
 
-    Raises WorkflowExists when the conflict isn't to be joined or replaced.
+    Raises WorkflowExists when the conflict isn't to be joined or replaced, or can't be: a run of another workflow.
     """
     if conflict == "replace":
         for id in sorted(ids):
@@ -66,6 +64,12 @@ def start(
         raise WorkflowExists(
             "there is a run of this id", id=id, field=id, fix='give another id, or on_conflict="join" or "replace"'
         )
+    for other in known.values():
+        if other.name != spec.name and parent is None:
+            raise WorkflowExists(
+                f"there is a run of this id, and it is one of {other.name}",
+                id=other.id, field=other.id, fix="give another id",
+            )  # fmt: skip
     return [Started(id, job if new else known[id].job, new) for id, job, new in found]
 
 
