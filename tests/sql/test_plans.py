@@ -22,7 +22,7 @@ from perdure.jobs.ops import claim as claiming
 from perdure.jobs.ops import rescue as rescuing
 from perdure.jobs.ops.enqueue import enqueue
 from perdure.jobs.ops.leases import leases
-from perdure.jobs.ops.settle import generations, settle, traced
+from perdure.jobs.ops.settle import generations, held_leases, settle, traced
 from perdure.jobs.work import Verdict
 from perdure.pg.link import PLANS
 from perdure.sql import numbered
@@ -101,6 +101,7 @@ def _a_day(stage: Stage, say: Callable[[Op[Any]], Any]) -> None:
     for part, verdict in zip(parts, verdicts, strict=True):
         say(settle([end(job, verdict) for job in part], member.id))
     say(settle([end(jobs[0]), end(jobs[1], "retry")], member.id))
+    say(held_leases([job.lease.id for job in jobs], member.id))
     say(traced([end(job) for job in jobs]))
     say(generations([job.id for job in jobs]))
     say(chores.promote(BATCH))
@@ -142,7 +143,7 @@ def large(new_database: Callable[[str, str], Database], template: str) -> Iterat
 
 HOT = [
     "jobs.claim", "jobs.look", "jobs.probe", "jobs.finish", "jobs.reschedule", "jobs.bury", "jobs.park",
-    "jobs.give_back", "jobs.isolate",
+    "jobs.give_back", "jobs.isolate", "jobs.held_leases",
     "jobs.lock", "jobs.traces", "jobs.generations", "jobs.leases", "jobs.rescue", "jobs.close_lease",
     "jobs.promote", "jobs.due_probe", "jobs.release", "jobs.cancels", "jobs.forget_cancels", "fleet.beat",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from perdure.core.errors import ConnectionLost, StatementTimeout
 from perdure.jobs.loops.pacer import Pacer
 from perdure.jobs.loops.settler import Settler
 from perdure.jobs.ops.settle import settle
-from perdure.jobs.work import Lease
+from perdure.jobs.work import Lease, Verdict
 from perdure.pg.drive import drive
 from perdure.pg.link import Link
 from tests.conftest import Database
@@ -91,3 +91,43 @@ async def test_the_doubt_about_a_settlement_goes_with_its_halves(db: Database, m
 
     assert dict(+settler.counts) == {"completed": 2}
     assert leases == dict[int, Lease]()
+
+
+@pytest.mark.parametrize("verdict", ["completed", "retry", "returned"])
+async def test_a_server_that_knows_nothing_of_the_claim_is_told_nothing_of_its_end(
+    db: Database, monkeypatch: pytest.MonkeyPatch, verdict: Verdict
+) -> None:
+    """The server that was to settle a job is gone, and the one that took over lacks its claim: there the job is ready,
+    under the generation that the end names, and another worker's lease has the number of the lost one. The end is
+    stale, the job stands in one place and the other lease stays [DW-30]. Red when only the generation is asked for."""
+    stage = Stage(db)
+    [id] = stage.enqueue()
+    me, other = stage.worker(), stage.worker("other")
+    stage.main.begin()
+    (job,) = stage.claim(me)
+    stage.main.rollback()
+    [mate] = stage.enqueue(priority=0)
+    stage.main.sql(f"alter table perdure.lease alter column id restart with {job.lease.id}")
+    stage.claim(other, 1)
+    link, leases = Link(db.url, db.schema, "settle"), {job.lease.id: job.lease}
+    settler = Settler(link, lambda: me.id, leases, lambda: None, Pacer(link, lambda: me.id, 0))
+    run = link.run
+
+    async def lost(op: Any) -> Any:
+        op.close()
+        monkeypatch.setattr(link, "run", run)
+        raise ConnectionLost("the server is gone")
+
+    monkeypatch.setattr(link, "run", lost)
+    task = asyncio.create_task(settler.run())
+    try:
+        settler.end(end(job, verdict))
+        await asyncio.wait_for(settler.settled(), 30.0)
+    finally:
+        task.cancel()
+        await link.close()
+    places = stage.places()
+    stage.close()
+
+    assert dict(+settler.counts) == {"stale": 1}
+    assert places == {id: "ready", mate: "leased"}

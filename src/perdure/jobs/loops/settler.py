@@ -20,7 +20,7 @@ from ...runtime import faults
 from ...runtime.clock import monotonic
 from ...runtime.dice import jittered
 from .. import rules
-from ..ops.settle import drop_leases, generations, settle, settle_free, traced
+from ..ops.settle import drop_leases, generations, held_leases, settle, settle_free, traced
 from ..work import End, Lease
 from .pacer import Pacer
 
@@ -76,6 +76,7 @@ class Settler:
         self._written: list[End] = []
         self._blocked_until = 0.0
         self._turns = 0
+        self._cut = False
         self._still = asyncio.Lock()
         self._wake = asyncio.Event()
         self._quiet = asyncio.Event()
@@ -165,6 +166,7 @@ class Settler:
             try:
                 await self._link.run(drop_leases([lease.id for lease in emptied]))
             except TransientError as error:
+                self._cut = True
                 log.warning("leases without jobs are left for the rescue: %s", error)
             for lease in emptied:
                 self._leases.pop(lease.id, None)
@@ -188,23 +190,15 @@ class Settler:
         """Settle these, whatever it takes; only a stopped worker leaves it undone.
 
         ``free``: those whose jobs another transaction has locked are put aside, so that it holds up nobody else.
-        ``doubtful``: they have been sent before, and whether that has settled them isn't known.
+        ``doubtful``: they have been sent before, and whether that has settled them isn't known; or the server that
+        answers now may be another one.
         """
         # What was put aside has been sent before, perhaps by a transaction that commits only now.
-        doubtful, pause, blocked = doubtful or free, 0.05, list[End]()
+        doubtful, self._cut = doubtful or free or self._cut, False
+        pause = 0.05
         while True:
-            # A lease isn't empty any more when one of its ends has been put aside meanwhile.
-            empty = [lease.id for lease in emptied if lease.left == 0]
             try:
-                faults.point("settle.before_flush")
-                if free:
-                    op = settle_free(ends, self._worker(), empty, sides=_sided(ends))
-                    stale, blocked = await self._link.transaction(op)
-                else:
-                    stale = await self._send(ends, empty)
-                faults.point("settle.after_flush")
-                if stale and (doubtful or any(end.written == "perhaps" for end in stale)):
-                    stale = await self._untraced(stale)
+                stale, blocked = await self._tried(ends, emptied, free, doubtful)
                 break
             except ConnectionLost as error:
                 doubtful = True
@@ -235,6 +229,32 @@ class Settler:
                 self._leases.pop(lease.id, None)
         if stale:
             await self._report(stale)
+
+    async def _tried(
+        self, ends: list[End], emptied: Sequence[Lease], free: bool, doubtful: bool
+    ) -> tuple[list[End], list[End]]:
+        """Send them once: the stale ends, and those whose jobs another transaction has locked."""
+        # A lease isn't empty any more when one of its ends has been put aside meanwhile.
+        empty = [lease.id for lease in emptied if lease.left == 0]
+        gone, stale, blocked = list[End](), list[End](), list[End]()
+        if doubtful:
+            # It may be another server that answers now. Where the lease isn't known, the job's generation says nothing.
+            asked = [*empty, *(end.job.lease.id for end in ends)]
+            held = await self._link.run(held_leases(asked, self._worker()))
+            gone = [end for end in ends if end.job.lease.id not in held]
+            ends = [end for end in ends if end.job.lease.id in held]
+            empty = [id for id in empty if id in held]
+        faults.point("settle.before_flush")
+        if ends and free:
+            op = settle_free(ends, self._worker(), empty, sides=_sided(ends))
+            stale, blocked = await self._link.transaction(op)
+        elif ends:
+            stale = await self._send(ends, empty)
+        faults.point("settle.after_flush")
+        stale += gone
+        if stale and (doubtful or any(end.written == "perhaps" for end in stale)):
+            stale = await self._untraced(stale)
+        return stale, blocked
 
     async def _untraced(self, stale: Sequence[End]) -> list[End]:
         """Those that were not settled by us. What a handler's own transaction has settled has completed, whatever its
@@ -291,6 +311,7 @@ class Settler:
         try:
             now: Mapping[int, int | str] = await self._link.run(generations([end.job.id for end in stale]))
         except DatabaseError as error:
+            self._cut = True
             log.warning("what became of %d stale jobs isn't known: %s", len(stale), error)
             now = dict.fromkeys((end.job.id for end in stale), "unknown")
         for end in stale:

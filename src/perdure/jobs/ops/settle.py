@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ...core import limits
@@ -27,6 +27,7 @@ ISOLATE = statement("jobs.isolate", _ids)
 GIVE_BACK = statement("jobs.give_back", _ids)
 WAIT = statement("jobs.wait", _ids)
 TRACES = statement("jobs.traces", lambda row: int(row["id"]))
+HELD_LEASES = statement("jobs.held_leases", lambda row: int(row["id"]))
 LOCK = statement("jobs.lock", lambda row: int(row["id"]))
 LOCK_FREE = statement("jobs.lock_free", lambda row: int(row["id"]))
 HOLD = statement("jobs.hold", lambda row: int(row["id"]))
@@ -165,6 +166,12 @@ def lost(job: Claimed) -> OwnershipLost:
 def drop_leases(ids: Sequence[int]) -> Op[None]:
     """Drop leases that have none of their jobs left."""
     yield from rows(DROP_LEASES, ids=ids)
+
+
+def held_leases(ids: Iterable[int], worker: int) -> Op[frozenset[int]]:
+    """Those of the leases that the worker still has. A server that took over, and lacks the claim, has given none of
+    them; its jobs stand elsewhere, and perhaps another worker's lease has that number now."""
+    return frozenset((yield from rows(HELD_LEASES, ids=sorted(set(ids)), worker=worker)))
 
 
 def traced(ends: Sequence[End]) -> Op[list[End]]:
