@@ -22,6 +22,8 @@ from perdure.jobs.ops.admission import declare
 from perdure.jobs.ops.enqueue import enqueue, enqueue_each
 from perdure.pg.cluster import Cluster
 from perdure.pg.drive import drive
+from perdure.workflows.model import RunSpec, Started
+from perdure.workflows.ops.start import start
 from tests.cli.terminal import answer
 from tests.conftest import Database
 from tests.rooms.worker.stage import Stage, working
@@ -128,6 +130,20 @@ def test_a_producer_uses_whatever_an_enqueue_offers(users: dict[str, Database], 
 
     assert (first.duplicate, again.id, followed.duplicate, by_sql) == (False, first.id, False, (first.id,))
     assert {job.id for job in listed} >= {first.id, after.id}
+
+
+def test_a_producer_starts_workflows(users: dict[str, Database]) -> None:
+    """A producer starts runs, new ones and one that there is, and sees where their jobs stand; it sends them nothing
+    [DW-176]. Red without a grant on the runs."""
+    conn = users["producer"].connect()
+    spec = RunSpec(name="flow", version=1, payload="{}")
+    one, two = drive(conn, start(spec, ["one", "two"], ["{}", "{}"]))
+    again, _ = drive(conn, start(spec, ["one", "three"], ["{}", "{}"]))
+
+    assert (one.new, two.new, again) == (True, True, Started("one", one.job, False))
+    assert {job.place for job in drive(conn, control.list_jobs(limit=9))} == {"ready"}
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        conn.execute("select perdure.signal_v1('one', 'paid')")
 
 
 def test_support_sees_everything(users: dict[str, Database]) -> None:

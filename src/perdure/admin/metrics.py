@@ -25,7 +25,7 @@ COUNTERS = report("server.counters", dict)
 KEPT_SECONDS = 5.0
 """An answer is given again for so long: several may look at once, and counting a large queue takes a moment."""
 
-PLACES = ("ready", "scheduled", "leased", "held", "dead")
+PLACES = ("ready", "scheduled", "leased", "held", "waiting", "dead")
 
 
 def system() -> Op[list[Sample]]:

@@ -17,7 +17,8 @@ from .database import opened
 from .options import AppPath, Json, Schema, Url, noun
 
 COLUMNS = [
-    "queue", "ready", "bound", "scheduled", "leased", "held", "dead", "oldest", "in/s", "out/s", "drains in", "state",
+    "queue", "ready", "bound", "scheduled", "leased", "held", "waiting", "dead", "oldest", "in/s", "out/s", "drains in",
+    "state",
 ]  # fmt: skip
 
 QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.")]
@@ -72,7 +73,7 @@ def resume(queue: QueueName, url: Url = None, schema: Schema = "perdure", as_jso
 def cells(queue: Queue) -> list[object]:
     """A queue's row of the table with COLUMNS."""
     bound = queue.rule.max_depth or ("unlimited" if queue.rule.unlimited else None)
-    counts = [queue.ready, bound, queue.scheduled, queue.leased, queue.held, queue.dead]
+    counts = [queue.ready, bound, queue.scheduled, queue.leased, queue.held, queue.waiting, queue.dead]
     arrived = None if queue.arrived_per_second is None else round(queue.arrived_per_second, 1)
     pace = [arrived, round(queue.ended_per_second, 1), show.span(queue.drain_seconds)]
     return [queue.name, *counts, show.span(queue.oldest_seconds), *pace, queue.state.replace("_", " ")]

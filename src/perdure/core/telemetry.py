@@ -101,7 +101,7 @@ _OF_A_WORKER = _metrics(
 _OF_THE_SYSTEM = _metrics(
     "system",
     ("perdure_up", "whether the database answered: 1 or 0"),
-    ("perdure_jobs", "jobs by queue and place: ready, scheduled, leased, held, dead", "queue", "place"),
+    ("perdure_jobs", "jobs by queue and place: ready, scheduled, leased, held, waiting, dead", "queue", "place"),
     ("perdure_oldest_ready_seconds", "age of a queue's oldest job that could run", "queue"),
     ("perdure_unattended_queues", "queues with ready jobs, not paused, that no living worker serves"),
     ("perdure_workers", "workers by state: alive, draining, silent", "state"),

@@ -67,6 +67,7 @@ class Queue:
     line: int
     leased: int
     held: int
+    waiting: int
     dead: int
     oldest_seconds: float | None
     workers: int
@@ -79,7 +80,18 @@ class Queue:
     def read(cls, row: Row) -> Queue:
         """From a row of ``queues.list``."""
         rule = Rule(**{field.name: row[field.name] for field in fields(Rule)})
-        as_they_are = ("name", "paused_at", "ready", "scheduled", "line", "leased", "held", "dead", "oldest_seconds")
+        as_they_are = (
+            "name",
+            "paused_at",
+            "ready",
+            "scheduled",
+            "line",
+            "leased",
+            "held",
+            "waiting",
+            "dead",
+            "oldest_seconds",
+        )
         ended = row["ended_per_second"]
         arrived = None
         if row["grown_in"] is not None and row["grown_in"] >= 1:

@@ -10,12 +10,13 @@ end $$;
 
 grant usage on schema perdure to perdure_producer, perdure_worker, perdure_support;
 
--- Producers enqueue, and look up what became of it. They can't claim, cancel, or change what is there: so they can't replace a
--- job, nor enqueue into a queue that sheds others for theirs. Of a unique key that nobody needs any more they free the row, and
--- of a bounded queue they may have to count what stands in it.
-grant select, insert on perdure.job, perdure.ready, perdure.scheduled, perdure.queue, perdure.follow_up to perdure_producer;
+-- Producers enqueue, start workflows, and look up what became of it. They can't claim, cancel, signal, or change what is there:
+-- so they can't replace a job, nor enqueue into a queue that sheds others for theirs. Of a unique key that nobody needs any more
+-- they free the row, and of a bounded queue they may have to count what stands in it.
+grant select, insert on perdure.job, perdure.ready, perdure.scheduled, perdure.queue, perdure.follow_up, perdure.run to perdure_producer;
 grant select, insert, update, delete on perdure.unique_key, perdure.queue_sample to perdure_producer;
-grant select on perdure.jobs, perdure.held, perdure.dead, perdure.history, perdure.queue_rule, perdure.migration to perdure_producer;
+grant select on perdure.jobs, perdure.held, perdure.waiting, perdure.dead, perdure.history, perdure.queue_rule, perdure.migration
+    to perdure_producer;
 grant select (id, state, expires_at, queues, gauges) on perdure.worker to perdure_producer;
 grant usage on sequence perdure.pos to perdure_producer;
 

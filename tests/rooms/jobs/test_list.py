@@ -20,15 +20,18 @@ def one_everywhere(stage: Stage) -> dict[str, int]:
     first = stage.enqueue(3, tags=("red", "blue"))
     jobs = stage.claim(worker)
     stage.settle([end(jobs[0], "completed"), end(jobs[1], "dead"), end(jobs[2], "held")], worker)
+    [waits] = stage.enqueue()
+    [asleep] = stage.claim(worker)
+    stage.settle([end(asleep, "waiting")], worker)
     [leased] = stage.enqueue(tags=("blue",))
     stage.claim(worker)
     [ready] = stage.enqueue(queue="mail")
     [scheduled] = stage.enqueue(delay=60)
-    places = ("history", "dead", "held", "leased", "ready", "scheduled")
-    return dict(zip(places, [*first, leased, ready, scheduled], strict=True))
+    places = ("history", "dead", "held", "waiting", "leased", "ready", "scheduled")
+    return dict(zip(places, [*first, waits, leased, ready, scheduled], strict=True))
 
 
-@pytest.mark.parametrize("place", ["history", "dead", "held", "leased", "ready", "scheduled"])
+@pytest.mark.parametrize("place", ["history", "dead", "held", "waiting", "leased", "ready", "scheduled"])
 def test_a_list_of_one_place_has_the_jobs_in_it(stage: Stage, one_everywhere: dict[str, int], place: str) -> None:
     """Each place lists its own job, as get shows it [DW-4]."""
     id = one_everywhere[place]
@@ -52,10 +55,10 @@ def test_what_waits_is_listed_as_waiting_and_as_nothing_else(stage: Stage) -> No
 @pytest.mark.parametrize(
     ("filters", "places"),
     [
-        ({}, ["scheduled", "ready", "leased", "held", "dead", "history"]),
+        ({}, ["scheduled", "ready", "leased", "waiting", "held", "dead", "history"]),
         ({"queue": "mail"}, ["ready"]),
         ({"queue": "nowhere"}, []),
-        ({"task": "work", "queue": "default"}, ["scheduled", "leased", "held", "dead", "history"]),
+        ({"task": "work", "queue": "default"}, ["scheduled", "leased", "waiting", "held", "dead", "history"]),
         ({"task": "play"}, []),
         ({"tag": "blue"}, ["leased", "held", "dead", "history"]),
         ({"tag": "red", "place": "dead"}, ["dead"]),
@@ -95,9 +98,9 @@ def test_a_queue_counts_each_job_in_the_place_it_stands_in(stage: Stage, one_eve
     retried, _ = stage.claim(worker)
     stage.settle([end(retried, "retry")], worker)
     depths = {
-        queue.name: (queue.ready, queue.scheduled, queue.leased, queue.held, queue.dead)
+        queue.name: (queue.ready, queue.scheduled, queue.leased, queue.held, queue.waiting, queue.dead)
         for queue in stage.main.run(list_queues())
     }
 
-    assert depths == {"default": (0, 2, 2, 1, 1), "mail": (1, 0, 0, 0, 0)}
+    assert depths == {"default": (0, 2, 2, 1, 1, 1), "mail": (1, 0, 0, 0, 0, 0)}
     assert sum(map(sum, depths.values())) == stage.counts("job") == len(one_everywhere) + 1

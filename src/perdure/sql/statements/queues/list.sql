@@ -1,6 +1,6 @@
 -- Does: every queue, or one, with its depth by place, since when its oldest ready job has been ready, what is declared of it, and how it moved over the last minute.
 -- Locks: none.
--- Index: whole of ready, scheduled, held, dead and lease: each small beside job, but a million ready jobs are counted; queue_sample by queue and time.
+-- Index: whole of ready, scheduled, held, waiting, dead and lease: each small beside job, but a million ready jobs are counted; queue_sample by queue and time.
 -- Bound: the rows of those tables.
 with lanes as materialized (
     select lane, count(*) as ready, min(pos) as first from perdure.ready group by lane
@@ -12,7 +12,8 @@ with lanes as materialized (
     select j.lane / 4096 as queue, p.place, count(*) as n
     from (select id, case when run_at < timestamptz '9000-01-01 00:00:00+00' then 'scheduled' else 'line' end as place,
                  null::int as generation from perdure.scheduled
-          union all select id, 'held', null from perdure.held union all select id, 'dead', null from perdure.dead
+          union all select id, 'held', null from perdure.held
+          union all select id, 'waiting', null from perdure.waiting union all select id, 'dead', null from perdure.dead
           union all select unnest(jobs), 'leased', unnest(generations) from perdure.lease) p
     join perdure.job j on j.id = p.id and j.generation = coalesce(p.generation, j.generation) group by 1, 2
 ), serving as (
@@ -26,6 +27,7 @@ select q.name, q.paused_at, coalesce(s.ready, 0) as ready,
        coalesce((select n from away where queue = q.id and place = 'line'), 0) as line,
        coalesce((select n from away where queue = q.id and place = 'leased'), 0) as leased,
        coalesce((select n from away where queue = q.id and place = 'held'), 0) as held,
+       coalesce((select n from away where queue = q.id and place = 'waiting'), 0) as waiting,
        coalesce((select n from away where queue = q.id and place = 'dead'), 0) as dead,
        extract(epoch from clock_timestamp() - s.since)::float8 as oldest_seconds,
        coalesce(r.unlimited, false) as unlimited, r.max_depth, r.max_age, r.when_full, r.deadline, r.retention_days,
