@@ -63,6 +63,21 @@ def test_waiting_jobs_are_cancelled_and_hurried(ask: Ask, capsys: pytest.Capture
     assert "error: job 1: stands in history; redrive what is dead" in capsys.readouterr().err
 
 
+def test_a_job_is_paused_and_resumed(ask: Ask) -> None:
+    """A job that waits is set aside and returns; who isn't paused is told so, and the others are done. Red without the
+    command's call of the act."""
+    ask("enqueue", "send")
+    ask("enqueue", "later", "--delay", "3600")
+
+    assert [each["answer"] for each in ask("jobs", "pause", "1", "2")] == ["paused", "paused"]
+    assert {job["reason"] for job in ask("jobs", "--place", "held")["jobs"]} == {"paused"}
+    assert ask("explain", "1")["fix"] == "perdure jobs resume 1"
+    assert ask("jobs", "resume", "2") == [{"id": 2, "answer": "resumed"}]
+    assert [job["place"] for job in ask("jobs")["jobs"]] == ["scheduled", "held"]
+    answers = ask("jobs", "resume", "1", "2", code=1)
+    assert (answers[0]["answer"], answers[1]["error"]["code"]) == ("resumed", "job_error")
+
+
 def test_a_dead_job_is_explained_redriven_and_discarded(
     ask: Ask, db: Database, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

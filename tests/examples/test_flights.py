@@ -51,10 +51,10 @@ def hire(db: Database, tmp_path: Path) -> Iterator[Hire]:
 def test_an_import_that_is_killed_again_and_again_imports_each_flight_once(
     db: Database, hire: Hire, archive: str, tmp_path: Path
 ) -> None:
-    """336,776 flights are imported while the worker is killed twice, and drained once, at different points: every line
-    of the file is there exactly once, each run has gone on where the one before was killed, no attempt is charged, and
-    a person can see how far it is [PAT-1, PAT-4, DW-8]. Red when the position is saved apart from the rows (the primary
-    key refuses a line that comes again), or when a run begins at nought."""
+    """336,776 flights are imported while the worker is killed twice and drained once, at different points, and then the
+    job is paused: every line of the file is there exactly once, each run has gone on where the one before stopped, no
+    attempt is charged, and a person can see how far it is [PAT-1, PAT-4, DW-8]. Red when the position is saved apart
+    from the rows (the primary key refuses a line that comes again), or when a run begins at nought."""
     conn = db.connect()
     conn.execute(TABLE)
 
@@ -73,6 +73,11 @@ def test_an_import_that_is_killed_again_and_again_imports_each_flight_once(
             worker.wait(60)
             reached.append(imported())
         hire()
+        until(lambda: imported() > reached[-1], (tmp_path / "workers.log").read_text)
+        client.jobs.pause(job.id)
+        until(lambda: client.jobs.get(job.id).reason == "paused", (tmp_path / "workers.log").read_text)
+        stood, seen = imported(), client.jobs.progress(job.id)
+        assert client.jobs.resume(job.id) == "resumed"
         assert client.jobs.wait(job.id, timeout=120) == FLIGHTS
         done, progress = client.jobs.get(job.id), client.jobs.progress(job.id)
         attempts = client.jobs.attempts(job.id)
@@ -81,7 +86,9 @@ def test_an_import_that_is_killed_again_and_again_imports_each_flight_once(
         FLIGHTS, FLIGHTS - 1, 16,
     )  # fmt: skip
     assert done.attempt == 1
-    assert {each.ending for each in attempts} <= {"rescued", "returned"}
+    assert {each.ending for each in attempts} <= {"rescued", "returned", "held"}
+    assert (stood % BATCH_ROWS, seen.total) == (0, FLIGHTS)
+    assert 0 < stood < FLIGHTS
     assert len(attempts) >= 3
     assert reached == sorted(reached)
     assert progress.n is None or progress.n <= FLIGHTS

@@ -54,6 +54,11 @@ HELD: Mapping[str, tuple[str, str, str]] = {
         "the first worker that goes on from that version lets it go, within seconds",
         "go on with the deployment of the newer code, or cancel it",
     ),
+    "paused": (
+        "somebody has paused it",
+        "nothing, until it is resumed; then it goes on where its last checkpoint stands",
+        "perdure {noun} resume {name}",
+    ),
     "context_missing": (
         "its queue takes jobs for a tenant only, and its context names none",
         "nothing: nobody can say for whom it would run",
@@ -189,7 +194,8 @@ def _waiting(facts: Row) -> Explanation:
 
 def _held(facts: Row) -> Explanation:
     because, next, fix = HELD.get(facts["reason"], OTHERWISE_HELD)
-    return _said(facts, facts["reason"], because.format_map(facts), next.format_map(facts), fix.format_map(facts))
+    known = {**facts, "noun": "workflows" if facts["run"] else "jobs", "name": facts["run"] or facts["id"]}
+    return _said(facts, facts["reason"], because.format_map(known), next.format_map(known), fix.format_map(known))
 
 
 def _dead(facts: Row) -> Explanation:

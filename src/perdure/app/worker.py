@@ -24,6 +24,7 @@ from ..fleet.loops.heart import Heart
 from ..fleet.model import Beat
 from ..fleet.ops import workers
 from ..jobs import rules as job_rules
+from ..jobs.loops import stopper
 from ..jobs.loops.chores import Chores
 from ..jobs.loops.claimer import Claimer, Identity
 from ..jobs.loops.intake import Intake
@@ -313,12 +314,8 @@ class Worker:
             return
         self._me.living = beat.living
         self._chores.expired(beat.expired)
-        if beat.cancels:
-            wanted = frozenset(beat.cancels)
-            for runner in self._runners:
-                runner.stop_jobs("cancelled", wanted)
-                for job in list(runner.backlog):  # a copy: threads pull from it meanwhile
-                    job.cancelled = job.cancelled or job.id in wanted
+        if beat.cancels or beat.pauses:
+            stopper.stop(self._runners, beat.cancels, beat.pauses, self._settler.end)
         self._claimer.stir()
 
     async def _begin_anew(self) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 import msgspec
 import typer
 
-from ..app.client import verbs
+from ..app.client import pauses, verbs
 from ..jobs.view import Job, Place, gist
 from ..runtime.clock import monotonic
 from ..runtime.dice import roll
@@ -104,6 +104,18 @@ def cancel(ids: Ids, reason: Reason = None, url: Url = None, schema: Schema = "p
 def retry(ids: Ids, url: Url = None, schema: Schema = "perdure", as_json: Json = False) -> None:
     """Run jobs now: what is scheduled without waiting, what is dead again from its first attempt."""
     each_job(ids, verbs.retry, "ready", url, schema, as_json)
+
+
+@command.command()
+def pause(ids: Ids, url: Url = None, schema: Schema = "perdure", as_json: Json = False) -> None:
+    """Let jobs run no further until they are resumed. What runs stops at its next checkpoint, and keeps it."""
+    each_job(ids, pauses.pause, None, url, schema, as_json)
+
+
+@command.command()
+def resume(ids: Ids, url: Url = None, schema: Schema = "perdure", as_json: Json = False) -> None:
+    """Let paused jobs go on from their last checkpoint."""
+    each_job(ids, pauses.resume, None, url, schema, as_json)
 
 
 @command.command()

@@ -13,12 +13,13 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What a good beat says: the row's state and incarnation, cancel requests for jobs this worker holds, how many
-    workers live, and whose beat has run out."""
+    """What a good beat says: the row's state and incarnation, which of the jobs that this worker holds are to be
+    cancelled and which paused, how many workers live, and whose beat has run out."""
 
     state: Literal["alive", "draining"]
     incarnation: int
     cancels: tuple[int, ...]
+    pauses: tuple[int, ...]
     living: int
     expired: tuple[int, ...]
 

@@ -128,8 +128,8 @@ class Context:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the job should stop: cancelled, timed out, or its worker drains. A thread can't be interrupted; it
-        can ask.
+        """Whether the job should stop: cancelled, timed out, paused, or its worker drains. A thread can't be
+        interrupted; it can ask.
 
         Stopping means raising, whatever it be: a handler that returns has completed, also when it was half way.
         """

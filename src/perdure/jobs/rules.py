@@ -127,6 +127,11 @@ def unstartable(job: Claimed, *, version: int | None, at_most_once: bool, asks: 
     return None
 
 
+def paused(job: Claimed, elapsed: float | None = None) -> End:
+    """The end of a job that a person has paused, in the hands of a worker."""
+    return End(job, "held", 0, elapsed, reason="paused", key="leased")
+
+
 def parked(job: Claimed) -> End:
     """The end of a job whose task isn't known here: kept for a worker that knows it."""
     return End(job, "held", 0, reason="unknown_task", key=job.task)

@@ -13,7 +13,7 @@ from .view import Place
 Act = Literal[
     "enqueue", "claim", "complete", "cancel", "expire", "retry", "snooze", "bury", "park", "give_back", "rescue",
     "isolate", "promote", "hurry", "release", "redrive", "discard", "shed",
-    "advance", "wait", "wake",
+    "advance", "wait", "wake", "pause", "resume",
 ]  # fmt: skip
 
 
@@ -43,13 +43,15 @@ MOVES: tuple[Move, ...] = (
     Move("scheduled", "hurry", "ready", False, "run now instead of later"),
     Move("scheduled", "cancel", "history", False, "cancelled before it was due"),
     Move("scheduled", "advance", "ready", False, "its queue has room for those in line"),
+    Move("ready", "pause", "held", False, "paused before it was claimed"),
+    Move("scheduled", "pause", "held", False, "paused before it was due"),
     Move("leased", "complete", "history", False, "the handler returned"),
     Move("leased", "cancel", "history", False, "stopped, or cancelled before it started"),
     Move("leased", "expire", "history", False, "too old when its turn came"),
     Move("leased", "retry", "scheduled", True, "failed, with attempts left"),
     Move("leased", "snooze", "scheduled", True, "the handler asked for later; no attempt charged"),
     Move("leased", "bury", "dead", True, "failed for good"),
-    Move("leased", "park", "held", True, "nobody here knows its task"),
+    Move("leased", "park", "held", True, "nobody here knows its task; or somebody has paused it"),
     Move("leased", "give_back", "ready", True, "its worker drains, or never started it"),
     Move("leased", "rescue", "ready", True, "its worker was lost, the first time in a row, or before it began"),
     Move("leased", "rescue", "scheduled", True, "its worker was lost again: later"),
@@ -60,6 +62,8 @@ MOVES: tuple[Move, ...] = (
     Move("waiting", "wake", "ready", False, "a signal, a child's end, a moment, a cancel"),
     Move("waiting", "cancel", "history", False, "ended by force while it waited"),
     Move("held", "release", "ready", False, "a worker knows its task"),
+    Move("held", "resume", "ready", False, "a paused job goes on"),
+    Move("held", "resume", "scheduled", False, "a paused job that is due later is due then"),
     Move("held", "cancel", "history", False, "cancelled while it was parked"),
     Move("dead", "redrive", "ready", True, "run again from its first attempt"),
     Move("dead", "discard", "history", False, "given up for good"),

@@ -6,21 +6,23 @@ The tables are read before and after each act; every job that moved must have ma
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from perdure.jobs import bounds
 from perdure.jobs.bounds import WhenFull
+from perdure.jobs.ops import pause
 from perdure.jobs.ops.admission import advance, declare
 from perdure.jobs.ops.queues import resume
 from perdure.jobs.states import LEGAL, Act, Move
+from perdure.jobs.view import Place
 from perdure.jobs.work import Claimed
 from tests.rooms.jobs.stage import Member, Stage, Standing
 
 EMPTY = "truncate perdure.job, perdure.ready, perdure.scheduled, perdure.lease, perdure.held, perdure.waiting, \
-perdure.dead, perdure.cancel_request, perdure.history, perdure.attempt, perdure.worker restart identity"
+perdure.dead, perdure.cancel_request, perdure.pause, perdure.history, perdure.attempt, perdure.worker restart identity"
 
 
 class Truth(RuleBasedStateMachine):
@@ -95,12 +97,42 @@ class Bounded(Truth):
     def a_full_queue_spills(self, jobs: int) -> None:
         """The queue is full: what comes stands in line, and enters when the bound is lifted."""
         self._bind(max(len(self._in("ready")), 1), "spill")
-        made = self.stage.enqueue(jobs)
+        self.stage.enqueue(jobs)
         self._moved("enqueue")
-        line = set(made) & set(self._in("scheduled"))
+        line = {id for (id,) in self.stage.main.sql("select id from perdure.scheduled where run_at >= '9000-01-01'")}
         self._bind("unlimited", None)
         assert self.stage.main.run(advance(self.stage.queue)) == len(line)
         assert self._moved("advance") == line
+
+    @rule(pick=st.integers(0, 1_000))
+    def pauses_jobs(self, pick: int) -> None:
+        """Somebody pauses a job, wherever it stands: one that waits for its turn is set aside."""
+        for id in [id for place in get_args(Place) for id in self._one(place, pick)]:
+            place = self.before[id].place
+            turn = place in ("ready", "scheduled")
+            answer = self.stage.main.run(pause.pause(id))
+            told = {"history": "finished", "dead": "dead", "leased": "requested", "waiting": "requested"}
+            assert answer == told.get(place, "paused")
+            assert self._moved("pause") == ({id} if turn else set())
+
+    @rule(pick=st.integers(0, 1_000))
+    def resumes_jobs(self, pick: int) -> None:
+        """Somebody lets a job go on, wherever it stands: one that was set aside for that goes back."""
+        for id in [id for place in get_args(Place) for id in self._one(place, pick)]:
+            aside = self.stage.main.sql("select 1 from perdure.held where id = %s and reason = 'paused'", [id])
+            self.stage.main.run(pause.resume(id))
+            assert self._moved("resume") == ({id} if aside else set())
+
+    @rule()
+    def sweeps_pauses(self) -> None:
+        """What is paused and has left its lease is set aside."""
+        waiting = self._paused() & set(self._in("ready", "scheduled"))
+        self.stage.main.run(pause.sweep_pauses())
+        assert self._moved("pause") == waiting
+        assert self._paused() <= set(self._in("leased", "held", "waiting"))
+
+    def _paused(self) -> set[int]:
+        return {id for (id,) in self.stage.main.sql("select id from perdure.pause where not resumed")}
 
     def _bind(self, max_depth: int | Literal["unlimited"], when_full: WhenFull | None) -> None:
         self.stage.main.sql("delete from perdure.queue_sample")

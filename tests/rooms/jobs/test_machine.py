@@ -154,7 +154,11 @@ class Places(Bounded):
 
     def _flush(self, flush: list[tuple[Claimed, Verdict]], member: Member) -> None:
         ours = [job for job, _ in flush if self._leased(job)]
-        stale = self.stage.settle([end(job, verdict, **self._soon(verdict)) for job, verdict in flush], member)
+        ends = [end(job, verdict, **self._soon(verdict)) for job, verdict in flush]
+        for each in ends:
+            if each.verdict == "held" and each.job.id in self._paused():
+                each.reason, each.key = "paused", "leased"
+        stale = self.stage.settle(ends, member)
         assert Counter(ended(stale)) == Counter(ids([job for job, _ in flush])) - Counter(ids(ours))
         of = {job.id: ACT_OF_VERDICT[verdict] for job, verdict in flush if job in ours}
         assert self._moved(of=of) == set(ids(ours))
@@ -197,7 +201,7 @@ class Places(Bounded):
     @rule(known=st.booleans())
     def releases(self, known: bool) -> None:
         """A worker that knows the task of parked jobs (or doesn't) releases them."""
-        held = set(self._in("held"))
+        held = {id for (id,) in self.stage.main.sql("select id from perdure.held where reason <> 'paused'")}
         self.stage.main.run(release(["work" if known else "other"]))
         assert self._moved("release") == (held if known else set())
 

@@ -13,11 +13,12 @@ from ...jobs.letters import Act, Acted, Entry, Filter
 from ...jobs.model import Enqueued, JobSpec, Options
 from ...jobs.ops import letters
 from ...jobs.ops.control import CancelAnswer
+from ...jobs.ops.pause import PauseAnswer, ResumeAnswer
 from ...jobs.ops.progress import Progress, Stuck
 from ...jobs.view import Attempt, Job
 from ...runtime.clock import monotonic
 from ...runtime.dice import roll
-from . import chains, dead, verbs
+from . import chains, dead, pauses, verbs
 from .runs import AsyncRuns, Runs
 from .verbs import Page
 
@@ -96,6 +97,19 @@ class Jobs:
         Raises JobNotFound, or JobNotRetryable when it stands anywhere else.
         """
         self._runs.change(verbs.retry(id))
+
+    def pause(self, id: int) -> PauseAnswer:
+        """Let a job run no further until ``resume``. One that waits for its turn is set aside ("paused"); one that runs
+        is asked to stop, as by a drain ("requested"), and keeps what it has saved. No attempt is charged.
+
+        Raises JobNotFound, or JobError when it has ended, is dead or is a workflow's run.
+        """
+        return self._runs.change(pauses.pause(id))
+
+    def resume(self, id: int) -> ResumeAnswer:
+        """Let a paused job go on from its last checkpoint. "running": it hasn't stopped yet, and goes on all the same.
+        Raises JobNotFound, or JobError when it isn't paused."""
+        return self._runs.change(pauses.resume(id))
 
     def redrive(self, id: int, *, by: str | None = None) -> None:
         """Run a dead job again, from its first attempt. ``by``: who does it; the job's context says so from then on,
@@ -228,6 +242,14 @@ class AsyncJobs:
     async def retry(self, id: int) -> None:
         """As ``Jobs.retry``."""
         await self._runs.change(verbs.retry(id))
+
+    async def pause(self, id: int) -> PauseAnswer:
+        """As ``Jobs.pause``."""
+        return await self._runs.change(pauses.pause(id))
+
+    async def resume(self, id: int) -> ResumeAnswer:
+        """As ``Jobs.resume``."""
+        return await self._runs.change(pauses.resume(id))
 
     async def redrive(self, id: int, *, by: str | None = None) -> None:
         """As ``Jobs.redrive``."""

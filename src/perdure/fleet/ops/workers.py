@@ -13,7 +13,8 @@ from ..model import Beat, Connections, Crashes, Worker
 
 
 def _beat(row: Row) -> Beat:
-    return Beat(row["state"], row["incarnation"], tuple(row["cancels"] or ()), row["living"], tuple(row["expired"]))
+    wanted = tuple(row["cancels"] or ()), tuple(row["pauses"] or ())
+    return Beat(row["state"], row["incarnation"], *wanted, row["living"], tuple(row["expired"]))
 
 
 def _worker(row: Row) -> Worker:

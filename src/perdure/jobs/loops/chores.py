@@ -29,6 +29,7 @@ from ..due import LAG_SECONDS, Timetable
 from ..ops import chores as ops
 from ..ops.claim import Look
 from ..ops.follow import sweep_follow_ups
+from ..ops.pause import sweep_pauses
 from ..ops.rescue import Rescue, close_leases, rescue
 from ..ops.wake import alarm_probe, alarm_writers, rouse
 from .settler import Link
@@ -45,7 +46,7 @@ DUTY_RETRY_SECONDS = 60.0
 RELEASE_SECONDS = 3.0
 """Between two releases of parked jobs: while workers of an older version run, they may park the same ones again."""
 
-FOUND = ("bury", "rescue", "promote", "rouse", "nudges", "cancels", "release")
+FOUND = ("bury", "rescue", "promote", "rouse", "nudges", "cancels", "pauses", "release")
 """The chores that looks and beats find something for."""
 
 _CONTENDED = ("55P03", "40")  # a lock wasn't granted in time; a deadlock, or a serialisation that failed
@@ -260,6 +261,7 @@ class Chores:
         if self._requests:
             self._requests = False
             await self._drain("cancels", ops.sweep_cancels)
+            await self._drain("pauses", sweep_pauses)
 
     async def _release(self) -> None:
         if self._parked and monotonic() >= self._release_at:

@@ -79,6 +79,8 @@ def stopped(slot: Slot, job: Claimed, reason: str) -> End:
         return failed(job, handler, TimeoutError(f"still running after {elapsed:.3f} s, its timeout"))
     if reason == "cancelled":
         return End(job, "cancelled", 1, elapsed, text="cancelled while it ran")
+    if reason == "paused":
+        return rules.paused(job, elapsed)
     if started and rules.at_most_once_for(job, handler is not None and handler.at_most_once):
         return End(job, "dead", 1, elapsed, text=f"stopped while it ran ({reason})", reason="needs_review")
     return End(job, "returned", 0, elapsed, reason=reason)

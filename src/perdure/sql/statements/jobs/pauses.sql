@@ -1,0 +1,13 @@
+-- Does: the pauses for which there is something to do: their job waits for its turn, is to go on, or has ended.
+-- Locks: none.
+-- Index: whole of pause, which is small; job by id; each place by its key.
+-- Bound: `limit` rows.
+select p.id, p.resumed, j.id is null or d.id is not null as ended
+from perdure.pause p
+left join perdure.job j on j.id = p.id
+left join perdure.dead d on d.id = j.id
+where j.id is null or d.id is not null
+   or exists (select from perdure.ready y where y.lane = j.lane and y.pos = j.pos)
+   or exists (select from perdure.scheduled s where s.run_at = j.run_at and s.id = j.id)
+   or (p.resumed and exists (select from perdure.held h where h.id = j.id))
+order by p.id limit %(limit)s::int
