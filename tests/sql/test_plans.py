@@ -7,14 +7,13 @@ tables were empty and once with true ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-import psycopg
 import pytest
 
-from perdure.core.op import Call, Op, Row
+from perdure.core.op import Call, Op
 from perdure.fleet.ops import workers
 from perdure.jobs.floors import Range
 from perdure.jobs.ops import chores, control
@@ -25,11 +24,10 @@ from perdure.jobs.ops.leases import leases
 from perdure.jobs.ops.settle import generations, held_leases, settle, traced
 from perdure.jobs.work import Verdict
 from perdure.pg.link import PLANS
-from perdure.sql import numbered
 from tests.conftest import Database
 from tests.rooms.jobs.stage import Member, Stage, end
+from tests.sql.explaining import explained, nodes, recorded, walks
 
-R = TypeVar("R")
 JOBS = 200_000
 LARGE = {"job", "ready", "scheduled", "held", "dead", "history", "attempt"}
 BATCH = 100
@@ -66,19 +64,6 @@ class Large:
 
     stage: Stage
     calls: dict[str, Call]
-
-
-def _recorded(op: Op[R], calls: dict[str, Call]) -> Op[R]:
-    """The op, its first call of each statement noted."""
-    try:
-        call = next(op)
-        while True:
-            calls.setdefault(call.statement.name, call)
-            found: Sequence[Row] = yield call
-            call = op.send(found)
-    except StopIteration as done:
-        result: R = done.value
-        return result
 
 
 def _a_day(stage: Stage, say: Callable[[Op[Any]], Any]) -> None:
@@ -132,10 +117,10 @@ def large(new_database: Callable[[str, str], Database], template: str) -> Iterat
     stage = Stage(database)
     calls: dict[str, Call] = {}
     stage.main.begin()
-    _a_day(stage, lambda op: stage.main.run(_recorded(op, calls)))
+    _a_day(stage, lambda op: stage.main.run(recorded(op, calls)))
     stage.main.rollback()
     filtered: dict[str, Call] = {}
-    stage.main.run(_recorded(control.list_jobs(place="ready", queue="default", limit=BATCH), filtered))
+    stage.main.run(recorded(control.list_jobs(place="ready", queue="default", limit=BATCH), filtered))
     yield Large(stage, calls | {"jobs.list, filtered": filtered["jobs.list"]})
     stage.close()
     database.close()
@@ -174,9 +159,9 @@ def test_a_hot_statement_finds_its_rows_by_index(large: Large, name: str, full: 
         conn.execute("set local plan_cache_mode = force_generic_plan")
         for setting, value in PLANS.items():
             conn.execute(f"set local {setting} = {value if name in HOT else 'default'}")
-        plan = _explained(conn, large.calls[name])
+        plan = explained(conn, large.calls[name])
 
-    assert list(_walks(plan["Plan"])) == []
+    assert list(walks(plan["Plan"], LARGE)) == []
     touched = plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
     assert touched <= BUFFERS_MAX
 
@@ -189,39 +174,8 @@ def test_a_promotion_reads_nothing_that_is_not_due(large: Large) -> None:
     with conn.transaction(force_rollback=True):
         for setting, value in PLANS.items():
             conn.execute(f"set local {setting} = {value}".encode())
-        plan = _explained(conn, large.calls["jobs.promote"])
-    scans = [node for node in _nodes(plan["Plan"]) if node.get("Index Name") == "scheduled_pkey"]
+        plan = explained(conn, large.calls["jobs.promote"])
+    scans = [node for node in nodes(plan["Plan"]) if node.get("Index Name") == "scheduled_pkey"]
 
     assert scans
     assert [node for node in scans if node.get("Rows Removed by Filter", 0) > BATCH] == []
-
-
-def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield node
-    for inner in node.get("Plans", ()):
-        yield from _nodes(inner)
-
-
-def _explained(conn: psycopg.Connection[Any], call: Call) -> dict[str, Any]:
-    """The plan of the statement as a worker's driver prepares it, carried out."""
-    text, names = numbered(call.statement, "perdure")
-    conn.execute(f"prepare said as {text}".encode(), prepare=False)
-    values = ", ".join(["%s"] * len(names))
-    say = f"explain (analyze, buffers, format json) execute said{f'({values})' if names else ''}"
-    with psycopg.ClientCursor(conn) as cursor:
-        found = cursor.execute(say.encode(), [call.params[name] for name in names]).fetchone()
-        cursor.execute("deallocate said")
-    assert found is not None
-    plan: dict[str, Any] = found[0][0]
-    return plan
-
-
-def _walks(node: dict[str, Any], limited: bool = False) -> Iterator[str]:
-    """Scans of a large table that nothing narrows: a sequential one, or an index read from its beginning."""
-    table = node.get("Relation Name", "")
-    if table.split("_")[0] in LARGE and "Scan" in node["Node Type"]:
-        narrowed = "Index Cond" in node or node["Node Type"] == "Bitmap Heap Scan" or limited
-        if node["Node Type"] == "Seq Scan" or not narrowed:
-            yield f"{node['Node Type']} on {table}"
-    for inner in node.get("Plans", ()):
-        yield from _walks(inner, limited or node["Node Type"] == "Limit")

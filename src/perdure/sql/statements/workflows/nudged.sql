@@ -6,6 +6,6 @@ select n.id, case when w.id is not null then 'waiting' when h.id is not null the
 from perdure.nudge n
 left join perdure.waiting w on w.id = n.id
 left join perdure.held h on h.id = n.id and h.reason = 'paused'
-     and exists (select from perdure.run r where r.job = n.id and r.paused_at is null)
+     and (select r.paused_at is null from perdure.run r where r.job = n.id)
 where w.id is not null or h.id is not null or not exists (select from perdure.job j where j.id = n.id)
 order by n.id limit %(limit)s::int

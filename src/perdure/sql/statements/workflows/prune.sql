@@ -4,7 +4,7 @@
 -- Bound: `limit` runs.
 with old as materialized (
     select r.job from perdure.run r
-    where r.ended_at < clock_timestamp() - %(days)s::int * interval '1 day'
+    where r.ended_at < statement_timestamp() - %(days)s::int * interval '1 day'
       and not exists (select from perdure.job j where j.id = r.job)
     order by r.ended_at limit %(limit)s::int for update skip locked
 ), steps as (
