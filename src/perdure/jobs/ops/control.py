@@ -21,6 +21,9 @@ REQUEST_CANCEL = statement("jobs.request_cancel", lambda row: int(row["asked"]))
 REDRIVE = statement("jobs.redrive", lambda row: row["ids"] or [])
 HURRY = statement("jobs.hurry", lambda row: int(row["id"]))
 
+LEFT_OVER = statement("jobs.left_over", lambda row: int(row["jobs"]))
+HASTEN = statement("jobs.hasten", lambda row: int(row["jobs"]))
+
 CancelAnswer = Literal["cancelled", "requested", "finished", "dead", "missing"]
 DiscardAnswer = Literal["discarded", "alive", "finished", "missing"]
 
@@ -113,6 +116,16 @@ def retry(id: int) -> Op[bool]:
 def redrive(id: int, by: str | None = None) -> Op[bool]:
     """Run a dead job again, from its first attempt. False when it isn't dead. ``by``: who does it."""
     return bool((yield from redrive_some([id], by=by)))
+
+
+def left_over(worker: int) -> Op[int]:
+    """How many jobs are left that a worker could do at once, or does."""
+    return (yield from one(LEFT_OVER, worker=worker))
+
+
+def hasten(seconds: float) -> Op[int]:
+    """Let so much time pass for all jobs that are due later; how many."""
+    return (yield from one(HASTEN, seconds=seconds))
 
 
 def redrive_some(
