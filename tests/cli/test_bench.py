@@ -50,6 +50,13 @@ TARGETS: dict[str, tuple[str, list[tuple[str, float, str]]]] = {
         ],
     ),
     "steps": ("10", [("at least", 0.25, "floor"), ("at most", 1.5, "floor")]),
+    "parked": (
+        "20",
+        [
+            ("at most", 10.0, "value"), ("at most", 1.05, "floor"), ("at most", 0.0, "value"),
+            ("at most", 2.0, "value"), ("at most", 100.0, "value"),
+        ],
+    ),
     "history": ("1000", [("at most", 1.1, "floor"), ("at most", 1.1, "floor")]),
     "soak": (
         "2",

@@ -35,7 +35,7 @@ async def latency(stage: Stage, floor: Floor, plan: Plan) -> list[Figure]:
         await hired.hire()
         stage.say(f"what an idle worker asks, {QUIET_SETTLE_SECONDS + span:.1f} s")
         await asyncio.sleep(QUIET_SETTLE_SECONDS)
-        asked = await _asked(stage, span)
+        statements = await asked(stage, span)
         for number in range(1, plan.rounds + 1):
             stage.say(f"round {number} of {plan.rounds}: the floor")
             await floor.measure()
@@ -51,7 +51,7 @@ async def latency(stage: Stage, floor: Floor, plan: Plan) -> list[Figure]:
         *spread("under load, late commit to handler start", late, beside, ((50, None), (100, 250.0))),
         figure(
             "idle worker, statements",
-            round(asked, 2),
+            round(statements, 2),
             "1/s",
             floor=0.0,
             floor_is="nothing",
@@ -94,7 +94,7 @@ async def _singles(stage: Stage, hired: Crew, bell: Bell, jobs: int) -> list[flo
     return found
 
 
-async def _asked(stage: Stage, seconds: float) -> float:
+async def asked(stage: Stage, seconds: float) -> float:
     """Statements a second of all other sessions in the schema; what one is asked within 5 ms counts as one."""
     before, began, asked = stage.run(ops.sessions()), monotonic(), 0
     while (now := monotonic()) < began + seconds:

@@ -32,6 +32,15 @@ class Server:
     synchronous_commit: str
 
 
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """Runs that wait, jobs that workers hold, and jobs that have completed."""
+
+    waiting: int
+    held: int
+    completed: int
+
+
 def _as_it_is(row: Row) -> Row:
     return row
 
@@ -49,6 +58,7 @@ HOLD = statement("bench.hold", _as_it_is)
 LOOK_ON = statement("bench.look_on", _as_it_is)
 RING = statement("bench.ring", _as_it_is)
 COUNT = statement("bench.count", lambda row: Counts(**row))
+PARKED = statement("bench.parked", lambda row: Parked(**row))
 LEASES = statement("bench.leases", lambda row: (int(row["id"]), int(row["lease"])))
 LAST_LEASE = statement("bench.last_lease", lambda row: int(row["lease"]))
 SESSIONS = statement("bench.sessions", lambda row: (int(row["pid"]), float(row["asked_at"])))
@@ -111,6 +121,11 @@ def ring(channel: str, payload: str) -> Op[None]:
 def count() -> Op[Counts]:
     """Everything there is."""
     return (yield from one(COUNT))
+
+
+def parked() -> Op[Parked]:
+    """What has become of the runs."""
+    return (yield from one(PARKED))
 
 
 def leases(ids: Sequence[int]) -> Op[dict[int, int]]:

@@ -20,6 +20,7 @@ from .figures import Figure, Report
 from .floor import Floor, floored
 from .history import history
 from .latency import latency
+from .parked import parking
 from .soak import soak
 from .stage import Plan, Stage, staged
 from .steps import steps
@@ -43,6 +44,7 @@ BENCHMARKS = {
     "crash": Benchmark(crash, Plan(100_000, 4)),
     "history": Benchmark(history, Plan(1_000_000, 3)),
     "soak": Benchmark(soak, Plan(60, 1)),
+    "parked": Benchmark(parking, Plan(100_000, 1)),
     "steps": Benchmark(steps, Plan(1_000, 3)),
 }
 

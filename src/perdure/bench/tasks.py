@@ -77,6 +77,24 @@ async def five(wf: Workflow) -> None:
         await wf.step(f"step {number}", nothing)
 
 
+async def stamped(n: int) -> None:
+    """Say when the step began."""
+    tell(stamp=n, at=monotonic())
+
+
+@app.workflow
+async def first(wf: Workflow, n: int) -> None:
+    """One step."""
+    await wf.step("stamp", stamped, n)
+
+
+@app.workflow
+async def parked(wf: Workflow, n: int) -> None:
+    """Wait for somebody, then one step."""
+    await wf.signal("go")
+    await wf.step("stamp", stamped, n)
+
+
 @app.workflow
 async def many(wf: Workflow, count: int) -> None:
     """As many steps as asked for, one after the other."""

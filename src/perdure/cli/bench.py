@@ -86,6 +86,13 @@ def steps(jobs: Jobs = None, rounds: Rounds = None, url: Url = None, as_json: Js
 
 
 @command.command()
+def parked(jobs: Jobs = None, rounds: Rounds = None, url: Url = None, as_json: Json = False) -> None:
+    """What N runs that wait cost a worker, how soon a run starts or is woken, and how long a long history's replay
+    takes."""
+    _bench("parked", url, jobs, rounds, as_json)
+
+
+@command.command()
 def soak(
     seconds: Annotated[int | None, typer.Option(metavar="N", min=2, help="How long; by default a minute.")] = None,
     url: Url = None,
