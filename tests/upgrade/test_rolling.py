@@ -103,12 +103,18 @@ def fleet(empty_db: Database, tmp_path: Path) -> Iterator[Fleet]:
 def test_a_rolling_upgrade_stops_nobody_and_loses_nothing(fleet: Fleet) -> None:
     """A fleet of the release before enqueues and works while this release migrates its database, joins it, and takes
     over: workers of either are killed and rescued by the other, old ones drain and leave, and every job of either is
-    settled once, no attempt charged, nobody stopped [DW-174]. Red when a migration isn't one that old code works on, or
+    settled once, no attempt charged, nobody stopped; a worker of this release that comes before its migration is told
+    so and touches nothing [DW-174, ARC-56]. Red when a migration isn't one that old code works on, or
     a statement of either meets a row of the other that it can't read."""
     assert fleet.start(fleet.old, "-m", "perdure", "migrate").wait() == 0, fleet.logs()
     fleet.conn.execute("create table effect (job bigint not null, generation int not null)")
     stays, dies = fleet.worker(fleet.old), fleet.worker(fleet.old)
     producer = fleet.start(fleet.old, "producer.py", str(fleet.home / "enough"))
+    fleet.settles()
+
+    early = fleet.start(None, "-m", "perdure", "worker", "shop:app")
+    assert early.wait() != 0
+    assert "run `perdure migrate`" in early.said()
     fleet.settles()
 
     assert {migration.phase for migration in plan(fleet.conn)} == {"pre"}
