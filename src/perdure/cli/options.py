@@ -7,6 +7,9 @@ from typing import Annotated, Any, TypeAlias
 import typer
 from typer.core import TyperGroup
 
+LOOP_SECONDS = "PERDURE_LOOP_SECONDS"
+"""The environment variable that says for how long a worker's event loop may be kept before that is reported."""
+
 AppPath: TypeAlias = Annotated[
     str, typer.Argument(metavar="APP", help="The app, as module:app; the module is looked for in this directory first.")
 ]

@@ -23,10 +23,11 @@ from ..app.registry import App
 from ..app.worker import SLOTS_DEFAULT, STOP_GRACE_SECONDS, Worker
 from ..core import check, limits
 from ..core.errors import InvalidOption
+from ..fleet.loops import monitor
 from ..pg.url import direct
 from ..runtime import parent
 from .database import opened
-from .options import AppPath, Schema, Url
+from .options import LOOP_SECONDS, AppPath, Schema, Url
 from .supervisor import Supervisor
 
 try:
@@ -139,6 +140,13 @@ def work(
             os._exit(1)
 
 
+def _seconds(text: str) -> float:
+    try:
+        return check.seconds(LOOP_SECONDS, float(text))
+    except ValueError:
+        raise InvalidOption(f"{text!r} is no number", field=LOOP_SECONDS, fix="give seconds, as 0.25") from None
+
+
 async def _work(
     app: App,
     url: str,
@@ -149,6 +157,8 @@ async def _work(
     metrics_port: int | None,
 ) -> bool:
     loop = asyncio.get_running_loop()
+    if (busy := os.environ.get(LOOP_SECONDS)) is not None:
+        monitor.watch(_seconds(busy))
     worker = Worker(app, url, queues=slots, schema=schema, name=name, drain_seconds=drain_seconds, direct_url=direct())
     if metrics_port is not None:
         from ..contrib import prometheus  # an optional extra

@@ -7,9 +7,11 @@ nothing is claimed, settled or timed out either, and the line that keeps the loo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 import threading
+import time
 import traceback
 
 from ...core import limits
@@ -24,7 +26,8 @@ class Monitor:
     DEAF_SECONDS = limits.LOOP_DEAF_SECONDS
     """How long the loop may fail to answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, deaf_seconds: float | None = None) -> None:
+        self._deaf_seconds = self.DEAF_SECONDS if deaf_seconds is None else deaf_seconds
         self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._asked_at: float | None = None
         self._reported = False
@@ -35,11 +38,25 @@ class Monitor:
         if asked_at is None:
             self._asked_at, self._reported = monotonic(), False
             self._loop.call_soon_threadsafe(self._answer)
-        elif not self._reported and monotonic() - asked_at >= self.DEAF_SECONDS:
+        elif not self._reported and monotonic() - asked_at >= self._deaf_seconds:
             self._reported = True
             frame = sys._current_frames().get(self._thread)
             stack = "".join(traceback.format_stack(frame)) if frame is not None else "its thread has ended"
-            log.warning("the event loop hasn't answered for %.1f s; it is here:\n%s", monotonic() - asked_at, stack)
+            log.warning("the event loop hasn't answered for %.2f s; it is here:\n%s", monotonic() - asked_at, stack)
 
     def _answer(self) -> None:
         self._asked_at = None
+
+
+def watch(deaf_seconds: float) -> None:
+    """Report whatever keeps the running loop for so long, from now on, from a thread that looks often enough to see the
+    line that does: for a developer's day, and to find what blocks."""
+    monitor = Monitor(deaf_seconds)
+
+    def look() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has closed
+            while True:
+                monitor.check()
+                time.sleep(deaf_seconds / 4)
+
+    threading.Thread(target=look, name="perdure-monitor", daemon=True).start()
