@@ -173,6 +173,36 @@ begin
     return new;
 end $$;
 
+CREATE FUNCTION perdure.check_json(payload json) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    brackets text := translate(payload::text, '{}', '[]');
+begin
+    if octet_length(payload::text) > 1048576 then
+        perform perdure.refuse('PD003', 'payload', format('has %s bytes, the limit is 1048576', octet_length(payload::text)),
+                               'keep the data in a table or a file, and pass its id');
+    elsif payload::text ~ '\\u(0000|[dD][89a-fA-F])' then
+        -- json keeps what it can't read back: NUL and half a surrogate pair; jsonb looks.
+        begin
+            perform payload::jsonb;
+        exception when untranslatable_character or invalid_text_representation then
+            perform perdure.refuse('PD002', 'payload', 'holds a NUL character or half a surrogate pair', 'remove it');
+        end;
+    end if;
+    if length(brackets) - length(replace(brackets, '[', '')) > 200 then
+        brackets := regexp_replace(regexp_replace(brackets, '"(?:\\.|[^"\\])*"', '', 'g'), '[^][]', '', 'g');
+        for level in 1 .. 200 loop
+            brackets := replace(brackets, '[]', '');
+        end loop;
+        if brackets <> '' then
+            perform perdure.refuse('PD002', 'payload', 'is nested more than 200 levels deep',
+                                   'give a flatter value, or keep it in a table and pass its id');
+        end if;
+    end if;
+end $$;
+
 CREATE FUNCTION perdure.check_moment(field text, value timestamp with time zone) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO 'pg_catalog'
@@ -202,32 +232,11 @@ CREATE FUNCTION perdure.check_payload(payload json) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO 'pg_catalog'
     AS $$
-declare
-    brackets text := translate(payload::text, '{}', '[]');
 begin
     if payload is null or json_typeof(payload) <> 'object' then
         perform perdure.refuse('PD002', 'payload', 'is no JSON object', 'give the arguments by name: {…}');
-    elsif octet_length(payload::text) > 1048576 then
-        perform perdure.refuse('PD003', 'payload', format('has %s bytes, the limit is 1048576', octet_length(payload::text)),
-                               'keep the data in a table or a file, and pass its id');
-    elsif payload::text ~ '\\u(0000|[dD][89a-fA-F])' then
-        -- json keeps what it can't read back: NUL and half a surrogate pair; jsonb looks.
-        begin
-            perform payload::jsonb;
-        exception when untranslatable_character or invalid_text_representation then
-            perform perdure.refuse('PD002', 'payload', 'holds a NUL character or half a surrogate pair', 'remove it');
-        end;
     end if;
-    if length(brackets) - length(replace(brackets, '[', '')) > 200 then
-        brackets := regexp_replace(regexp_replace(brackets, '"(?:\\.|[^"\\])*"', '', 'g'), '[^][]', '', 'g');
-        for level in 1 .. 200 loop
-            brackets := replace(brackets, '[]', '');
-        end loop;
-        if brackets <> '' then
-            perform perdure.refuse('PD002', 'payload', 'is nested more than 200 levels deep',
-                                   'give a flatter value, or keep it in a table and pass its id');
-        end if;
-    end if;
+    perform perdure.check_json(payload);
 end $$;
 
 CREATE FUNCTION perdure.check_retry(retry json) RETURNS void
@@ -644,7 +653,7 @@ CREATE FUNCTION perdure.signal_v1(id text, name text, payload json DEFAULT NULL:
     AS $$
 #variable_conflict use_variable
 declare
-    target bigint; waits boolean; moved bigint; lane int;
+    target bigint; moved bigint; lane int;
 begin
     lock table perdure.ready in row exclusive mode;
     perform perdure.check_text('id', id, 255);
@@ -652,9 +661,8 @@ begin
     if key is not null then
         perform perdure.check_text('key', key, 255);
     end if;
-    if octet_length(payload::text) > 1048576 then
-        perform perdure.refuse('PD003', 'payload', format('has %s bytes, the limit is 1048576', octet_length(payload::text)),
-                               'keep the data in a table or a file, and pass its id');
+    if payload is not null then
+        perform perdure.check_json(payload);
     end if;
     -- As in workflows.hold: a run that is going to wait sees this lock, and doesn't wait for long.
     select r.job into target from perdure.run r where r.id = signal_v1.id and not r.superseded for key share;
@@ -1157,6 +1165,12 @@ CREATE TABLE perdure.nudge (
     id bigint NOT NULL
 );
 
+CREATE TABLE perdure.pause (
+    id bigint NOT NULL,
+    asked_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    resumed boolean DEFAULT false NOT NULL
+);
+
 CREATE SEQUENCE perdure.pos
     START WITH 1
     INCREMENT BY 1
@@ -1399,6 +1413,9 @@ ALTER TABLE ONLY perdure.migration
 
 ALTER TABLE ONLY perdure.nudge
     ADD CONSTRAINT nudge_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY perdure.pause
+    ADD CONSTRAINT pause_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY perdure.progress
     ADD CONSTRAINT progress_pkey PRIMARY KEY (job);
