@@ -112,7 +112,7 @@ def new_database(server: servers.Server) -> Callable[[str, str], Database]:
     def make(name: str, template: str) -> Database:
         with server.connect() as conn:
             made = f"{name}_{next(numbers)}"
-            conn.execute(f"create database {made} template {template}")
+            conn.execute(f"create database {made} template {template} strategy file_copy")
         return Database(server, made)
 
     return make

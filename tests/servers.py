@@ -1,4 +1,8 @@
-"""Postgres servers for tests: each with a data directory of its own, reached over a Unix socket."""
+"""Postgres servers for tests: each with a data directory of its own, reached over a Unix socket.
+
+What they write is in memory where there is room for it, unless a test asks for commits that are durable (``fsync``):
+making and dropping a database for each test is mostly the making and dropping of files.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +38,11 @@ SETTINGS = {
     "log_min_messages": "warning",
     "log_min_error_statement": "panic",
 }
+
+
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES_MIN = 4 * 1024**3
+"""What must be free there before a server is put into memory; it takes a fraction of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +85,20 @@ def server_binaries(version: str, owner: Owner) -> Path:
     pytest.skip(f"PostgreSQL {version} is not installed: apt-get install postgresql-{version} (or tools/apt.sh)")
 
 
+def ground() -> Path | None:
+    """Where a server's directory is made: in memory, or None for the system's temporary directory."""
+    if not (MEMORY.is_dir() and os.access(MEMORY, os.W_OK)):
+        return None
+    return MEMORY if shutil.disk_usage(MEMORY).free >= MEMORY_BYTES_MIN else None
+
+
 @contextmanager
 def running(version: str, **settings: str) -> Iterator[Server]:
-    """A server on a fresh data directory in the system's temporary one; both are gone afterwards."""
+    """A server on a fresh data directory; both are gone afterwards."""
     owner = server_owner()
     programs = server_binaries(version, owner)
-    home = Path(tempfile.mkdtemp(prefix="perdure-test-"))
+    durable = settings.get("fsync") == "on"
+    home = Path(tempfile.mkdtemp(prefix="perdure-test-", dir=None if durable else ground()))
     os.chown(home, owner.uid, owner.gid)
     cluster = Cluster(programs, home / "data", home, owner)
     try:

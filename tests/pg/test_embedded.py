@@ -20,7 +20,7 @@ from perdure.core.errors import Unsupported
 from perdure.pg import embedded, lodging
 from perdure.pg.cluster import Owner
 from perdure.pg.url import resolve
-from tests.servers import nobody
+from tests.servers import ground, nobody
 
 ENSURE = "import sys; from perdure.pg import embedded; print(embedded.ensure(sys.argv[1]))"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -39,7 +39,7 @@ def home() -> Iterator[Path]:
 
 
 def _home() -> Iterator[Path]:
-    made = Path(tempfile.mkdtemp(prefix="perdure-test-"))
+    made = Path(tempfile.mkdtemp(prefix="perdure-test-", dir=ground()))
     made.chmod(0o755)
     yield made / "home"
     embedded.stop(made / "home")
