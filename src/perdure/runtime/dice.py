@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 import uuid
 
 _SYSTEM = random.Random()
+os.register_at_fork(after_in_child=_SYSTEM.seed)  # or a fork server's children would all roll alike
 roll = _SYSTEM.random
 """A uniform draw from [0, 1)."""
 
