@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -19,6 +17,7 @@ from perdure.core.op import Op
 from perdure.jobs.model import JobSpec
 from perdure.jobs.ops.enqueue import enqueue
 from perdure.pg.drive import drive
+from tests import forge
 from tests.conftest import Database
 from tests.tidy.source import ROOT
 
@@ -51,38 +50,38 @@ class Process:
 
     def __init__(self, url: str, log: IO[str], *arguments: str, app: str = APP, **environment: str) -> None:
         self.log = Path(log.name)
-        self._popen = subprocess.Popen(
-            [sys.executable, "-m", "perdure", "worker", app, "--url", url, *arguments],
+        self._process = forge.start(
+            ["worker", app, "--url", url, *arguments],
             cwd=ROOT,
-            env={**os.environ, "EFFECTS_URL": url, "PYTHONUNBUFFERED": "1", **environment},
-            stdout=log,
-            stderr=log,
+            env={**os.environ, "EFFECTS_URL": url, **environment},
+            stdout=log.fileno(),
+            stderr=log.fileno(),
         )
-        self.pid = self._popen.pid
+        self.pid = self._process.pid
 
     @property
     def ended(self) -> bool:
         """Whether it has ended."""
-        return self._popen.poll() is not None
+        return self._process.poll() is not None
 
     def signal(self, number: signal.Signals) -> None:
         """Send the signal, if it still runs."""
         if not self.ended:
-            self._popen.send_signal(number)
+            self._process.send_signal(number)
 
     def kill(self) -> None:
         """Kill -9, and wait until it is gone."""
         self.signal(signal.SIGKILL)
-        self._popen.wait(BOUND_SECONDS)
+        self._process.wait(BOUND_SECONDS)
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         self.signal(signal.SIGTERM)
-        return self._popen.wait(BOUND_SECONDS)
+        return self._process.wait(BOUND_SECONDS)
 
     def wait(self) -> int:
         """Wait until it ends; the exit code."""
-        return self._popen.wait(BOUND_SECONDS)
+        return self._process.wait(BOUND_SECONDS)
 
     def said(self) -> str:
         """Everything it has logged."""

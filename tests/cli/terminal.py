@@ -10,12 +10,15 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from perdure.pg import embedded
 from perdure.runtime.clock import monotonic
+from tests import forge
+from tests.servers import ground
 from tests.tidy.source import ROOT
 
 COMMAND = [sys.executable, "-m", "perdure"]
@@ -55,17 +58,19 @@ def perdure(
     *arguments: str | Path, url: str | None = None, cwd: Path | None = None, said: str | None = None, **more: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the program to its end; ``said`` goes to its stdin."""
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        env=environment(url, **more),
-        cwd=cwd,
-        input=said,
-        stdin=subprocess.DEVNULL if said is None else None,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS * 2,
-        check=False,
-    )
+    words = [str(each) for each in arguments]
+    with ExitStack() as closing:
+        into, out, err = (closing.enter_context(tempfile.TemporaryFile("w+")) for _ in range(3))
+        into.write(said or "")
+        into.seek(0)
+        process = forge.start(
+            words, env=environment(url, **more), cwd=cwd, stdin=into.fileno(), stdout=out.fileno(), stderr=err.fileno()
+        )
+        closing.callback(process.kill)
+        code = process.wait(PATIENCE_SECONDS * 2)
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess([*COMMAND, *words], code, out.read(), err.read())
 
 
 def answer(*arguments: str | Path, url: str | None = None, cwd: Path | None = None, said: str | None = None) -> str:
@@ -86,9 +91,7 @@ def refusal(ended: subprocess.CompletedProcess[str]) -> str:
 def drawn(*arguments: str, url: str) -> str:
     """What the program writes when stdout is a terminal."""
     here, there = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, *arguments], env=environment(url, TERM="xterm"), stdin=subprocess.DEVNULL, stdout=there
-    )
+    process = forge.start(arguments, env=environment(url, TERM="xterm"), stdout=there, stderr=2)
     os.close(there)
     parts = []
     with suppress(OSError):  # how Linux says that the last one has closed it
@@ -103,7 +106,7 @@ def drawn(*arguments: str, url: str) -> str:
 class Program:
     """A process that goes on. ``heard`` are the lines it has said on stderr so far."""
 
-    process: subprocess.Popen[str]
+    process: forge.Forged
     heard: list[str]
     _changed: threading.Condition
 
@@ -130,13 +133,13 @@ class Program:
         """Wait for its end; the exit code."""
         return self.process.wait(PATIENCE_SECONDS)
 
-    def listen(self) -> None:
+    def listen(self, said: IO[str]) -> None:
         """On a thread: keep what it says."""
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            with self._changed:
-                self.heard.append(line)
-                self._changed.notify_all()
+        with said:
+            for line in said:
+                with self._changed:
+                    self.heard.append(line)
+                    self._changed.notify_all()
         with self._changed:
             self._changed.notify_all()
 
@@ -144,17 +147,12 @@ class Program:
 @contextmanager
 def running(*arguments: str, url: str | None = None, cwd: Path | None = None, **more: str) -> Iterator[Program]:
     """The program, killed at the end if it hasn't ended by then."""
-    process = subprocess.Popen(
-        [*COMMAND, *arguments],
-        env=environment(url, **more),
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    hearing, saying = os.pipe()
+    with open(os.devnull, "w") as nowhere:
+        process = forge.start(arguments, env=environment(url, **more), cwd=cwd, stdout=nowhere.fileno(), stderr=saying)
+    os.close(saying)
     program = Program(process, [], threading.Condition())
-    listener = threading.Thread(target=program.listen, daemon=True)
+    listener = threading.Thread(target=program.listen, args=(os.fdopen(hearing),), daemon=True)
     listener.start()
     try:
         yield program
@@ -168,7 +166,7 @@ def running(*arguments: str, url: str | None = None, cwd: Path | None = None, **
 @contextmanager
 def postgres_home() -> Iterator[Path]:
     """A home for an embedded Postgres, in a directory that its user may enter; both are gone afterwards."""
-    made = Path(tempfile.mkdtemp(prefix="perdure-test-"))
+    made = Path(tempfile.mkdtemp(prefix="perdure-test-", dir=ground()))
     made.chmod(0o755)
     try:
         yield made / "home"

@@ -16,7 +16,11 @@ from tests.conftest import Database
 
 def test_the_module_is_the_program() -> None:
     """``python -m perdure`` says which version it is."""
-    assert answer("--version") == f"perdure {version('perdure')}\n"
+    said = subprocess.run(
+        [*COMMAND, "--version"], env=environment(), capture_output=True, text=True, check=False
+    ).stdout
+
+    assert said == f"perdure {version('perdure')}\n"
 
 
 def test_the_help_names_every_command() -> None:

@@ -18,12 +18,12 @@ from unittest.mock import patch
 import pytest
 
 from perdure.cli.program import run
+from tests import forge
 from tests.conftest import Database
 from tests.docs.pages import PAGES, Block, blocks
 from tests.tidy.source import ROOT, text_files
 
 PROGRAMS = [page for page in PAGES if any(block.mark == "run" for block in blocks(page, "python"))]
-COMMAND = [sys.executable, "-m", "perdure"]
 SHELL = [block for page in PAGES for block in blocks(page, "sh")]
 WAIT_SECONDS = 60
 
@@ -31,7 +31,7 @@ WAIT_SECONDS = 60
 @contextmanager
 def _worker(app: str, home: Path, environment: dict[str, str]) -> Iterator[None]:
     """A worker process on the app, drained at the end."""
-    process = subprocess.Popen([*COMMAND, "worker", app], cwd=home, env=environment)
+    process = forge.start(["worker", app], cwd=home, env=environment, stdout=1, stderr=2)
     try:
         yield
     finally:
