@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
 from perdure.cli.program import run
+from tests.cli.conftest import Ask
 from tests.conftest import Database
-
-Ask = Callable[..., Any]
-
-
-@pytest.fixture
-def ask(db: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
-    """``ask("jobs", "acts")``: the document that the command writes with ``--json``; it ends with ``code``."""
-    monkeypatch.setenv("DATABASE_URL", db.url)
-
-    def asked(*arguments: str, code: int = 0) -> Any:
-        assert run([*arguments, "--json"]) == code, capsys.readouterr().err
-        return json.loads(capsys.readouterr().out) if code == 0 else capsys.readouterr().err
-
-    return asked
 
 
 @pytest.fixture

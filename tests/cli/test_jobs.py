@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from perdure.cli.program import run
+from tests.cli.conftest import Ask
 from tests.cli.terminal import running, until
 from tests.conftest import Database
-
-Ask = Callable[..., Any]
-
-
-@pytest.fixture
-def ask(db: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
-    """``ask("jobs", "get", "1")``: the document that the command writes with ``--json``; it ends with ``code``."""
-    monkeypatch.setenv("DATABASE_URL", db.url)
-
-    def asked(*arguments: str, code: int = 0) -> Any:
-        assert run([*arguments, "--json"]) == code, capsys.readouterr().err
-        return json.loads(capsys.readouterr().out)
-
-    return asked
 
 
 def test_a_job_is_listed_and_shown(ask: Ask) -> None:

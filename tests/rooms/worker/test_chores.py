@@ -40,18 +40,6 @@ end $$"""
 
 
 @pytest.fixture
-def app() -> App:
-    """An app with one task, which answers."""
-    app = App("a")
-
-    @app.task
-    async def work() -> str:
-        return "done"
-
-    return app
-
-
-@pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Failures are tried again at once."""
     monkeypatch.setattr(limits, "CHORE_PAUSE_SECONDS", 0.02)

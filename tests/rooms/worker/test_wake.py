@@ -33,18 +33,6 @@ def no_poll(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "POLL_IDLE_SECONDS", 3_600.0)
 
 
-@pytest.fixture
-def app() -> App:
-    """An app with one task, which answers."""
-    app = App("a")
-
-    @app.task
-    async def work() -> str:
-        return "done"
-
-    return app
-
-
 async def asleep(worker: Worker) -> None:
     """Wait until the worker has put up its sign, looked once more and found nothing."""
     claimer = worker._claimer
