@@ -130,10 +130,12 @@ def template(new_database: Callable[[str, str], Database]) -> str:
 def _dropped(database: Database) -> None:
     """Drop the database, with whatever sessions and prepared transactions the test left in it."""
     database.close()
-    with database.server.connect(database.name) as conn:
-        for (prepared,) in conn.execute("select gid from pg_prepared_xacts where database = current_database()"):
-            conn.execute(f"rollback prepared '{prepared}'")
     with database.server.connect() as conn:
+        left = conn.execute("select gid from pg_prepared_xacts where database = %s", [database.name]).fetchall()
+        if left:
+            with database.server.connect(database.name) as inside:
+                for (prepared,) in left:
+                    inside.execute(f"rollback prepared '{prepared}'")
         conn.execute(f"drop database {database.name} with (force)")
 
 

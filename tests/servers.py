@@ -1,7 +1,8 @@
 """Postgres servers for tests: each with a data directory of its own, reached over a Unix socket.
 
-What they write is in memory where there is room for it, unless a test asks for commits that are durable (``fsync``):
-making and dropping a database for each test is mostly the making and dropping of files.
+What they write is in memory where there is room for it: making and dropping a database for each test is mostly the
+making and dropping of files. Tests crash servers, and never the machine, so that what a server has written is there for
+the next one; those that crash one leave ``fsync`` on all the same, for the server to do what it does elsewhere.
 """
 
 from __future__ import annotations
@@ -93,12 +94,11 @@ def ground() -> Path | None:
 
 
 @contextmanager
-def running(version: str, **settings: str) -> Iterator[Server]:
-    """A server on a fresh data directory; both are gone afterwards."""
+def running(version: str, folder: Path | None = None, /, **settings: str) -> Iterator[Server]:
+    """A server on a fresh data directory, in that folder if one is given; both are gone afterwards."""
     owner = server_owner()
     programs = server_binaries(version, owner)
-    durable = settings.get("fsync") == "on"
-    home = Path(tempfile.mkdtemp(prefix="perdure-test-", dir=None if durable else ground()))
+    home = Path(tempfile.mkdtemp(prefix="perdure-test-", dir=folder or ground()))
     os.chown(home, owner.uid, owner.gid)
     cluster = Cluster(programs, home / "data", home, owner)
     try:

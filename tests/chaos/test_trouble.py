@@ -231,24 +231,20 @@ def test_a_held_writing_transaction_holds_up_its_own_jobs_only(floor: Floor) -> 
 
 
 @pytest.fixture
-def full_floor(
-    new_server: NewServer, tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Floor]:
+def full_floor(new_server: NewServer, tmp_path: Path, record: Record) -> Iterator[Floor]:
     """A floor on a server whose disk is small: a file system in memory. Skips where none can be mounted."""
     disk = Path(tempfile.mkdtemp(prefix="perdure-disk-"))  # the path of the server's socket must not become too long
     disk.chmod(0o755)
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={TMPFS_MB}m", "none", disk], capture_output=True)
     if mounted.returncode != 0:
         pytest.skip("no file system can be mounted here")
-    monkeypatch.setattr(tempfile, "tempdir", str(disk))
     try:
-        with new_server(fsync="on", min_wal_size="32MB", max_wal_size="32MB", max_connections="20") as server:
+        with new_server(disk, fsync="on", min_wal_size="32MB", max_wal_size="32MB", max_connections="20") as server:
             floor = _own(server, tmp_path, record)
             yield floor
             floor.close()
             floor.db.close()
     finally:
-        monkeypatch.undo()
         subprocess.run(["umount", "-l", disk], check=False)
         disk.rmdir()
 
