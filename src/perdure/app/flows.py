@@ -31,7 +31,7 @@ from ..runtime.patience import patiently
 from ..workflows.handle import Workflow
 from ..workflows.loops.driver import Driver
 from ..workflows.model import RunSpec, task_name
-from ..workflows.ops.after import sweep
+from ..workflows.ops.after import close, sweep
 from ..workflows.ops.control import prune, versions
 from .client.bound import AsyncTransaction
 from .desk import Desk
@@ -278,7 +278,8 @@ def step_desk(ctx: Any) -> StepDesk:
 
 def errands(history_days: int) -> Errands:
     """What is done for runs with the chores, by every worker: also by one that has no workflow itself."""
-    return Errands(sweep, [Duty("runs.prune", partial(prune, history_days))])
+    told = Duty("runs.close", close, period=limits.FOLLOW_UPS_SWEEP_SECONDS)
+    return Errands(sweep, partial(close, all=False), [told, Duty("runs.prune", partial(prune, history_days))])
 
 
 class Drivers:

@@ -10,11 +10,11 @@ from perdure.jobs.ops.settle import settle
 from perdure.jobs.work import Claimed, End
 from perdure.workflows.model import Entry, Recorded, RunSpec
 from perdure.workflows.ops import inbox
-from perdure.workflows.ops.after import follow, sweep
+from perdure.workflows.ops.after import close, follow, sweep
 from perdure.workflows.ops.record import load, record
 from perdure.workflows.ops.start import spawn, start
 from tests.conftest import Database
-from tests.rooms.jobs.stage import Member, Session, Stage
+from tests.rooms.jobs.stage import Member, Session, Stage, end
 
 SPEC = RunSpec(name="shop", version=1, payload="{}")
 
@@ -144,3 +144,36 @@ def test_a_waiting_row_that_somebody_has_locked_is_woken_by_the_sweep(stage: Sta
 
     assert stage.places()[run.id] == "ready"
     assert stage.main.sql("select payload::text from perdure.signal") == [("2",)]
+
+
+@pytest.mark.parametrize("how", ["buried", "shed"])
+def test_a_parent_hears_of_a_child_that_somebody_else_has_ended(stage: Stage, how: str) -> None:
+    """A run whose job was buried by a rescue, or gave way to others in a full queue, ends as such: it has its end, its
+    own children are asked to end, and the parent that waits for it is woken, once. Red when only the worker that ends a
+    run says so."""
+    member = stage.worker()
+    [parent] = [started.job for started in stage.main.run(start(SPEC, ["parent"], ["{}"]))]
+    [claimed] = stage.claim(member)
+    child = stage.main.run(spawn(Entry(parent, 0, "child c", 1, "child", "waiting"), "c", SPEC, "cancel"))
+    stage.settle([end(claimed, "waiting")], member)
+    [grandchild] = [run.job for run in stage.main.run(start(SPEC, ["g"], ["{}"], parent=child, close="cancel"))]
+    if how == "buried":
+        stage.main.sql("update perdure.job set rescues = 9 where id = %s", [child])
+        other = stage.worker("other")
+        stage.claim(other, 1)
+        stage.lose(other)
+        stage.rescue()
+    else:
+        stage.main.sql("delete from perdure.ready where id = %s", [grandchild])
+        stage.main.sql("select perdure.shed(%s, 0, 1)", [stage.queue])
+        stage.main.sql("insert into perdure.held (id, reason) values (%s, 'paused')", [grandchild])
+
+    def closed() -> int:
+        with stage.main.conn.transaction():
+            return stage.main.run(close(all=how == "shed"))
+
+    assert stage.places()[parent] == "waiting"
+    assert [closed(), closed()] == [1, 0]
+    assert stage.places()[parent] == "ready"
+    assert stage.main.sql("select job from perdure.run where ended_at is not null") == [(child,)]
+    assert stage.main.sql("select id from perdure.cancel_request") == [(grandchild,)]

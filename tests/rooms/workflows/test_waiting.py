@@ -11,6 +11,10 @@ import pytest
 
 from perdure import StepFailed, StepTimeout, Workflow
 from perdure.core.run_errors import WorkflowFinished, WorkflowNotFound
+from perdure.fleet.ops import workers
+from perdure.jobs.floors import Floor
+from perdure.jobs.ops.claim import claim
+from perdure.jobs.ops.queues import ensure
 from perdure.jobs.ops.wake import rouse
 from perdure.pg.drive import drive
 from perdure.workflows.ops import after
@@ -318,3 +322,38 @@ def test_waiting_runs_hold_nothing(stage: Stage) -> None:
     asyncio.run(play())
     assert stage.value("select count(*) from perdure.waiting") == count - 1
     assert drive(stage.conn, rouse()) == 0
+
+
+def test_a_parent_hears_at_once_of_a_child_that_a_rescue_has_buried(stage: Stage) -> None:
+    """A child that has taken its worker with it too often is buried by whoever rescues its job; the parent that waits
+    for it goes on with that, and doesn't wait for ever. Red when a rescue tells nobody of the runs it buries."""
+
+    @stage.app.workflow(queue="elsewhere")
+    async def child(wf: Workflow) -> None: ...
+
+    @stage.app.workflow
+    async def parent(wf: Workflow) -> str:
+        try:
+            await wf.child(child, "c")
+        except StepFailed as error:
+            return error.kind
+        return "nothing"
+
+    def lost() -> None:
+        other = workers.register(name="other", host="h", pid=1, slots=1, queues=["elsewhere"])
+        worker, incarnation = drive(stage.conn, other)
+        queue = drive(stage.conn, ensure(["elsewhere"]))["elsewhere"]
+        stage.conn.execute("update perdure.job set rescues = 9 where id = (select job from perdure.run where id = 'c')")
+        floor = Floor(tuple(queue * 4096 + priority for priority in range(10)))
+        assert drive(stage.conn, claim(worker, incarnation, queue, floor, 1)) is not None
+        stage.conn.execute("update perdure.worker set expires_at = now() - interval '1 s' where id = %s", [worker])
+
+    async def play() -> None:
+        async with stage.working(queues={"default": 2}):
+            await stage.start(parent.run())
+            await stage.until_true("select count(*) = 1 from perdure.waiting")
+            await asyncio.to_thread(lost)
+            assert await stage.result() == "WorkflowFailed"
+            assert (await stage.get("c")).ended_at is not None
+
+    asyncio.run(play())

@@ -46,7 +46,9 @@ DUTY_RETRY_SECONDS = 60.0
 RELEASE_SECONDS = 3.0
 """Between two releases of parked jobs: while workers of an older version run, they may park the same ones again."""
 
-FOUND = ("bury", "rescue", "promote", "rouse", "nudges", "cancels", "pauses", "release")
+FOUND = (
+    "bury", "rescue", "follow_ups", "runs", "promote", "rouse", "nudges", "cancels", "pauses", "release",
+)  # fmt: skip
 """The chores that looks and beats find something for."""
 
 _CONTENDED = ("55P03", "40")  # a lock wasn't granted in time; a deadlock, or a serialisation that failed
@@ -54,9 +56,11 @@ _TOO_MUCH = ("53200", "54", "57014")  # out of memory, a limit of the server's, 
 
 
 class Errands(NamedTuple):
-    """What other rooms have done with the chores: ``nudged`` when runs were nudged, and ``duties`` of their own."""
+    """What other rooms have done with the chores: ``nudged`` when runs were nudged, ``buried`` when a rescue has buried
+    jobs, and ``duties`` of their own."""
 
     nudged: Callable[[int], Op[int]]
+    buried: Callable[[int], Op[int]]
     duties: Sequence[ops.Duty]
 
 
@@ -230,6 +234,8 @@ class Chores:
                 self._on_moved()
             if found.buried:
                 await self._drain("follow_ups", partial(sweep_follow_ups, all=False))
+                if self._errands is not None:
+                    await self._drain("runs", self._errands.buried)
         faults.point("rescue.after")
         await self._link.run(close_leases())
 

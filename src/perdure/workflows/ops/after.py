@@ -8,7 +8,7 @@ it can't have the lock, somebody is writing, and it waits for a moment only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ...core import limits
 from ...core.op import Op, maybe, rows
@@ -19,6 +19,7 @@ from ..ends import RunEnd
 
 PARENTS = statement("workflows.parents", lambda row: int(row["job"]))
 ENDED = statement("workflows.end", lambda row: int(row["parent"]))
+UNTOLD = statement("workflows.untold", lambda row: int(row["job"]))
 ORPHANS = statement("workflows.orphans", lambda row: int(row["id"]))
 SETTLE_DOWN = statement("workflows.settle_down", lambda row: int(row["job"]))
 STIRRED = statement("workflows.stirred", lambda row: int(row["id"]))
@@ -36,9 +37,10 @@ DOZE_SECONDS = 0.5
 
 def follow(ends: Sequence[End]) -> Op[None]:
     """What follows these ends. First those that wait for a lock, then those that skip what is locked."""
-    over = [end for end in ends if end.verdict in ("completed", "cancelled", "dead")]
+    over = {end.job.id: end for end in ends if end.verdict in ("completed", "cancelled", "dead")}
     if over:
-        yield from _over(over)
+        failed = {id: end.failed_step for id, end in over.items() if isinstance(end, RunEnd)}
+        yield from _over(sorted(over), failed, [id for id in sorted(over) if over[id].verdict != "completed"])
     held = sorted((end.job.id, end.text) for end in ends if end.verdict == "held")
     if held:
         yield from rows(TROUBLE, ids=[id for id, _ in held], troubles=[text for _, text in held])
@@ -52,13 +54,20 @@ def follow(ends: Sequence[End]) -> Op[None]:
         yield from _parked(parked)
 
 
-def _over(ends: Sequence[End]) -> Op[None]:
-    ids = sorted(end.job.id for end in ends)
-    failed = {end.job.id: end.failed_step for end in ends if isinstance(end, RunEnd)}
+def close(limit: int = limits.CHORE_BATCH_MAX, *, all: bool = True) -> Op[int]:
+    """Do the same for runs whose job was ended by somebody who didn't; how many. ``all``: not only of the dead."""
+    untold = yield from rows(UNTOLD, limit=limit, all=all)
+    if untold:
+        yield from _over(untold, {}, untold)
+    return len(untold)
+
+
+def _over(ids: Sequence[int], failed: Mapping[int, str | None], unfinished: Sequence[int]) -> Op[None]:
+    """These have ended, in ascending id, those at a step that failed, these without completing: parents hear of it, and
+    children end with them."""
     yield from rows(PARENTS, ids=ids)
     parents = yield from rows(ENDED, ids=ids, failed_steps=[failed.get(id) for id in ids])
     yield from rouse(parents)
-    unfinished = sorted(end.job.id for end in ends if end.verdict != "completed")
     while unfinished and (asked := (yield from rows(ORPHANS, ids=unfinished, limit=limits.RUN_TREE_MAX))):
         yield from rouse(asked)
 

@@ -1,0 +1,13 @@
+-- Does: runs that don't know that they have ended: somebody else has ended their job, who buried, discarded or shed it, or by SQL alone.
+-- Locks: none.
+-- Index: dead whole, which is small, and run by job; with `all`, run whole and job by id.
+-- Bound: `limit` runs.
+select job from (
+    (select r.job from perdure.dead d join perdure.run r on r.job = d.id
+     where r.ended_at is null order by r.job limit %(limit)s::int)
+    union
+    (select r.job from perdure.run r
+     where %(all)s::boolean and r.ended_at is null and not exists (select from perdure.job j where j.id = r.job)
+     order by r.job limit %(limit)s::int)
+) e
+order by job limit %(limit)s::int
