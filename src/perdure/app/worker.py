@@ -253,6 +253,7 @@ class Worker:
             self._queues[queue],
             settle=door.counting(self._settler.end),
             trusted_until=lambda: 0.0 if self._pacer.full else self._heart.trusted_until,
+            pause=self._pacer.pause,
             on_room=lambda: self._claimer.stir(),
             context=lambda job: Context(job, desk),
             minder=self._minder,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import Final, Protocol
 
 import msgspec
@@ -115,10 +115,8 @@ def bind(**words: str | None) -> Iterator[Envelope]:
         _frame.reset(token)
 
 
-def enter(frame: Frame) -> Token[Frame | None]:
-    """Bind a frame as it is, until ``leave``."""
-    return _frame.set(frame)
-
+enter = _frame.set
+"""Bind a frame as it is, until ``leave``."""
 
 leave = _frame.reset
 

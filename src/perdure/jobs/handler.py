@@ -45,6 +45,12 @@ class Handler:
     checkpoint_version: int = 1
     checkpoint_upgrades: Mapping[int, StateUpgrade] = field(default_factory=dict)
     asks: bool = False
+    plain: bool = field(init=False)
+    """Whether it is called on the loop with its arguments, and that is all there is to it."""
+
+    def __post_init__(self) -> None:
+        bare = self.context is None and self.timeout is None and not self.upgrades
+        object.__setattr__(self, "plain", self.run_in == "loop" and bare)
 
     def arguments(self, job: Claimed) -> dict[str, Any]:
         """The job's arguments by name, in the code's version. Raises what ``decode`` or an upgrade raises."""

@@ -10,13 +10,22 @@ from ...core.errors import PerdureError, TransientError
 from ...runtime.clock import monotonic, utc_now
 from ...runtime.dice import roll
 from .. import rules
-from ..handler import Handler
+from ..handler import Context, Handler
 from ..saves import Unfit
 from ..view import gist
 from ..work import Claimed, End
 from .slot import Slot
 
 log = logging.getLogger("perdure.run")
+
+
+def unstartable(job: Claimed, handler: Handler | None) -> End | None:
+    """The end of a job that can't be started; None when it can."""
+    if handler is not None and job.extras is None and not job.cancelled and not job.expired:
+        return None
+    version, asks = (None, False) if handler is None else (handler.version, handler.asks)
+    once = rules.at_most_once_for(job, handler is not None and handler.at_most_once)
+    return rules.unstartable(job, version=version, at_most_once=once, asks=asks)
 
 
 def returned(job: Claimed, handler: Handler, value: object) -> End:
@@ -33,6 +42,12 @@ def returned(job: Claimed, handler: Handler, value: object) -> End:
     except PerdureError as error:
         # The work is done; running it again for a better result would do it twice.
         return End(job, "dead", 1, monotonic() - job.started, text=storable(str(error)), reason="bad_result")
+
+
+def raised(slot: Slot, job: Claimed, handler: Handler, error: BaseException) -> End:
+    """The end of a handler that raised. Once it was told to stop, whatever it raises is how it stopped: pools and HTTP
+    clients turn a cancellation into errors of their own, and the job mustn't be charged for that."""
+    return failed(job, handler, error) if slot.stop is None else stopped(slot, job, slot.stop)
 
 
 def failed(job: Claimed, handler: Handler, error: BaseException) -> End:
@@ -84,6 +99,17 @@ def stopped(slot: Slot, job: Claimed, reason: str) -> End:
     if started and rules.at_most_once_for(job, handler is not None and handler.at_most_once):
         return End(job, "dead", 1, elapsed, text=f"stopped while it ran ({reason})", reason="needs_review")
     return End(job, "returned", 0, elapsed, reason=reason)
+
+
+def concluded_here(slot: Slot, given: Context, handler: Handler, end: End) -> End:
+    """On a thread: the end of a job whose handler has left a transaction, which is committed with it or rolled back. A
+    job that was ended meanwhile has nothing to commit."""
+    with slot.lock:
+        slot.deadline, slot.ending = None, slot.job is not None
+    try:
+        return given.conclude_here(end if slot.ending else End(end.job, "returned", 0))
+    except BaseException as error:
+        return uncommitted(end.job, handler, error)
 
 
 def uncommitted(job: Claimed, handler: Handler, error: BaseException) -> End:

@@ -30,6 +30,8 @@ log = logging.getLogger("perdure.settle")
 STEPS: tuple[int | None, ...] = (*limits.UNSETTLED_STEPS, None)
 """Ends that may wait, from one promise to the next."""
 
+PAUSE_SECONDS = 0.05
+
 QUIET_SECONDS = 60.0
 """How long a promise must have been twice as large as need be before it is made smaller."""
 
@@ -48,7 +50,10 @@ class Pacer:
     def __init__(self, link: Link, worker: Callable[[], int], threaded: int) -> None:
         self._link, self._worker, self._threaded = link, worker, threaded
         self._step = self._peak = 0
+        self.bounded = True
+        """Whether ends that wait must be counted. Asked for each job, so it isn't worked out."""
         self._wanted = asyncio.Event()
+        self._widened = asyncio.get_running_loop().create_future()
         self.writing = asyncio.Lock()
         """Held while a promise is written, so that a new row isn't given one that is outdated."""
         self.full = False
@@ -74,6 +79,10 @@ class Pacer:
         if self.full:
             self._wanted.set()
 
+    async def pause(self) -> None:
+        """Wait for a moment, or until more may be started."""
+        await asyncio.wait((self._widened,), timeout=PAUSE_SECONDS)
+
     async def run(self) -> None:
         """Write promises until cancelled."""
         while True:
@@ -88,14 +97,16 @@ class Pacer:
         async with self.writing:
             wider = min(self._step + 1, len(STEPS) - 1)
             if await self._written(self._promise(STEPS[wider])):
-                self._step, self.full = wider, False
+                self._step, self.full, self.bounded = wider, False, STEPS[wider] is not None
                 self._wanted.clear()
+                self._widened.set_result(None)
+                self._widened = asyncio.get_running_loop().create_future()
 
     async def _narrow(self) -> None:
         peak, self._peak = self._peak, 0
         if self._step and peak * 2 < (STEPS[self._step - 1] or 0):
             async with self.writing:
-                self._step -= 1  # kept from now on, so it may be written later
+                self._step, self.bounded = self._step - 1, True  # kept from now on, so it may be written later
                 await self._written(self.promised)
 
     async def _written(self, unsettled: int | None) -> bool:

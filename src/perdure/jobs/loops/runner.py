@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ...core import context, limits
 from ...core.endings import Ending
+from ...runtime import faults
 from ...runtime.clock import monotonic
 from .. import rules
 from ..handler import Context, Handler
@@ -31,9 +32,9 @@ log = logging.getLogger("perdure.run")
 class Runner:
     """The slots of one queue.
 
-    ``settle`` takes each end, on the loop's thread. ``trusted_until`` (monotonic seconds): past it nothing is started.
-    ``on_room`` is called when the backlog has run low, so that the claimer may claim. ``context`` makes what handlers
-    are given of their jobs. ``minder``: of the children in which process tasks run. ``keeper``: where checkpoints are.
+    ``settle`` takes each end, on the loop's thread. ``trusted_until`` (monotonic seconds): past it nothing is started;
+    ``pause`` waits a while then. ``on_room`` is called when the backlog has run low, so that the claimer may claim.
+    ``context`` makes what handlers are given. ``minder``: of process tasks' children. ``keeper``: of checkpoints.
     """
 
     SLICE_SECONDS = 0.002
@@ -50,6 +51,7 @@ class Runner:
         settle: Callable[[End], None],
         trusted_until: Callable[[], float],
         on_room: Callable[[], None],
+        pause: Callable[[], Awaitable[None]] | None = None,
         context: Callable[[Claimed], Context] = Context,
         minder: Minder | None = None,
         keeper: Keeper | None = None,
@@ -57,6 +59,7 @@ class Runner:
         self.gate: Callable[[Claimed], End | None] | None = None
         """Asked before a job is started, where its queue declares what may stop it."""
         self._handlers, self._settle, self._trusted_until, self._on_room = handlers, settle, trusted_until, on_room
+        self._pause = pause or (lambda: asyncio.sleep(0.05))
         self._context, self._minder, self._keeper = context, minder or Minder(()), keeper
         self.slots = [Slot() for _ in range(slots)]
         self.backlog: deque[Claimed] = deque()
@@ -208,7 +211,7 @@ class Runner:
             now = monotonic()
             if now > self._trusted_until():
                 self.backlog.appendleft(job)
-                await asyncio.sleep(0.05)
+                await self._pause()
                 continue
             job.started = now
             await self._run(slot, job)
@@ -224,21 +227,30 @@ class Runner:
     async def _run(self, slot: Slot, job: Claimed) -> None:
         """Run one job to its end, whatever its handler does."""
         handler = self._handlers.get(job.task)
-        end = self._unstartable(job, handler)
-        if end is not None or handler is None:
-            self._settle(end or rules.parked(job))
-            return
+        if handler is None or job.extras is not None or job.cancelled or job.expired or self.gate is not None:
+            end = self._unstartable(job, handler)
+            if end is not None or handler is None:
+                self._settle(end or rules.parked(job))
+                return
         if handler.run_in == "thread":
             await self._run_threads(slot, job)
             return
-        slot.take(job, handler)
+        if faults.armed:  # asked here, because a call for each job would cost
+            faults.point("run.before")
+        slot.job, slot.handler, slot.stop, slot.busy = job, handler, None, True
         bound = context.enter(job)
         try:
             try:
-                value = await self._call(slot, job, handler)
-                if handler.context is not None and isinstance(value, Ending):
-                    await self._keep(slot, job, handler)
-                end = ender.returned(job, handler, value)
+                if handler.plain and job.extras is None and not job.generation:
+                    value = await handler.function(**handler.decode(job.payload))
+                else:
+                    value = await self._call(slot, job, handler)
+                    if handler.context is not None and isinstance(value, Ending):
+                        await self._keep(slot, job, handler)
+                if value is None:
+                    end = End(job, "completed", 1, monotonic() - job.started)
+                else:
+                    end = ender.returned(job, handler, value)
             except asyncio.CancelledError as error:
                 await self._keep(slot, job, handler)
                 end = self._interrupted(slot, job, handler, error)
@@ -263,11 +275,7 @@ class Runner:
             await self._keeper.last_word(slot.context, job, handler)
 
     def _unstartable(self, job: Claimed, handler: Handler | None) -> End | None:
-        if handler is not None and job.extras is None and not job.cancelled and not job.expired:
-            return None if self.gate is None else self.gate(job)
-        version, asks = (None, False) if handler is None else (handler.version, handler.asks)
-        once = rules.at_most_once_for(job, handler is not None and handler.at_most_once)
-        end = rules.unstartable(job, version=version, at_most_once=once, asks=asks)
+        end = ender.unstartable(job, handler)
         return end if end is not None or self.gate is None else self.gate(job)
 
     async def _call(self, slot: Slot, job: Claimed, handler: Handler) -> Any:
@@ -302,19 +310,8 @@ class Runner:
         except BaseException as error:
             return ender.uncommitted(end.job, handler, error)
 
-    def _concluded_here(self, slot: Slot, given: Context, handler: Handler, end: End) -> End:
-        """The same, on a thread. A job that was ended meanwhile has nothing to commit."""
-        with slot.lock:
-            slot.deadline, slot.ending = None, slot.job is not None
-        try:
-            return given.conclude_here(end if slot.ending else End(end.job, "returned", 0))
-        except BaseException as error:
-            return ender.uncommitted(end.job, handler, error)
-
     def _raised(self, slot: Slot, job: Claimed, handler: Handler, error: BaseException) -> End:
-        """The end of a handler that raised. Once it was told to stop, whatever it raises is how it stopped: pools and
-        HTTP clients turn a cancellation into errors of their own, and the job mustn't be charged for that."""
-        return ender.failed(job, handler, error) if slot.stop is None else ender.stopped(slot, job, slot.stop)
+        return ender.raised(slot, job, handler, error)
 
     def _interrupted(self, slot: Slot, job: Claimed, handler: Handler, error: BaseException) -> End | None:
         """The end of a handler that a cancellation has left; None when it is the slot itself that is to end."""
@@ -382,7 +379,7 @@ class Runner:
         finally:
             context.leave(bound)
         if given is not None and given.unfinished:
-            end = self._concluded_here(slot, given, handler, end)
+            end = ender.concluded_here(slot, given, handler, end)
         with slot.lock:
             ended_here, slot.job, slot.deadline, slot.ending = slot.job is not None, None, None, False
         return end if ended_here else None

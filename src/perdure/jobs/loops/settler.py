@@ -107,7 +107,7 @@ class Settler:
         if len(pending) == 1:
             self._quiet.clear()
             self._wake.set()
-        if self._pacer.most is not None:
+        if self._pacer.bounded:
             self._pacer.waits(self.waiting)
 
     @asynccontextmanager

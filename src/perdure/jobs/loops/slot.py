@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from ...runtime import faults
 from ..handler import Context, Handler
 from ..work import Claimed
 
@@ -52,12 +51,6 @@ class Slot:
     def running(self) -> bool:
         """Whether it has a job that can be told to stop, and hasn't been."""
         return self.job is not None and self.stop is None and not self.ending
-
-    def take(self, job: Claimed, handler: Handler) -> None:
-        """On the loop: this job runs here now."""
-        if faults.armed:  # asked here, because a call for each job would cost
-            faults.point("run.before")
-        self.job, self.handler, self.stop, self.busy = job, handler, None, True
 
     def begin(self, job: Claimed, handler: Handler, deadline: float | None) -> None:
         """On a thread: this job runs here now, and nothing of the one before it is left."""

@@ -103,11 +103,8 @@ def _settle_group(
     texts = [end.text for end in group]
     if verdict in FINAL:
         results = [end.result for end in group]
-        return (
-            yield from one(
-                FINISH, **shared, charge=charge, outcome=verdict, elapsed=elapsed, results=results, errors=texts
-            )
-        )
+        told = {"results": _thin(results), "errors": _thin(texts)}
+        return (yield from one(FINISH, **shared, charge=charge, outcome=verdict, elapsed=elapsed, **told))
     if verdict == "held":
         reasons, keys = [end.reason for end in group], [end.key for end in group]
         return (yield from one(PARK, **shared, worker=worker, reasons=reasons, keys=keys))
@@ -138,6 +135,11 @@ def _settle_group(
             errors=texts,
         )
     )
+
+
+def _thin(column: list[str | None]) -> list[str | None]:
+    """The column, or an empty one for nothing but None: an array costs its driver a look at each of its values."""
+    return [] if column.count(None) == len(column) else column
 
 
 def hold(job: Claimed) -> Op[None]:

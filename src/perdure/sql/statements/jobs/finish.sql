@@ -1,7 +1,7 @@
 -- Does: moves the bodies of jobs that ended for good to history, if they are still the generation that was claimed, and drops leases whose last job this was.
 -- Locks: the job rows, in ascending id.
 -- Index: job by id; lease by id.
--- Bound: the ids given. What isn't returned was stale.
+-- Bound: the ids given; results or errors may be empty, for none of them. What isn't returned was stale.
 with ended as materialized (
     delete from perdure.job j where j.id = any(%(ids)s::bigint[]) and j.generation = %(generation)s::int
     returning j.id, j.created_at, j.lane, j.generation, j.attempt, j.rescues, j.task, j.key, j.tags, j.options, j.context, j.payload
