@@ -10,6 +10,8 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/python -m pytest
+# Many tests wait more than they compute: one process more than there are cores in the smallest machine.
+PROCESSES ?= 3
 
 .PHONY: help demo test lint test-newest test-oldest soak bench guarantees clean
 
@@ -28,11 +30,11 @@ lint: .venv/dev ## ruff, mypy --strict, the import contracts
 
 test-newest: .venv/dev ## the tests on the embedded PostgreSQL 18
 	tools/apt.sh
-	$(PYTEST) -n 2
+	$(PYTEST) -n $(PROCESSES)
 
 test-oldest: .venv/dev ## the tests that need a server, on PostgreSQL 15
 	tools/apt.sh
-	$(PYTEST) -n 2 --pg=15
+	$(PYTEST) -n $(PROCESSES) --pg=15
 
 soak: .venv/dev ## the long tests: minutes of chaos under load
 	$(PYTEST) -m soak

@@ -1,8 +1,9 @@
 """What every test may ask for: a Postgres server of its worker, and in it a migrated database of its own.
 
 ``--pg=18`` (or PERDURE_TEST_PG; the default) runs everything on the server embedded in the wheel; ``--pg=15`` runs the
-tests that need a database on the oldest server we support, and leaves out those that don't. No test reaches the
-developer's own database: the environment is emptied of everything that names one.
+tests that need a database on the oldest server we support, and leaves out those that don't, and those marked ``newest``
+(a module, a test or a parameter), because what they show is the same on any server. No test reaches the developer's own
+database: the environment is emptied of everything that names one.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from itertools import count
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import psycopg
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from perdure.pg.migrate import migrate
 from tests import servers
@@ -46,11 +49,48 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["PERDURE_HOME"] = os.path.join(os.devnull, "perdure")
 
 
+LONG = ("upgrade", "examples", "e2e", "chaos", "docs", "cli")
+"""Folders whose tests are long ones. They begin first, so that none of them is what everybody waits for at the end."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On the oldest server leave out the tests that use none; they have run on the newest."""
+    """Choose the tests, and their order: the long ones first."""
+    _choose(config, items)
+    items.sort(key=lambda item: LONG.index(folder) if (folder := _folder(item)) in LONG else len(LONG))
+
+
+class Spread(LoadScopeScheduling):  # type: ignore[misc]
+    """Hands tests to the processes one by one, and those of a file that has a fixture for all of them together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if _shares(self.config.rootpath / file) else nodeid
+
+
+@cache
+def _shares(file: Path) -> bool:
+    return 'scope="module"' in file.read_text()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Spread:
+    """How the tests are spread over several processes (``-n``)."""
+    return Spread(config, log)
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(Path(__file__).parent).parts[0]
+
+
+def _choose(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On the oldest server leave out the tests that use none, or don't ask which; they have run on the newest."""
     if config.getoption("--pg") == "18":
         return
-    chosen = [item for item in items if {"server", "new_server"} & set(getattr(item, "fixturenames", ()))]
+    chosen = [
+        item
+        for item in items
+        if {"server", "new_server"} & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker("newest")
+    ]
     left = [item for item in items if item not in set(chosen)]
     config.hook.pytest_deselected(items=left)
     items[:] = chosen

@@ -7,6 +7,8 @@ import pytest
 from tests.chaos.floor import Floor
 from tests.chaos.shop import walk
 
+pytestmark = pytest.mark.newest
+
 ITEMS = 100
 EVERY = 5
 

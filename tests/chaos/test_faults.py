@@ -82,6 +82,7 @@ def test_killed_while_it_rescues_nothing_is_lost(floor: Floor, place: str) -> No
     _settled(floor, ids, f"kill -9 at {place}")
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("place", _points("promote"))
 def test_killed_while_it_promotes_nothing_is_lost(floor: Floor, place: str) -> None:
     """A worker that dies before or after it has moved due jobs leaves each of them in one place: they run once."""
@@ -104,6 +105,7 @@ def test_killed_while_it_finds_out_what_it_holds_nothing_is_lost(floor: Floor) -
     _settled(floor, ids, "kill -9 at recover.before_leases")
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("place", _points("drain"))
 def test_killed_while_it_drains_nothing_is_lost(floor: Floor, place: str) -> None:
     """A worker that is killed in the middle of its drain leaves what it still had to rescue, uncharged."""
@@ -125,6 +127,7 @@ def test_a_killed_parent_leaves_its_call_to_another(floor: Floor) -> None:
     _settled(floor, ids, "kill -9 at child.before")
 
 
+@pytest.mark.newest
 def test_a_child_that_is_killed_as_it_is_called_costs_its_job_one_attempt(floor: Floor) -> None:
     """A child that dies before its handler's first line charges that job, and its worker lives on. Red when it takes
     the worker or its mates along."""
@@ -140,6 +143,7 @@ def test_a_child_that_is_killed_as_it_is_called_costs_its_job_one_attempt(floor:
     floor.until_finished(ids)
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(("place", "written"), [("gather.before", 0), ("gather.after", 1)])
 def test_a_caller_that_is_killed_has_written_all_or_nothing(floor: Floor, place: str, written: int) -> None:
     """An enqueueing process that dies before its gathered statement has written nothing of it, and after it all: what
@@ -186,6 +190,7 @@ def test_an_error_at_a_fault_point_is_answered(floor: Floor, place: str, act: st
     assert not worker.ended
 
 
+@pytest.mark.newest
 def test_a_pause_at_a_fault_point_is_a_late_settlement_and_no_more(floor: Floor) -> None:
     """A worker whose loop is held up for five seconds before it settles keeps its leases: its heart beats on."""
     ids = floor.enqueue(*[nothing.job() for _ in range(20)])

@@ -6,6 +6,8 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from perdure.core import limits
 from tests.chaos.floor import Floor, Process, until
 from tests.chaos.shop import count_for_ever, hog, nothing, sell, serve, serve_until_told
@@ -74,6 +76,7 @@ def _more_begun(floor: Floor, process: Process) -> None:
     floor.until_true("select count(*) > 50 from effect where what = 'begun' and pid = %s", process.pid)
 
 
+@pytest.mark.newest
 def test_a_handler_past_the_deadline_forces_the_exit_code_and_goes_back(floor: Floor) -> None:
     """A worker told to stop whose handler doesn't end in time leaves with 1, its job is back at once, uncharged, and
     the next worker runs it [KIT-41, KIT-42]."""
@@ -122,6 +125,7 @@ def test_a_frozen_worker_that_wakes_up_is_refused_as_stale(floor: Floor) -> None
     floor.until_finished([after])
 
 
+@pytest.mark.newest
 def test_a_handler_that_holds_the_interpreter_loses_no_lease(floor: Floor) -> None:
     """A handler that keeps the loop and the interpreter for five seconds, longer than a worker may be silent, is not
     taken for dead: no rescue, one run, although another worker watches; there are three beats in the time that others
@@ -139,6 +143,7 @@ def test_a_handler_that_holds_the_interpreter_loses_no_lease(floor: Floor) -> No
     assert floor.value("select count(*) from perdure.worker where state = 'dead'") == 0
 
 
+@pytest.mark.newest
 def test_a_killed_child_fails_its_own_attempt_only(floor: Floor, tmp_path: Path) -> None:
     """Kill -9 of a process handler's child: that job's attempt has failed with that reason, and its worker lives on
     with its other jobs [KIT-36]. Red when a broken child reaches the loop, or can't be started from ``-m``."""

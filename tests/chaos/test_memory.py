@@ -8,6 +8,8 @@ import pytest
 from tests.chaos.floor import Floor, Process, until
 from tests.chaos.shop import nothing, serve_until_told
 
+pytestmark = pytest.mark.newest
+
 MIB = 1024 * 1024
 FILL = """
 with b as (

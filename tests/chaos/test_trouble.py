@@ -41,6 +41,7 @@ def own_floor(new_server: NewServer, tmp_path: Path, record: Record) -> Iterator
         floor.db.close()
 
 
+@pytest.mark.newest
 def test_an_interpreter_that_is_held_is_taken_for_dead_and_refused_afterwards(floor: Floor) -> None:
     """Code in C that keeps the interpreter for six seconds keeps the heart from beating, too: the worker is declared
     dead, what it held runs elsewhere, and when it comes back its late ends are refused [DW-102, DW-43]. Red without
@@ -187,6 +188,7 @@ def test_a_dump_with_live_leases_is_restored_and_goes_on(floor: Floor) -> None:
     floor.until_finished(ids)
 
 
+@pytest.mark.newest
 def test_a_queue_paused_mid_batch_finishes_what_runs(floor: Floor) -> None:
     """A queue that is paused while a batch runs: what is in a worker's hands ends, nothing more is claimed, and all of
     it goes on when the queue is resumed. Red when a claim doesn't look, or a pause takes away what runs."""

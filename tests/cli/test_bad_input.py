@@ -16,6 +16,8 @@ from tests import servers
 from tests.cli.terminal import perdure, refusal, running
 from tests.conftest import Database, NewServer
 
+pytestmark = pytest.mark.newest
+
 SECRET = "s3cret"
 AHEAD = "insert into perdure.migration (number, phase, name, checksum) values (9999, 'post', 'later', 'x')"
 

@@ -19,6 +19,8 @@ from tests.cli.terminal import alive, answer, children, drawn, perdure, refusal,
 from tests.conftest import Database
 from tests.tidy.source import ROOT
 
+pytestmark = pytest.mark.newest
+
 TARGETS: dict[str, tuple[str, list[tuple[str, float, str]]]] = {
     "drain": (
         "60",

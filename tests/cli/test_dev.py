@@ -27,6 +27,8 @@ from tests.cli.terminal import (
 )
 from tests.conftest import Database
 
+pytestmark = pytest.mark.newest
+
 
 def _rewrite(file: Path, text: str) -> None:
     """As an editor does: another file in its place, never a half one."""

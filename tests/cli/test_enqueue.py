@@ -14,6 +14,8 @@ from perdure.core import limits
 from tests.cli.terminal import COMMAND, answer, environment, perdure, refusal
 from tests.conftest import Database
 
+pytestmark = pytest.mark.newest
+
 
 def _jobs(db: Database) -> list[tuple[Any, ...]]:
     return db.connect().execute("select task, queue, key, payload::text from perdure.jobs order by id").fetchall()

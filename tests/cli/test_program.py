@@ -13,6 +13,8 @@ from perdure.cli.program import COMMANDS, run
 from tests.cli.terminal import COMMAND, answer, drawn, environment, perdure, refusal
 from tests.conftest import Database
 
+pytestmark = pytest.mark.newest
+
 
 def test_the_module_is_the_program() -> None:
     """``python -m perdure`` says which version it is."""

@@ -12,6 +12,8 @@ import pytest
 from tests.cli.terminal import Program, alive, answer, command_line, running, until
 from tests.conftest import Database
 
+pytestmark = pytest.mark.newest
+
 TWO = ("worker", "shop:app", "--processes", "2")
 
 

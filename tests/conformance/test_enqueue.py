@@ -33,6 +33,9 @@ WAYS: dict[str, Callable[[str], ways.Way]] = {
     "enqueue_v1": ways.Sql,
 }
 
+ON_EVERY_SERVER = ("psycopg", "asyncpg", "enqueue_v1")
+"""Each driver by itself, and none. What others put on top of a driver is the same on any server."""
+
 app = App("shop")
 
 
@@ -41,7 +44,9 @@ async def send_receipt(order_id: int, note: str = "") -> None:
     """What the jobs are about."""
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(
+    params=[pytest.param(name, marks=() if name in ON_EVERY_SERVER else pytest.mark.newest) for name in WAYS]
+)
 def way(request: pytest.FixtureRequest, db: Database) -> Iterator[Way]:
     """Each way, with a transaction begun, on a database where the application has a table of its own."""
     db.connect().execute("create table paid (order_id bigint)")

@@ -23,6 +23,8 @@ from tests.conftest import Database
 from tests.docs.pages import PAGES, Block, blocks
 from tests.tidy.source import ROOT, text_files
 
+pytestmark = pytest.mark.newest
+
 PROGRAMS = [page for page in PAGES if any(block.mark == "run" for block in blocks(page, "python"))]
 SHELL = [block for page in PAGES for block in blocks(page, "sh")]
 WAIT_SECONDS = 60

@@ -78,6 +78,7 @@ def test_it_can_be_told_again_and_as_figures(db: Database) -> None:
     assert _rows(db) == before
 
 
+@pytest.mark.newest
 def test_a_ledger_that_does_not_add_up_is_exit_code_1(
     empty_db: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,6 +95,7 @@ def test_a_ledger_that_does_not_add_up_is_exit_code_1(
     assert "The ledger doesn't add up" in said
 
 
+@pytest.mark.newest
 def test_one_demonstration_at_a_time(empty_db: Database) -> None:
     """While one runs another is refused, because it would take the schema from under it."""
     assert drive(empty_db.connect(), ops.alone(), SCHEMA)
@@ -103,6 +105,7 @@ def test_one_demonstration_at_a_time(empty_db: Database) -> None:
     assert "another demonstration is running there" in told.stderr
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda each: each.name)
 def test_a_story_that_is_broken_off_leaves_no_process(number: signal.Signals, empty_db: Database) -> None:
     """Ctrl-C ends it with 1; and after kill -9, too, none of its workers is left, not even a frozen one."""
@@ -116,6 +119,7 @@ def test_a_story_that_is_broken_off_leaves_no_process(number: signal.Signals, em
         until("the workers to end", lambda: not any(map(alive, workers)))
 
 
+@pytest.mark.newest
 def test_every_value_of_a_file_comes_back_and_bad_lines_are_told(empty_db: Database, tmp_path: Path) -> None:
     """Values of every kind go through workers of which one is killed, and come back equal, none lost; lines that are
     no JSON are told by number, and make the exit code 2 [DW-3]. Red when a value is changed on its way.
@@ -136,6 +140,7 @@ def test_every_value_of_a_file_comes_back_and_bad_lines_are_told(empty_db: Datab
     ]
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("file", _webhooks(), ids=lambda path: path.name)
 def test_webhooks_come_back_as_they_went_in(file: Path, empty_db: Database) -> None:
     """Every line of a file is one job that completes once, with its value unchanged, though a worker is killed."""

@@ -18,6 +18,8 @@ from tests.chaos.floor import until
 from tests.conftest import Database
 from tests.tidy.source import ROOT
 
+pytestmark = pytest.mark.newest
+
 FLIGHTS = 336_776
 Hire = Callable[[], subprocess.Popen[bytes]]
 

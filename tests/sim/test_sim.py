@@ -115,6 +115,7 @@ def _assert_found(theatre: Theatre, name: str, seeds_max: int) -> None:
     assert failure is not None, "the simulator doesn't notice that this guard is gone"
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("name", QUICK)
 def test_a_planted_bug_is_found(theatre: Theatre, name: str) -> None:
     """With one guard of the product taken out in memory, a schedule fails within a bounded number of seeds [DW-170]."""
