@@ -50,8 +50,9 @@ class Context(Saving):
         Nothing is committed at the end of the block, but when the handler has returned; then its result is in the same
         commit. A handler that raises, or asks for a retry, rolls it back. While it is open nobody else is given the
         job; so let it be the last thing a handler does, and short. Raises OwnershipLost when the job isn't this
-        handler's any more.
+        handler's any more, and Unsupported in a step of a workflow, where ``wf.transaction`` does that.
         """
+        self.refuse_in_step("transaction", "write in wf.transaction, which commits with the record of the step")
         return Block(self)
 
     def enqueue(self, job: JobSpec, **options: Unpack[Options]) -> Any:
@@ -82,6 +83,7 @@ class Context(Saving):
         return AsyncJoined(borrowed, self._claimed, self._tell)
 
     def _tell(self) -> None:
+        self.refuse_in_step("on(…).complete", "return from the step: its record is its end")
         self._told = True
 
     @property

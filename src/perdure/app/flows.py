@@ -216,7 +216,7 @@ def handler(flow: Flow[..., Any], driver: Driver) -> Handler:
     """The workflow as the claim loop knows it: what its jobs run is the driver."""
 
     async def activate(payload: msgspec.Raw, ctx: Any) -> Any:
-        return await driver.activate(flow, ctx, payload)
+        return await driver.activate(flow, ctx.lent(), payload)
 
     run_in: Literal["loop"] = "loop"
     return Handler(

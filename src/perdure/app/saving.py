@@ -142,6 +142,7 @@ class Saving(handler.Context):
                 self._complain(error)
 
     def _reach(self, reached: object) -> None:
+        self.refuse_in_step("checkpoint", "make steps of its parts, or enqueue it as a job of its own")
         self._reached, self.unsaved = reached, True
         self.steps += 1
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 import msgspec
 
 from ..core import codec
 from ..core.backoff import Retry
 from ..core.context import Envelope
+from ..core.errors import Unsupported
 from .saves import StateUpgrade
 from .work import Claimed, End
 
@@ -92,17 +93,28 @@ class Stopped(Exception):
 class Context:
     """What a handler may know of the job it runs; injected for a parameter annotated ``perdure.Context``."""
 
-    __slots__ = ("_cancelled", "_claimed")
+    __slots__ = ("_cancelled", "_claimed", "in_step")
     __perdure_context__ = True  # how the registry knows which parameters to fill in
 
     def __init__(self, claimed: Claimed) -> None:
         self._claimed = claimed
-        self._cancelled = False
+        self._cancelled = self.in_step = False
 
     @property
     def claimed(self) -> Claimed:
         """The job as it was claimed."""
         return self._claimed
+
+    def lent(self) -> Self:
+        """The same, for the steps of a run: the job goes on when a step has returned, so a step can't end it, nor say
+        how far it is. Called by the worker."""
+        self.in_step = True
+        return self
+
+    def refuse_in_step(self, what: str, fix: str) -> None:
+        """Raise Unsupported where the handler runs as a step."""
+        if self.in_step:
+            raise Unsupported("is of the whole job, and this is a step of a run", field=f"ctx.{what}", fix=fix)
 
     @property
     def job(self) -> Running:

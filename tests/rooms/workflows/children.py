@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perdure import App
+from perdure import App, Context
 
 app = App("children")
 
@@ -17,3 +17,10 @@ def factorise(number: int) -> list[int]:
             number //= divisor
         divisor += 1
     return found
+
+
+@app.task(run_in="process")
+def pay_in_child(ctx: Context) -> None:
+    """Would end its job with what it writes."""
+    with ctx.transaction():
+        pass

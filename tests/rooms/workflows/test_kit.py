@@ -7,13 +7,15 @@ from datetime import timedelta
 import pytest
 
 from perdure import App, Diverged, StepTimeout, Workflow
+from perdure.core.run_errors import WorkflowFinished
 from perdure.testing import replay, running, skip
 from tests.rooms.workflows.stage import Stage
 
 
 def test_time_passes_at_once_for_runs_that_wait(stage: Stage) -> None:
     """A sleep of a day and a time-out of two weeks pass when the test says so, no sooner, the run's own clock says that
-    they have, and a stored history is replayed over the code, whether it fits or not [DW-195]."""
+    they have, and a stored history is replayed over the code, whether it fits or not, and refused when the run has
+    ended [DW-195]."""
     app, changed = App("shop"), App("shop")
 
     @app.workflow
@@ -46,6 +48,8 @@ def test_time_passes_at_once_for_runs_that_wait(stage: Stage) -> None:
         _until(stage, "select count(*) = 1 from perdure.waiting")
         skip(stage.db.url, timedelta(days=14))
         assert 15 <= workflows.wait("r", timeout=30) < 15.1
+        with pytest.raises(WorkflowFinished):
+            replay(stage.client, app, "r")
     assert stage.did == ["a", "b"]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
+import psycopg
 import pytest
 
 from perdure import Context, Retry, StepFailed, Workflow, WorkflowFailed
@@ -249,6 +250,39 @@ def test_a_step_calls_partials_and_tasks_as_code_writes_them(stage: Stage) -> No
         async with stage.working():
             job = (await stage.start(shop.run())).job
             assert await stage.result() == ["ch_1", "ch_2", f"7 for job {job}"]
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("what", ["transaction", "complete", "checkpoint", "child"])
+def test_a_step_can_t_end_the_job_of_its_run(stage: Stage, what: str) -> None:
+    """A task that commits with the end of its job, or says how far that is, fails as a step, in a child process too,
+    and says what to do instead; the run goes on. Red when its rows are rolled back and the step is recorded as done,
+    or the run is taken for completed."""
+    from tests.rooms.workflows.children import pay_in_child
+
+    @stage.app.task
+    async def pay(ctx: Context) -> None:
+        if what == "transaction":
+            async with ctx.transaction():
+                pass
+        elif what == "checkpoint":
+            await ctx.checkpoint(1)
+        else:
+            async with await psycopg.AsyncConnection.connect(stage.db.url) as conn:
+                await ctx.on(conn).complete()
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> str:
+        try:
+            await wf.step("pay", pay_in_child if what == "child" else pay, retry=Retry(max_attempts=1))
+        except StepFailed as error:
+            return error.message
+        return "done"
+
+    async def play() -> None:
+        async with stage.working():
+            assert "is of the whole job, and this is a step of a run" in await stage.run(shop.run())
 
     asyncio.run(play())
 

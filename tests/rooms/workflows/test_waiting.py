@@ -277,6 +277,37 @@ def test_a_parent_waits_for_its_child_and_hears_how_it_ended(stage: Stage) -> No
     assert stage.did == [5, 5]
 
 
+def test_a_forced_end_is_heard_by_parent_and_children(stage: Stage) -> None:
+    """A run that is ended by force has ended for everybody: its parent goes on with the error, its children are asked
+    to end, and it is forgotten in time [DW-203]. Red when only the job of the run is filed."""
+
+    @stage.app.workflow
+    async def leaf(wf: Workflow) -> None:
+        await wf.signal("go")
+
+    @stage.app.workflow
+    async def middle(wf: Workflow) -> None:
+        await wf.child(leaf, "leaf")
+
+    @stage.app.workflow
+    async def root(wf: Workflow) -> str:
+        try:
+            return str(await wf.child(middle, "middle"))
+        except StepFailed as error:
+            return error.kind
+
+    async def play() -> None:
+        async with stage.working():
+            await stage.start(root.run())
+            await stage.until_true("select count(*) = 3 from perdure.waiting")
+            assert await stage.ask(stage.client.workflows.cancel, "middle", force=True) == "cancelled"
+            assert await stage.result() == "WorkflowCancelled"
+            await stage.until_state("cancelled", "leaf")
+
+    asyncio.run(play())
+    assert stage.value("select count(*) from perdure.run where ended_at is null") == 0
+
+
 def test_somebody_outside_answers_with_a_token(stage: Stage) -> None:
     """A token is a secret that answers once; another one, or a second time, is nobody's [DW-200]."""
     given: list[str] = []

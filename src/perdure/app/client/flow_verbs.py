@@ -156,6 +156,8 @@ def cancel(id: str, reason: str | None, force: bool) -> Op[str]:
         raise JobNotFound("its job isn't kept", job_id=run.job, field=id)
     if answer == "requested":
         yield from after.nudge([run.job])
+    elif answer == "cancelled":
+        yield from after.tell([run.job], {}, [run.job])
     return answer
 
 

@@ -42,6 +42,11 @@ class Request(msgspec.Struct, frozen=True):
     memory_bytes: int | None = None
 
 
+def lent(context: Callable[[Claimed], Context], job: Claimed) -> Context:
+    """What a task is given that is a step of a run."""
+    return context(job).lent()
+
+
 class Returned(msgspec.Struct, frozen=True):
     """A result, encoded in the child so that nothing large travels; or why that was refused."""
 

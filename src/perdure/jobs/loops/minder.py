@@ -11,6 +11,7 @@ import os
 import pickle
 import signal
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from ...runtime import faults
@@ -18,7 +19,7 @@ from ...runtime.clock import monotonic
 from ...runtime.nursery import Child, ChildEnded, NoChild, Nursery
 from ..handler import Context, Handler
 from ..work import Claimed
-from .child import Request, Returned, serve
+from .child import Request, Returned, lent, serve
 from .slot import Slot
 
 
@@ -59,17 +60,17 @@ class Minder:
             child = await self._child()
             slot.queued, job.started = None, monotonic()
             slot.deadline = None if timeout is None else job.started + timeout
-            return await self._call(child, handler.address, job)
+            return await self._call(child, Request(handler.address, job, self._context))
 
     async def call_step(self, address: str, job: Claimed) -> Any:
         """Run a process task as a step of a workflow, whose job is given with the step's arguments; when a child has
         its turn. Raises as ``call`` does."""
         async with self._turn:
-            return await self._call(await self._child(), address, job)
+            return await self._call(await self._child(), Request(address, job, partial(lent, self._context)))
 
-    async def _call(self, child: Child, address: str, job: Claimed) -> Any:
+    async def _call(self, child: Child, request: Request) -> Any:
         try:
-            value = await _ask(child, Request(address, job, self._context))
+            value = await _ask(child, request)
         except ChildEnded as error:
             child.close()
             raise ChildFailed(f"the child process {ended_how(error.code)} under the handler") from None

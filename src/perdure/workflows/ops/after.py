@@ -40,7 +40,7 @@ def follow(ends: Sequence[End]) -> Op[None]:
     over = {end.job.id: end for end in ends if end.verdict in ("completed", "cancelled", "dead")}
     if over:
         failed = {id: end.failed_step for id, end in over.items() if isinstance(end, RunEnd)}
-        yield from _over(sorted(over), failed, [id for id in sorted(over) if over[id].verdict != "completed"])
+        yield from tell(sorted(over), failed, [id for id in sorted(over) if over[id].verdict != "completed"])
     held = sorted((end.job.id, end.text) for end in ends if end.verdict == "held")
     if held:
         yield from rows(TROUBLE, ids=[id for id, _ in held], troubles=[text for _, text in held])
@@ -58,11 +58,11 @@ def close(limit: int = limits.CHORE_BATCH_MAX, *, all: bool = True) -> Op[int]:
     """Do the same for runs whose job was ended by somebody who didn't; how many. ``all``: not only of the dead."""
     untold = yield from rows(UNTOLD, limit=limit, all=all)
     if untold:
-        yield from _over(untold, {}, untold)
+        yield from tell(untold, {}, untold)
     return len(untold)
 
 
-def _over(ids: Sequence[int], failed: Mapping[int, str | None], unfinished: Sequence[int]) -> Op[None]:
+def tell(ids: Sequence[int], failed: Mapping[int, str | None], unfinished: Sequence[int]) -> Op[None]:
     """These have ended, in ascending id, those at a step that failed, these without completing: parents hear of it, and
     children end with them."""
     yield from rows(PARENTS, ids=ids)
