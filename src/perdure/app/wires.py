@@ -20,18 +20,23 @@ log = logging.getLogger("perdure.worker")
 class Wires:
     """The worker's ways to its server, known once ``find`` has returned. ``who``: the worker, for its sessions' names.
 
-    ``straight``: the URL for the heartbeat and the listener. ``listens``: whether it leads to sessions that can.
+    ``straight``: the URL for the heartbeat and the listener. ``listen``: whether to listen, where that can be done.
     """
 
-    def __init__(self, url: str, schema: str, who: str, direct_url: str | None) -> None:
-        self._url, self._schema, self._who, self._direct_url = url, schema, who, direct_url
+    def __init__(self, url: str, schema: str, who: str, direct_url: str | None, listen: bool = True) -> None:
+        self._url, self._schema, self._who, self._direct_url, self._listen = url, schema, who, direct_url, listen
         self.straight = direct_url or url
         self.pooled = False
 
     @property
-    def listens(self) -> bool:
-        """Whether notifies can be had; otherwise the worker only polls."""
+    def sessions(self) -> bool:
+        """Whether ``straight`` leads to sessions of the worker's own."""
         return not self.pooled or self._direct_url is not None
+
+    @property
+    def listens(self) -> bool:
+        """Whether notifies can be had, and are wanted; otherwise the worker only polls."""
+        return self._listen and self.sessions
 
     def find(self) -> None:
         """See whether a pooler stands before the server, and that the schema fits. On a thread: it is psycopg's

@@ -65,7 +65,7 @@ class Worker:
     ``url``: of the database. ``queues``: slots by queue name; None means every queue the app's tasks name, with
     SLOTS_DEFAULT each. ``drain_seconds``: how long running jobs may go on after ``stop``. ``history_days``: how long
     finished jobs are kept. ``direct_url``: of the server itself, when ``url`` leads to a pooler in transaction mode;
-    without it, the worker polls there and doesn't listen.
+    without it, or without ``listen``, the worker only polls. ``housekeeping``: whether it does what no job waits for.
     """
 
     def __init__(
@@ -79,6 +79,8 @@ class Worker:
         drain_seconds: float = limits.DRAIN_SECONDS,
         history_days: int = limits.HISTORY_DAYS,
         direct_url: str | None = None,
+        listen: bool = True,
+        housekeeping: bool = True,
     ) -> None:
         named = {*(t.queue for t in app.tasks.values()), *(f.queue for f in app.workflows.values())} or {"default"}
         self._named = named
@@ -89,11 +91,10 @@ class Worker:
         self._flows = list(app.workflows.values())
         self._url, self._schema = url, schema
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"
-        self._wires = Wires(url, schema, self._name, direct_url)
-        self._drain_seconds, self._history_days = drain_seconds, history_days
+        self._wires = Wires(url, schema, self._name, direct_url, listen)
+        self._drain_seconds, self._history_days, self._housekeeping = drain_seconds, history_days, housekeeping
         self._me = Identity()
-        self._stop = asyncio.Event()
-        self._now = asyncio.Event()
+        self._stop, self._now = asyncio.Event(), asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: BaseException | None = None
         self._begins_anew = False
@@ -169,7 +170,7 @@ class Worker:
             self._schema,
             on_beat=self._hand_over,
             gauges=lambda: json.dumps(self.gauges()),
-            pooled=not self._wires.listens,
+            pooled=not self._wires.sessions,
             who=self._name,
         )
         self._listener = Listener(
@@ -187,6 +188,7 @@ class Worker:
             history_days=self._history_days,
             on_moved=lambda: self._claimer.notified(""),
             errands=errands(self._history_days),
+            periodic=self._housekeeping,
         )
 
     async def _unless_stopped(self, beginning: Coroutine[Any, Any, None]) -> bool:
@@ -336,7 +338,8 @@ class Worker:
     async def _drain(self) -> bool:
         """In this order: stop claiming, give back, finish, stop, settle, leave."""
         deadline = monotonic() + self._drain_seconds
-        log.info("draining: %d jobs run, %d go back", sum(r.running for r in self._runners), self._waiting())
+        running, waiting = sum(r.running for r in self._runners), sum(len(r.backlog) for r in self._runners)
+        log.info("draining: %d jobs run, %d go back", running, waiting)
         await self._within(max(deadline - monotonic(), STOP_GRACE_SECONDS), self._claimer.stop())
         self._claiming.cancel()  # if it still waits for a server: what it may have claimed is given back or rescued
         await self._within(5.0, self._links["chores"].run(workers.drain(self._me.worker)))
@@ -374,9 +377,6 @@ class Worker:
             if self._now.is_set() and deadline - monotonic() > STOP_GRACE_SECONDS:
                 return
             await asyncio.sleep(0.02)
-
-    def _waiting(self) -> int:
-        return sum(len(runner.backlog) for runner in self._runners)
 
     async def _end(self) -> None:
         """Sign off and close everything; whatever is still held is open to rescue at once."""

@@ -29,7 +29,7 @@ TELL_SECONDS = 0.02
 
 
 async def work(settings: dict[str, Any]) -> None:
-    """Be the worker that the settings describe: url, schema, slots (None for the default), watch."""
+    """Be the worker that the settings describe: url, schema, slots (None for the default), options, watch."""
     loop = asyncio.get_running_loop()
     begin, end = asyncio.Event(), asyncio.Event()
     listener = threading.Thread(target=_listen, args=(loop, begin, end), daemon=True)
@@ -37,7 +37,7 @@ async def work(settings: dict[str, Any]) -> None:
     tell(ready=True)
     await begin.wait()
     queues = None if settings["slots"] is None else {"default": settings["slots"]}
-    worker = Worker(app, settings["url"], queues=queues, schema=settings["schema"])
+    worker = Worker(app, settings["url"], queues=queues, schema=settings["schema"], **settings["options"])
     loop.add_signal_handler(signal.SIGTERM, worker.stop)
     running = asyncio.create_task(worker.run())
     beside = [asyncio.create_task(each) for each in (_stop_at(end, worker), _report(worker, settings["watch"]))]

@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -88,15 +88,16 @@ class WorkerProcess:
 
 
 class Crew:
-    """The worker processes of one measurement. None of them outlives it."""
+    """The worker processes of one measurement. None of them outlives it. ``options``: what each worker is told."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage, self._changed = stage, asyncio.Condition()
+    def __init__(self, stage: Stage, options: Mapping[str, Any]) -> None:
+        self._stage, self._options, self._changed = stage, options, asyncio.Condition()
         self.workers: list[WorkerProcess] = []
 
     async def hire(self, *, slots: int | None = None, watch: bool = False, begin: bool = True) -> WorkerProcess:
         """A worker, claiming when this returns; with ``begin`` false it is loaded, and waits to begin."""
-        settings = {"url": self._stage.url, "schema": self._stage.schema, "slots": slots, "watch": watch}
+        place = {"url": self._stage.url, "schema": self._stage.schema}
+        settings = {**place, "slots": slots, "watch": watch, "options": dict(self._options)}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -157,9 +158,9 @@ class Crew:
 
 
 @asynccontextmanager
-async def crew(stage: Stage) -> AsyncIterator[Crew]:
-    """A crew that is sent home at the end, killed if it doesn't go."""
-    hired = Crew(stage)
+async def crew(stage: Stage, **options: Any) -> AsyncIterator[Crew]:
+    """A crew that is sent home at the end, killed if it doesn't go. ``options``: what its workers are told."""
+    hired = Crew(stage, options)
     try:
         yield hired
         for worker in list(hired.workers):

@@ -95,6 +95,19 @@ async def parked(wf: Workflow, n: int) -> None:
     await wf.step("stamp", stamped, n)
 
 
+async def leg(number: int, seconds: float) -> None:
+    """A step that says that it began, and takes so long."""
+    tell(stamp=number, at=monotonic())
+    await asyncio.sleep(seconds)
+
+
+@app.workflow
+async def journey(wf: Workflow, seconds: float) -> None:
+    """Three legs, of which the second takes so long."""
+    for number in range(3):
+        await wf.step(f"leg {number}", leg, number, seconds if number == 1 else 0.0)
+
+
 @app.workflow
 async def many(wf: Workflow, count: int) -> None:
     """As many steps as asked for, one after the other."""

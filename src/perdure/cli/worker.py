@@ -10,16 +10,16 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
+from functools import partial
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..admin.metrics import System
 from ..app.loading import load_app
 from ..app.logs import FORMAT, JobFields
-from ..app.registry import App
 from ..app.worker import SLOTS_DEFAULT, STOP_GRACE_SECONDS, Worker
 from ..core import check, limits
 from ..core.errors import InvalidOption
@@ -66,6 +66,11 @@ def worker(
             min=0, max=65_000, help="Answer scrapes of Prometheus on this port of 127.0.0.1; 0 takes a free one."
         ),
     ] = None,
+    no_listen: Annotated[bool, typer.Option("--no-listen", help="Poll, and open no session that is notified.")] = False,
+    no_housekeeping: Annotated[
+        bool,
+        typer.Option("--no-housekeeping", help="Leave to other workers what no job waits for: partitions, retention."),
+    ] = False,
     url: Url = None,
     schema: Schema = "perdure",
 ) -> None:
@@ -74,14 +79,8 @@ def worker(
     SIGTERM or Ctrl-C drains: nothing more is claimed, what runs is finished, the rest is given back. A second one means
     now. The exit code is 0 when everything ended by itself, 1 when something had to be stopped.
     """
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda *_: sys.exit(0))  # nothing has begun that would have to be ended
-    parent.follow()
-    logging.basicConfig(level=logging.INFO, format=FORMAT)
     called = name or f"{socket.gethostname()}:{os.getpid()}"
-    fields = JobFields(called)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(fields)
+    _prepare(called)
     slots = None if queues is None else parse_queues(queues)
     if not math.isfinite(drain_timeout):
         raise InvalidOption(f"{drain_timeout} isn't a number of seconds", field="--drain-timeout", fix="give a number")
@@ -92,11 +91,24 @@ def worker(
         arguments = ["worker", app, "--drain-timeout", str(drain_timeout), "--schema", schema]
         if queues is not None:
             arguments += ["--queues", queues]
+        arguments += ["--no-listen"] * no_listen + ["--no-housekeeping"] * no_housekeeping
         code = asyncio.run(Supervisor(arguments, {"DATABASE_URL": address}, processes, name, metrics_port).run())
         raise typer.Exit(code)
-    work(
-        loaded, address, slots=slots, schema=schema, name=called, drain_seconds=drain_timeout, metrics_port=metrics_port
-    )
+    switches = {"listen": not no_listen, "housekeeping": not no_housekeeping}
+    bounds: dict[str, Any] = {"queues": slots, "drain_seconds": drain_timeout, **switches}
+    make = partial(Worker, loaded, address, schema=schema, name=called, direct_url=direct(), **bounds)
+    work(make, System(address, schema), drain_timeout, metrics_port)
+
+
+def _prepare(called: str) -> None:
+    """Be a process that can be told to stop, and whose log lines name the worker and the job they are about."""
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: sys.exit(0))  # nothing has begun that would have to be ended
+    parent.follow()
+    logging.basicConfig(level=logging.INFO, format=FORMAT)
+    fields = JobFields(called)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(fields)
 
 
 def parse_queues(text: str) -> dict[str, int]:
@@ -119,19 +131,10 @@ def parse_queues(text: str) -> dict[str, int]:
     return found
 
 
-def work(
-    app: App,
-    url: str,
-    *,
-    slots: Mapping[str, int] | None,
-    schema: str,
-    name: str | None,
-    drain_seconds: float,
-    metrics_port: int | None = None,
-) -> None:
+def work(make: Callable[[], Worker], system: System, drain_seconds: float, metrics_port: int | None = None) -> None:
     """Work in this process until told to stop; ends the process with 1 when running jobs had to be stopped."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop is not None else None) as runner:
-        clean = runner.run(_work(app, url, slots, schema, name, drain_seconds, metrics_port))
+        clean = runner.run(_work(make, system, drain_seconds, metrics_port))
         faulthandler.cancel_dump_traceback_later()
         if not clean:
             # Threads that ignored the stop would hold up the interpreter's own end for as long as they like.
@@ -147,23 +150,15 @@ def _seconds(text: str) -> float:
         raise InvalidOption(f"{text!r} is no number", field=LOOP_SECONDS, fix="give seconds, as 0.25") from None
 
 
-async def _work(
-    app: App,
-    url: str,
-    slots: Mapping[str, int] | None,
-    schema: str,
-    name: str | None,
-    drain_seconds: float,
-    metrics_port: int | None,
-) -> bool:
+async def _work(make: Callable[[], Worker], system: System, drain_seconds: float, metrics_port: int | None) -> bool:
     loop = asyncio.get_running_loop()
     if (busy := os.environ.get(LOOP_SECONDS)) is not None:
         monitor.watch(_seconds(busy))
-    worker = Worker(app, url, queues=slots, schema=schema, name=name, drain_seconds=drain_seconds, direct_url=direct())
+    worker = make()
     if metrics_port is not None:
         from ..contrib import prometheus  # an optional extra
 
-        scraped = prometheus.serve(metrics_port, worker.samples, System(url, schema))
+        scraped = prometheus.serve(metrics_port, worker.samples, system)
         logging.getLogger("perdure.worker").info("metrics are at http://127.0.0.1:%d/metrics", scraped.server_port)
     asked = 0
 

@@ -1,24 +1,27 @@
-"""Each guarantee as a function that puts it to the test. It returns what it has seen, or raises GuaranteeBroken."""
+"""Each guarantee as a function that puts it to the test, with a setup. It returns what it has seen, or raises
+GuaranteeBroken."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from ..bench import ops
 from ..bench.process import Crew, WorkerProcess, crew
 from ..bench.stage import Stage
-from ..bench.tasks import fail, hold, noops, stamp
+from ..bench.tasks import fail, hold, journey, noops, stamp
 from ..core.errors import GuaranteeBroken
 from ..jobs.model import JobSpec
 from ..jobs.ops import control
 from ..jobs.ops.enqueue import enqueue
 from ..pg.drive import drive
 from ..runtime.clock import monotonic
+from ..workflows.ops.start import start
+from .setups import Setup
 
-Check: TypeAlias = Callable[[Stage], Awaitable[str]]
+Check: TypeAlias = Callable[[Stage, Setup], Awaitable[str]]
 
 CALLERS = 4
 MANY = 400
@@ -28,7 +31,7 @@ UNTIL_SECONDS = 60.0
 PAUSE_SECONDS = 0.05
 
 
-async def atomic(stage: Stage) -> str:
+async def atomic(stage: Stage, setup: Setup) -> str:
     """A job is enqueued with the caller's transaction, or not at all."""
     with stage.session() as conn:
         conn.execute("begin")
@@ -41,7 +44,20 @@ async def atomic(stage: Stage) -> str:
     return "a rollback left nothing, a commit everything"
 
 
-async def unique(stage: Stage) -> str:
+async def durable(stage: Stage, setup: Setup) -> str:
+    """What was committed outlives the only worker there is."""
+    async with crew(stage, **setup.options) as hired:
+        victim = await hired.hire(slots=BATCH)
+        stage.enqueue([hold.job(n=n, seconds=0.1) for n in range(5 * BATCH)])
+        await hired.until(lambda: len(victim.stamps) > BATCH, "a few jobs have ended")
+        await hired.dismiss(victim, signal.SIGKILL)
+        await hired.hire(slots=BATCH)
+        await _until(lambda: stage.run(ops.count()).history >= 5 * BATCH, "the next worker has ended every job")
+    _finished(stage, await stage.finished(5 * BATCH))
+    return f"kill -9 of the only worker: the next one ended what was left of {5 * BATCH} jobs"
+
+
+async def unique(stage: Stage, setup: Setup) -> str:
     """Of callers who enqueue the same unique key at once, one job comes."""
     spec = noops(1)[0].options(unique="perdure verify")
 
@@ -55,9 +71,9 @@ async def unique(stage: Stage) -> str:
     return f"{CALLERS} callers at once made one job"
 
 
-async def exclusive(stage: Stage) -> str:
+async def exclusive(stage: Stage, setup: Setup) -> str:
     """A job is claimed by one worker, however many there are."""
-    async with crew(stage) as hired:
+    async with crew(stage, **setup.options) as hired:
         workers = [await hired.hire(), await hired.hire()]
         stage.enqueue([stamp.job(n=n) for n in range(MANY)])
         await _until(lambda: stage.run(ops.count()).history >= MANY, "every job has ended")
@@ -68,12 +84,14 @@ async def exclusive(stage: Stage) -> str:
     return f"two processes ran {MANY} jobs, each once"
 
 
-async def expires(stage: Stage) -> str:
+async def expires(stage: Stage, setup: Setup) -> str:
     """What a killed worker held runs elsewhere, and nobody is charged for it."""
-    async with crew(stage) as hired:
-        victim, _ = await _one_holds_all(stage, hired)
+    async with crew(stage, **setup.options) as hired:
+        victim, other = await _one_holds_all(stage, setup, hired)
         killed = monotonic()
         await hired.dismiss(victim, signal.SIGKILL)
+        if setup.alone:
+            other.begin()
         await _until(lambda: stage.run(ops.count()).history >= BATCH, "the jobs of a killed worker have ended")
         took = monotonic() - killed
     _finished(stage, await stage.finished(BATCH))
@@ -81,10 +99,10 @@ async def expires(stage: Stage) -> str:
     return f"kill -9 of a worker with {BATCH} jobs: all done {took:.1f} s later, nobody charged"
 
 
-async def stale(stage: Stage) -> str:
+async def stale(stage: Stage, setup: Setup) -> str:
     """A worker that was taken for dead and comes back ends nothing that is somebody else's by now."""
-    async with crew(stage) as hired:
-        frozen, _ = await _one_holds_all(stage, hired)
+    async with crew(stage, **setup.options) as hired:
+        frozen, _ = await _one_holds_all(stage, setup, hired)
         frozen.send(signal.SIGSTOP)
         try:
             await _until(lambda: stage.run(ops.count()).history >= BATCH, "the jobs of a frozen worker have ended")
@@ -98,10 +116,10 @@ async def stale(stage: Stage) -> str:
     return f"a frozen worker's {BATCH} jobs were ended by another, and it could end none of them again"
 
 
-async def dead_letters(stage: Stage) -> str:
+async def dead_letters(stage: Stage, setup: Setup) -> str:
     """A job that has used up its attempts is kept, with its last error."""
     stage.enqueue([fail.job(n=n) for n in range(3)])
-    async with crew(stage) as hired:
+    async with crew(stage, **setup.options) as hired:
         await hired.hire()
         await _until(lambda: len(_dead(stage)) >= 3, "three jobs are dead")
     found = {(attempt, "on purpose" in error) for attempt, error in _dead(stage)}
@@ -109,11 +127,11 @@ async def dead_letters(stage: Stage) -> str:
     return "three jobs gave up after two attempts each, and say why"
 
 
-async def drains(stage: Stage) -> str:
+async def drains(stage: Stage, setup: Setup) -> str:
     """A worker that is told to leave burns no attempt and lets no lease expire."""
     before = stage.run(ops.count()).dead_workers
-    async with crew(stage) as hired:
-        leaving, _ = await _one_holds_all(stage, hired)
+    async with crew(stage, **setup.options) as hired:
+        leaving, _ = await _one_holds_all(stage, setup, hired)
         code = await hired.dismiss(leaving)
         await _until(lambda: stage.run(ops.count()).history >= BATCH, "every job has ended")
     found = stage.run(ops.count())
@@ -123,26 +141,57 @@ async def drains(stage: Stage) -> str:
     return "SIGTERM in the middle of a batch: no attempt charged, nothing to rescue"
 
 
-GUARANTEES: Mapping[str, Check] = {
-    "atomic": atomic,
-    "unique": unique,
-    "exclusive": exclusive,
-    "expiry": expires,
-    "stale": stale,
-    "dead letters": dead_letters,
-    "drain": drains,
+async def steps(stage: Stage, setup: Setup) -> str:
+    """A workflow whose worker is killed goes on where it was; a step that was recorded doesn't run again."""
+    spec = journey.run(seconds=FROZEN_JOBS_SECONDS)
+    async with crew(stage, **setup.options) as hired:
+        victim, other = await hired.hire(), await hired.hire(begin=False)
+        stage.run(start(spec, ["perdure verify"], [spec.payload]))
+        await hired.until(lambda: 1 in victim.stamps, "the second of three steps has begun")
+        await hired.dismiss(victim, signal.SIGKILL)
+        other.begin()
+        await _until(lambda: stage.run(ops.count()).history >= 1, "the workflow has ended")
+    begun = {number: len(times) for number, times in sorted(other.stamps.items())}
+    _expect(begun == {1: 1, 2: 1}, f"killed in the second of three steps, it went on with (step: times) {begun}")
+    _finished(stage, await stage.finished(1))
+    return "kill -9 in the second of three steps: the first one didn't run again"
+
+
+class Guarantee(NamedTuple):
+    """The rung that promises it, and what puts it to the test."""
+
+    stage: int
+    check: Check
+
+
+GUARANTEES: Mapping[str, Guarantee] = {
+    "atomic": Guarantee(1, atomic),
+    "durable": Guarantee(1, durable),
+    "unique": Guarantee(2, unique),
+    "expiry": Guarantee(2, expires),
+    "dead letters": Guarantee(2, dead_letters),
+    "exclusive": Guarantee(3, exclusive),
+    "stale": Guarantee(5, stale),
+    "drain": Guarantee(5, drains),
+    "steps": Guarantee(7, steps),
 }
-"""Every guarantee that is checked, in order."""
+"""Every guarantee that is checked, in the order of the ladder."""
 
 
-async def _one_holds_all(stage: Stage, hired: Crew) -> tuple[WorkerProcess, WorkerProcess]:
-    """A worker in the middle of a batch, and another one beside it."""
+def asked(setup: Setup) -> list[str]:
+    """What such a system is promised."""
+    return [name for name, each in GUARANTEES.items() if each.stage <= setup.stage and name != setup.without]
+
+
+async def _one_holds_all(stage: Stage, setup: Setup, hired: Crew) -> tuple[WorkerProcess, WorkerProcess]:
+    """A worker in the middle of a batch, and another one beside it; where there is one at a time, it waits to begin."""
     holder = await hired.hire(slots=BATCH)
     other = await hired.hire(begin=False)
     stage.enqueue(_batch())
     await hired.until(lambda: len(holder.stamps) >= BATCH, "a batch has begun")
-    other.begin()
-    await hired.until(lambda: other.started_at is not None, "another worker has begun")
+    if not setup.alone:
+        other.begin()
+        await hired.until(lambda: other.started_at is not None, "another worker has begun")
     return holder, other
 
 

@@ -97,6 +97,20 @@ async def test_of_eight_workers_one_does_what_is_due(stage: Stage, app: App, mon
     assert min(gap for (gap,) in gaps[1:]) >= 0.5
 
 
+async def test_a_worker_without_housekeeping_does_what_jobs_wait_for(stage: Stage, app: App) -> None:
+    """With ``housekeeping`` off a worker still promotes what is due, and begins no duty; the next worker with it on
+    begins them all [DW-99, DW-112]. Red when promotion belongs to the switch, or a duty doesn't."""
+    async with working(stage.db, app, housekeeping=False) as worker:
+        (id,) = await stage.enqueue(app.find("work").job().options(delay=0.2))
+        await stage.until_in("history", id)
+        await _looked(worker, 2)
+        begun = [name for name in NAMES if await _remembered(stage, name) is not None]
+    async with working(stage.db, app):
+        await stage.until_true("select array_agg(name) @> %s from perdure.chore", NAMES)
+
+    assert begun == []
+
+
 async def test_a_chore_is_done_by_one_at_a_time_and_taken_over_from_the_dead(stage: Stage, app: App) -> None:
     """While a session holds a chore's lock a worker leaves that chore alone, without waiting for it: another chore is
     done meanwhile. When the holder dies the lock is gone with its transaction, and the worker does it [DW-113].

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,46 @@ async def test_polling_alone_suffices(stage: Stage, app: App, monkeypatch: pytes
             (id,) = await stage.ask(enqueue.enqueue([app.find("work").job()], wake=False))
             await stage.until_in("history", id)
         assert not worker._listener.up
+
+
+async def test_a_worker_that_is_told_not_to_listen_polls(stage: Stage, app: App) -> None:
+    """With ``listen`` off a worker has no listening session, puts up no sign, so nobody is notified for it, and finds
+    its jobs by polling [DW-99, DW-118]. Red when the switch is only half off: a sign nobody hears of costs every commit
+    a notification."""
+    watcher = stage.db.connect()
+    watcher.execute("listen perdure")
+    async with working(stage.db, app, listen=False) as worker:
+        await until(lambda: worker._claimer.asleep)
+        (id,) = await stage.enqueue(app.find("work").job())
+        await stage.until_in("history", id)
+        sessions = await stage.value("select count(*) from pg_stat_activity where application_name ~ '^perdure-listen'")
+    told = await asyncio.to_thread(lambda: list(watcher.notifies(timeout=0.2)))
+
+    assert (sessions, told, worker._claimer.wakeups) == (0, [], 0)
+
+
+async def test_many_jobs_at_once_cost_few_claims(stage: Stage, app: App) -> None:
+    """Ten thousand jobs in one commit, with several idle workers: each is notified once for a statement, a claim takes
+    what its worker has room for, and who comes too late asks once and sleeps again, so claims are bounded by the jobs
+    and the workers, not their product [DW-121]. Red when every job notifies, or an empty claim is tried again."""
+    jobs, workers, slots = 10_000, 4, 50
+    specs = [app.find("work").job()] * jobs
+    async with AsyncExitStack() as closing:
+        crew = [await closing.enter_async_context(working(stage.db, app, queues={"default": slots})) for _ in range(4)]
+        for worker in crew:
+            await asleep(worker)
+        began = [(w._claimer.wakeups, w._claimer.claims, w._claimer.empty) for w in crew]
+        await stage.enqueue(*specs)
+        await stage.until_true("select count(*) = %s from perdure.history", jobs)
+        for worker in crew:
+            await asleep(worker)
+        ended = [(w._claimer.wakeups, w._claimer.claims, w._claimer.empty) for w in crew]
+    wakeups, claims, empty = ([b[i] - a[i] for a, b in zip(began, ended, strict=True)] for i in range(3))
+    print(f"{jobs:,} jobs, {workers} idle workers: notified {wakeups} times, {claims} claims, {empty} of them empty")
+
+    assert max(wakeups) <= 2
+    assert sum(claims) - sum(empty) <= jobs / slots
+    assert max(empty) <= 10
 
 
 async def test_a_paused_queue_is_left_alone_and_resumed(stage: Stage, app: App) -> None:

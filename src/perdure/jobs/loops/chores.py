@@ -68,8 +68,8 @@ class Chores:
     """Does what looks and beats have found, and the duties that are due.
 
     ``me``: this worker's id. ``tasks``: the names it knows, for jobs parked as unknown. ``on_moved``: called when jobs
-    have become ready. ``counts``: how much was done, by chore; ``failures`` and ``contended``: how often it failed, and
-    how often a lock of somebody else's held it up.
+    have become ready. ``periodic``: whether it serves the duties. ``counts``: how much was done, by chore; ``failures``
+    and ``contended``: how often it failed, and how often a lock of somebody else's held it up.
     """
 
     def __init__(
@@ -81,9 +81,10 @@ class Chores:
         history_days: int,
         on_moved: Callable[[], None],
         errands: Errands | None = None,
+        periodic: bool = True,
     ) -> None:
         self._link, self._me, self._tasks, self._on_moved = link, me, list(tasks), on_moved
-        self._duties = [*ops.duties(history_days), *(errands.duties if errands else ())]
+        self._duties = [*ops.duties(history_days), *(errands.duties if errands else ())] if periodic else []
         self._errands = errands
         self._stir = asyncio.Event()
         self._scheduled = Timetable("promote", ops.promote, ops.due_writers, ops.due_probe)
