@@ -15,13 +15,15 @@ from tests.sim.truth import Judge, Model
 @dataclass(slots=True)
 class Deed:
     """An op to be driven. ``together``: its statements are one transaction. ``judge`` says what it answers for; None
-    for an op that only reads. ``abandon``: its caller rolls back in the end."""
+    for an op that moves nothing. ``reads``: it only reads, so that its commit would be no step; it is left open.
+    ``abandon``: its caller rolls back in the end."""
 
     name: str
     op: Op[Any]
     judge: Judge | None = None
     together: bool = False
     abandon: bool = False
+    reads: bool = False
 
     def did_nothing(self, result: Any) -> bool:
         """Whether it says so itself; an empty list of stale ends says the contrary."""

@@ -72,7 +72,7 @@ def housekeeper(world: World) -> Script:
 
 def bury(world: World) -> Script:
     """Declare dead whoever's beat has run out."""
-    look = yield Deed("look", claiming.look([], ["work"]))
+    look = yield Deed("look", claiming.look([], ["work"]), reads=True)
     for each in look.expired:
         yield Deed("declare_dead", workers.declare_dead(each), nothing, together=True)
 

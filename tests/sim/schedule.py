@@ -199,8 +199,10 @@ class Schedule:
             if error.sqlstate == "40P01":
                 raise Violation(f"{name}: a deadlock; locks are taken in ascending id") from error
             raise Violation(f"{name}: {error}") from error
-        talk.open = True
+        talk.open = not talk.deed.reads
         talk.go(rows)
+        if talk.over and not talk.open:
+            self._told(talk, talk.result)
         return f"{name} -> {_shown(rows)}"
 
     def _named(self, talk: Talk) -> str:

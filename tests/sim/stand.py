@@ -1,6 +1,6 @@
 """The stand of the simulator: real sessions of one real Postgres, of which one at a time does something.
 
-A statement that has been sent either comes back or waits for a lock that another session holds; ``calm`` returns when
+A statement that has been sent comes back, or waits for a lock that another session holds; the next step begins when
 Postgres itself says so of each. What waits goes on in a later step, when somebody has let go: a wait is not your turn
 yet. Time is a number that only ``jump`` moves: the statements are the product's own, with the server's clock put for a
 function that reads it.
@@ -29,13 +29,23 @@ create function perdure.sim_now() returns timestamptz language sql volatile as $
            * interval '1 microsecond' $$;
 insert into perdure.queue (name) values ('default') on conflict do nothing
 """
-SERVER = {"autovacuum": "off", "synchronous_commit": "off", "deadlock_timeout": "50ms"}
+SERVER = {
+    "autovacuum": "off",
+    "deadlock_timeout": "50ms",
+    # Nobody crashes this server, so nothing has to be on its disk.
+    "synchronous_commit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "track_activities": "off",
+    "track_counts": "off",
+    "update_process_title": "off",
+}
 """Settings of a server whose every act is somebody's step."""
 
 CLOCKS = ("clock_timestamp()", "statement_timestamp()")
 CLEAR = """
-select format('do $do$ begin %s perform %s; update perdure.queue set paused_at = null where paused_at is not null;'
-              ' end $do$',
+select format('create or replace function perdure.sim_clear() returns void language plpgsql as $do$ begin %s'
+              ' perform %s; update perdure.queue set paused_at = null where paused_at is not null; end $do$',
   (select string_agg(format('delete from %s; ', c.oid::regclass), '' order by c.relname) from pg_class c
    where c.relnamespace = 'perdure'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
      and c.relname not in ('queue', 'migration')),
@@ -47,7 +57,7 @@ RUNNING = "select pid from unnest($1::int[]) as pid where pg_blocking_pids(pid) 
 VACUUM_EVERY = 200
 """Runs between two vacuums: nobody else does it here, and the tables are emptied row by row."""
 
-SOON_SECONDS = 0.003
+SOON_SECONDS = 0.001
 """How long a statement may take before Postgres is asked whether it waits. No outcome depends on it."""
 
 
@@ -83,7 +93,8 @@ class Session:
 
 @dataclass
 class Stand:
-    """The database, its sessions and its clock. ``edits``: text put for text in statements, by name: planted bugs."""
+    """The database, its sessions and its clock. ``alone``: a session in autocommit mode, for when nobody else is about.
+    ``edits``: text put for text in statements, by name: planted bugs."""
 
     url: str
     edits: Mapping[str, tuple[str, str]] = field(default_factory=dict)
@@ -102,14 +113,17 @@ class Stand:
         self.watch = await self._connect()
         if await self.watch.fetchval("select to_regclass('perdure.sim_clock')") is None:
             await self.watch.execute(CLOCK)
-        self._clear = await self.watch.fetchval(CLEAR)
+        await self.watch.execute(await self.watch.fetchval(CLEAR))
+        await self.watch.execute("set session_replication_role = replica")  # everything goes, so nothing can dangle
+        self._clear = await self.watch.prepare("select perdure.sim_clear()")
         self._truth = await self.watch.prepare(TABLES)
+        self.alone = Session(-1, await self._connect())
         self.queue = int(await self.watch.fetchval("select id from perdure.queue where name = 'default'"))
         return self
 
     async def close(self) -> None:
         """Close every session."""
-        for session in self.sessions:
+        for session in [*self.sessions, self.alone]:
             session.conn.terminate()
             if session.sent is not None:
                 await asyncio.wait({session.sent})
@@ -125,9 +139,11 @@ class Stand:
         if self._dirty:
             await self._let_go()
         self._dirty = True
-        await self.watch.execute(self._clear)
+        await self._clear.fetch()
         self._runs += 1
         if self._runs % VACUUM_EVERY == 0:
+            for session in self.sessions:  # what one has read last it keeps pinned, and a vacuum would wait for it
+                await session.conn.execute("commit and chain")
             await self.watch.execute("vacuum")
         if edits != self.edits:
             self.edits, self._texts = edits, {}
@@ -140,7 +156,7 @@ class Stand:
 
     async def _let_go(self) -> None:
         """After a run that failed: nothing is under way any more."""
-        for session in self.sessions:
+        for session in [*self.sessions, self.alone]:
             if session.sent is not None:
                 await self.watch.fetchval("select pg_cancel_backend($1)", session.pid)
                 await asyncio.wait({session.sent})
@@ -148,6 +164,7 @@ class Stand:
                 session.sent = None
         for session in self.sessions:
             await session.conn.execute("rollback and chain")
+        await self.alone.conn.execute("rollback")
 
     async def deadlock(self) -> None:
         """Wait until Postgres has ended one of the statements that wait."""
@@ -172,12 +189,12 @@ class Stand:
         text, names = self._text(call.statement)
         self.calls += 1
         session.sent = asyncio.ensure_future(session.conn.fetch(text, *[call.params[name] for name in names]))
-        await self.calm()
+        await self._calm([session])  # whoever waits goes on waiting: no lock is let go before the end
 
     async def end(self, session: Session, how: str) -> None:
         """Commit or roll back; the next transaction is open at once."""
         await session.conn.execute(f"{how} and chain")
-        await self.calm()
+        await self._calm(self.sessions)
 
     async def cancel(self, session: Session) -> None:
         """End the statement under way, as a lock timeout would."""
@@ -188,12 +205,11 @@ class Stand:
         session.sent = None
         await self.end(session, "rollback")
 
-    async def calm(self) -> None:
-        """Wait until every statement under way has come back, or waits for a session that does nothing."""
-        while busy := [session for session in self.sessions if session.waits]:
-            tasks = [session.sent for session in busy if session.sent is not None]
-            await asyncio.wait(tasks, timeout=SOON_SECONDS if len(tasks) == 1 else 0.0005)
-            waiting = [session.pid for session in self.sessions if session.waits]
+    async def _calm(self, sessions: Sequence[Session]) -> None:
+        """Wait until every statement of theirs has come back, or waits for a session that does nothing."""
+        while busy := [session for session in sessions if session.waits]:
+            await asyncio.wait([session.sent for session in busy if session.sent is not None], timeout=SOON_SECONDS)
+            waiting = [session.pid for session in busy if session.waits]
             if waiting and not await self.watch.fetch(RUNNING, waiting):
                 return
 

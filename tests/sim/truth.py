@@ -64,12 +64,13 @@ class Expected(NamedTuple):
 
 @dataclass
 class Truth:
-    """One reading of the tables."""
+    """One reading of the tables. ``fronts``: the first position that is ready, by lane."""
 
     jobs: dict[int, Standing] = field(default_factory=dict)
     workers: dict[int, tuple[str, int]] = field(default_factory=dict)
     requests: set[int] = field(default_factory=set)
     leases: set[int] = field(default_factory=set)
+    fronts: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def read(cls, rows: Sequence[Mapping[str, Any]]) -> Truth:
@@ -91,6 +92,8 @@ class Truth:
             elif kind != "job":
                 if body is None or (kind == "ready" and (row["lane"], row["pos"]) != (body["lane"], body["pos"])):
                     raise Violation(f"job {id}: a row of {kind} that belongs to no body")
+                if kind == "ready":
+                    self.fronts[row["lane"]] = min(row["pos"], self.fronts.get(row["lane"], row["pos"]))
                 if kind == "scheduled" and row["moment"] != body["moment"]:
                     raise Violation(f"job {id}: scheduled for another moment than its body says")
                 found[id].append(_standing(kind, body))
