@@ -84,6 +84,7 @@ BUGS: Mapping[str, Bug] = {
     "a new incarnation doesn't wait for its claim": Bug(
         "fleet.reincarnate", "state in ('alive', 'draining') for update", "state in ('alive', 'draining')", seed=11
     ),
+    "an incarnation that comes late counts": Bug("fleet.reincarnate", " and w.incarnation < %(incarnation)s::int", ""),
     "a draining worker's claim goes through": Bug(
         "fleet.drain", "and state = 'alive' for update", "and state = 'alive'", seed=69
     ),

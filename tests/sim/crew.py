@@ -34,6 +34,7 @@ class Worker:
     queue: int
     id: int = 0
     incarnation: int = 0
+    asked: int = 0
     hands: list[Claimed] = field(default_factory=list)
     blocked: list[End] = field(default_factory=list)
     leases: dict[int, Lease] = field(default_factory=dict)
@@ -100,9 +101,9 @@ def claim(worker: Worker, limit: int, now: float | None) -> Generator[Deed | Non
 
 def tend(worker: Worker, now: float, lag: float) -> Script:
     """List the writers, then probe what the floor asks."""
-    holders = yield Deed("writers", claiming.writers())
+    holders = yield Deed("writers", claiming.writers(), reads=True)
     if ranges := worker.floor.listed(holders, now, lag):
-        worker.floor.probed((yield Deed("probe", claiming.probe(ranges))))
+        worker.floor.probed((yield Deed("probe", claiming.probe(ranges), reads=True)))
 
 
 def recover(worker: Worker) -> Script:
@@ -111,14 +112,15 @@ def recover(worker: Worker) -> Script:
     while worker.id:
         id = worker.id
         try:
-            incarnation = yield Deed("reincarnate", workers.reincarnate(id), nothing)
+            worker.asked += 1
+            incarnation = yield Deed("reincarnate", workers.reincarnate(id, worker.asked), nothing)
             while worker.flushing:
                 yield None
             if incarnation is None or worker.id != id:
                 return
             worker.incarnation, worker.flushing = incarnation, True
             try:
-                held = yield Deed("leases", leases(id))
+                held = yield Deed("leases", leases(id), reads=True)
             finally:
                 worker.flushing = False
         except DatabaseError:
@@ -217,7 +219,7 @@ def flush(world: World, worker: Worker, ends: list[End], *, free: bool = False) 
                 op = settling.settle(ends, worker.id, empty)
                 stale = yield Deed("settle", op, settled(ends), together=len(groups) > 1)
             if doubtful and stale:
-                known = yield Deed("traced", settling.traced(stale))
+                known = yield Deed("traced", settling.traced(stale), reads=True)
                 stale = [end for end in stale if end not in known]
             break
         except LockTimeout:

@@ -172,7 +172,7 @@ def test_a_worker_declared_dead_is_told_by_its_next_beat(stage: Stage) -> None:
     stage.lose(worker)
 
     assert stage.main.run(workers.beat(worker.id)) is None
-    assert stage.main.run(workers.reincarnate(worker.id)) is None
+    assert stage.main.run(workers.reincarnate(worker.id, 1)) is None
     assert not stage.main.run(workers.leave(worker.id))
     assert stage.main.sql("select state from perdure.worker") == [("dead",)]
 
@@ -183,7 +183,7 @@ def test_an_earlier_incarnation_claims_nothing(stage: Stage) -> None:
     worker = stage.worker()
     stage.enqueue()
     outdated = stage.claiming(worker)
-    incarnation = stage.main.run(workers.reincarnate(worker.id))
+    incarnation = stage.main.run(workers.reincarnate(worker.id, 1))
 
     assert stage.main.run(outdated) is None
     assert incarnation == worker.incarnation + 1
@@ -203,13 +203,26 @@ def test_a_new_incarnation_waits_for_its_own_claim_and_finds_it(stage: Stage) ->
 
     lost.begin()
     lost.run(stage.claiming(worker))
-    waiting = fresh.start(workers.reincarnate(worker.id))
+    waiting = fresh.start(workers.reincarnate(worker.id, 1))
     stage.blocked(fresh, by=lost)
     lost.commit()
     assert waiting.result() == 1
 
     [held] = fresh.run(leases(worker.id))
     assert held.jobs == tuple((id, 0) for id in jobs)
+
+
+def test_an_incarnation_that_comes_late_outdates_nothing(stage: Stage) -> None:
+    """A worker whose request for a new incarnation was lost asks for the next one; the lost one, carried out only then,
+    changes nothing, and the worker's claims go on. Red when an incarnation is counted up by whatever comes last: the
+    worker lives, beats, and claims nothing ever after."""
+    worker = stage.worker()
+    stage.enqueue()
+    worker.incarnation = stage.main.run(workers.reincarnate(worker.id, 2)) or 0
+    late = stage.main.run(workers.reincarnate(worker.id, 1))
+
+    assert (worker.incarnation, late) == (2, None)
+    assert len(stage.claim(worker)) == 1
 
 
 def test_a_lease_shows_what_is_still_in_it(stage: Stage) -> None:

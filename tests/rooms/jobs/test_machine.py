@@ -108,7 +108,7 @@ class Places(Bounded):
         member = self.members[pick % len(self.members)]
         taken = self.stage.claim(member, limit)
         self._moved("claim")
-        incarnation = self.stage.main.run(workers.reincarnate(member.id))
+        incarnation = self.stage.main.run(workers.reincarnate(member.id, member.incarnation + 1))
         assert (incarnation is not None) == (member in self.living)
         if incarnation is None:
             return

@@ -90,9 +90,13 @@ def leave(worker: int, cause: str | None = None) -> Op[bool]:
     return (yield from maybe(LEAVE, worker=worker, cause=cause)) is not None
 
 
-def reincarnate(worker: int) -> Op[int | None]:
-    """After a broken connection: wait for our own claim in flight, and outdate any other. None: we are dead."""
-    return (yield from maybe(REINCARNATE, worker=worker))
+def reincarnate(worker: int, incarnation: int) -> Op[int | None]:
+    """After a broken connection: wait for our own claim in flight, and outdate any other. None: we are dead.
+
+    ``incarnation``: one that was never asked for before. A statement that was lost on the wire and is carried out only
+    after this one asks for less, and changes nothing: otherwise every claim would name an incarnation that is over.
+    """
+    return (yield from maybe(REINCARNATE, worker=worker, incarnation=incarnation))
 
 
 def list_workers(limit: int = 200) -> Op[list[Worker]]:

@@ -41,10 +41,15 @@ the next regular look, so this costs an idle worker nothing."""
 class Identity:
     """Which worker row, and which incarnation of it, claims prove themselves with; and how many workers live."""
 
-    __slots__ = ("incarnation", "living", "worker")
+    __slots__ = ("asked", "incarnation", "living", "worker")
 
     def __init__(self) -> None:
-        self.worker, self.incarnation, self.living = 0, 0, 1
+        self.worker, self.incarnation, self.asked, self.living = 0, 0, 0, 1
+
+    def next(self) -> int:
+        """An incarnation that was never asked for, however often an answer was lost."""
+        self.asked = max(self.asked, self.incarnation) + 1
+        return self.asked
 
 
 class Claimer:

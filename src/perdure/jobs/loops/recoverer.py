@@ -48,7 +48,7 @@ class Recoverer:
         half known.
         """
         worker = self._me.worker
-        incarnation = await patiently(lambda: self._link.run(reincarnate(worker)))
+        incarnation = await patiently(lambda: self._link.run(reincarnate(worker, self._me.next())))
         if self._me.worker != worker or incarnation is None:
             return  # declared dead: the worker has begun anew, or will when its next beat says so
         self._me.incarnation = incarnation
