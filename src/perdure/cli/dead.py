@@ -119,7 +119,9 @@ def _do(
             count = database.ask(dead.count(filter))
             _tell({"jobs": count, "act": None}, f"{count:,} jobs would be", act, as_json)
             return
-        doing = database.ask(dead.begin(act, filter, **said))
+        # Whoever gives a filter is asked with the figures below, or has said --yes to them.
+        meant = said["everything"] or bool(filter)
+        doing = database.ask(dead.begin(act, filter, **{**said, "everything": meant}))
         if not yes:
             _ask(database, act, filter)
         while database.change(letters.batch(doing)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -106,9 +107,9 @@ def test_a_redrive_that_is_repeated_does_nothing_more(db: Database, client: Clie
 
     ids = _dead(db, client, *[_job("other") for _ in range(50)])
     with client.transaction() as mine:
-        assert mine.jobs.redrive_dead(by="alice", task="other").jobs == 50
+        assert mine.jobs.redrive_dead(by="alice", task="other", everything=True).jobs == 50
         with psycopg.connect(db.url, options="-c lock_timeout=50ms") as conn, pytest.raises(Exception, match="lock"):
-            client.on(conn).jobs.redrive_dead(by="bob", task="other")
+            client.on(conn).jobs.redrive_dead(by="bob", task="other", everything=True)
     with pytest.raises(NothingMatches):
         client.jobs.redrive_dead(by="bob", task="other")
     assert db.connect().execute("select count(*) from perdure.ready where id = any(%s)", [ids]).fetchone() == (50,)
@@ -134,13 +135,17 @@ def test_a_throttled_redrive_is_spread_over_time(db: Database, client: Client) -
 
 
 def test_a_filter_that_chooses_everything_or_nothing_is_asked_about(db: Database, client: Client) -> None:
-    """An empty filter must be said to be meant, one that matches nothing is told with what there is, and so is what
-    can't be meant; nothing is done."""
-    _dead(db, client, _job())
+    """A filter that is empty, or turns out to choose every one of several dead jobs, must be said to be meant; one that
+    matches nothing is told with what there is, and so is what can't be meant; nothing is done. Red when a filter is
+    believed because something was said in it."""
+    _dead(db, client, _job(), _job())
 
     with pytest.raises(InvalidOption, match="filter: is empty, and would choose every dead job; narrow it"):
         client.jobs.redrive_dead(by="alice")
-    with pytest.raises(NothingMatches, match=r'no dead job matches \{"queue":"mali"\}, of 1'):
+    for act in (client.jobs.redrive_dead, partial(client.jobs.discard_dead, reason="x")):
+        with pytest.raises(InvalidOption, match=r'filter: \{"task":"work"\} chooses all of the 2 dead jobs; narrow it'):
+            act(by="alice", task="work")
+    with pytest.raises(NothingMatches, match=r'no dead job matches \{"queue":"mali"\}, of 2'):
         client.jobs.discard_dead(by="alice", reason="x", queue="mali")
     with pytest.raises(InvalidOption, match=r"rate: 0 is not allowed"):
         client.jobs.redrive_dead(by="alice", rate=0, everything=True)
@@ -150,8 +155,9 @@ def test_a_filter_that_chooses_everything_or_nothing_is_asked_about(db: Database
         client.jobs.count_dead(died_after=OLD, died_before=OLD)
     with pytest.raises(InvalidOption, match="moon: is no filter"):
         client.jobs.count_dead(moon="full")  # type: ignore[call-arg]
-    assert client.jobs.count_dead() == 1
+    assert client.jobs.count_dead() == 2
     assert client.jobs.acts() == []
+    assert client.jobs.redrive_dead(by="alice", task="work", everything=True).jobs == 2
 
 
 async def test_a_replay_keeps_the_context_and_says_who_replays(stage_: Stage) -> None:

@@ -36,8 +36,8 @@ def begin(
     reason: str | None = None,
     rate: float | None = None,
 ) -> Op[letters.Doing]:
-    """An act that may be done. Raises InvalidOption for a filter that leaves nothing out when that wasn't said to be
-    meant, and NothingMatches."""
+    """An act that may be done. Raises InvalidOption for a filter that leaves nothing out, or turns out to choose every
+    one of several dead jobs, when that wasn't said to be meant; and NothingMatches."""
     which = chosen(options)
     check.flag("everything", everything)
     if which.everything and not everything:
@@ -52,6 +52,12 @@ def begin(
     if not found.chosen:
         raise NothingMatches(
             f"no dead job matches {which.text}, of {found.of:,}", field="filter", fix="see jobs.list(place='dead')"
+        )
+    if found.chosen == found.of > 1 and not everything:
+        raise InvalidOption(
+            f"{which.text} chooses all of the {found.of:,} dead jobs",
+            field="filter",
+            fix="narrow it, or say everything=True",
         )
     return letters.Doing(act, which, who, found.clock, why, rate)
 

@@ -121,8 +121,8 @@ class Jobs:
     ) -> Acted:
         """Run the dead jobs that the filter chooses again, in order, a thousand a transaction; it is noted who did it.
 
-        ``rate``: so many a second; the rest is scheduled. ``everything``: an empty filter is meant. Those that die
-        meanwhile are not taken. Raises InvalidOption, or NothingMatches.
+        ``rate``: so many a second; the rest is scheduled. ``everything``: every dead job is meant, should the filter be
+        empty or choose them all. Those that die meanwhile are not taken. Raises InvalidOption, or NothingMatches.
         """
         return self._act("redrive", dict(filter), by=by, rate=rate, everything=everything)
 
