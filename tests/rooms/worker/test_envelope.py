@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from perdure import AsyncClient, Client, Envelope, context
@@ -139,3 +140,34 @@ async def test_the_chain_is_one_from_the_request_to_the_last_job(stage: Stage) -
         (second, f"job:{root.id}", "acme", "http"),
         (third, f"job:{second}", "acme", "http"),
     ]
+
+
+async def test_a_job_that_is_put_off_keeps_its_context_wherever_it_waits(stage: Stage) -> None:
+    """A job that is enqueued for later, is promoted, waits for its retry, dies and is redriven at a rate runs in the
+    context that was bound at its enqueue, each time, and in ``scheduled`` its row says it [ARC-6]. Red when a
+    promotion, a retry or a redrive writes the body without it."""
+    app, seen = App("a"), list[tuple[int, str | None, str | None, str | None, str | None]]()
+
+    @app.task(retry=Retry(max_attempts=2, base=0.01, cap=0.01))
+    async def later(ctx: Context, ends: int) -> None:
+        bound = context.current()
+        seen.append((ctx.attempt, bound.tenant, bound.actor, bound.correlation_id, bound.replayed_by))
+        if len(seen) <= ends:
+            raise ConnectionError("not yet")
+
+    async with AsyncClient(stage.db.url) as client:
+        with context.bind(tenant="acme", actor="user:7", correlation_id="request-1"):
+            first = await client.jobs.enqueue(later.job(2), delay=0.05)
+            at = await client.jobs.enqueue(later.job(0), run_at=datetime.now(UTC) + timedelta(hours=1))
+        waits = {job.place: job.context for job in [await client.jobs.get(first.id), await client.jobs.get(at.id)]}
+        async with working(stage.db, app):
+            await stage.until_in("dead", first.id)
+            acted = await client.jobs.redrive_dead(by="user:b", rate=50, everything=True)
+            await stage.until_in("history", first.id)
+            await client.jobs.retry(at.id)
+            await stage.until_in("history", at.id)
+
+    words = ("acme", "user:7", "request-1")
+    assert waits == {"scheduled": {"v": 1, "tenant": "acme", "actor": "user:7", "correlation_id": "request-1"}}
+    assert acted.jobs == 1
+    assert seen == [(1, *words, None), (2, *words, None), (1, *words, "user:b"), (1, *words, None)]
