@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import psycopg
@@ -12,7 +12,7 @@ from perdure.admin import doctor, reports
 from perdure.admin.model import Finding, Subject
 from perdure.app.flows import errands
 from perdure.app.registry import App
-from perdure.core.errors import QueueSaturated
+from perdure.core.errors import NotPermitted, QueueSaturated
 from perdure.core.op import Op
 from perdure.fleet.ops import upkeep
 from perdure.jobs.bounds import Rule
@@ -144,6 +144,45 @@ def test_a_producer_starts_workflows(users: dict[str, Database]) -> None:
     assert {job.place for job in drive(conn, control.list_jobs(limit=9))} == {"ready"}
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         conn.execute("select perdure.signal_v1('one', 'paid')")
+
+
+def test_a_producer_is_told_what_it_may_not_do(users: dict[str, Database], db: Database) -> None:
+    """To replace a job, and to have another one discarded for its own, is to take a job out of its place: a producer is
+    refused both in one error that says who may, by the client and by enqueue_v1, and nothing is written [DW-176]. Red
+    when Postgres's own words for a table come through."""
+    conn, owner = users["producer"].connect(), db.connect()
+    drive(owner, declare([Rule(name="small", max_depth=1, when_full="shed_lowest")], "a"))
+    keyed = SPEC.options(unique="k")
+    drive(conn, enqueue_each([keyed, SPEC.options(queue="small", priority=9)]))
+
+    def refused(act: Callable[[], object]) -> str:
+        with pytest.raises(Exception) as error, conn.transaction():
+            act()
+        found = error.value
+        if isinstance(found, psycopg.errors.InsufficientPrivilege):
+            return f"{found.diag.message_primary}; {found.diag.message_hint}"
+        assert isinstance(found, NotPermitted)
+        return str(found)
+
+    replacing = [
+        refused(lambda: drive(conn, enqueue_each([keyed.options(on_conflict="replace")]))),
+        refused(
+            lambda: conn.execute("select perdure.enqueue_v1('work', '{}', unique_key => 'k', on_conflict => 'replace')")
+        ),
+    ]
+    shedding = [
+        refused(lambda: drive(conn, enqueue([SPEC.options(queue="small")]))),
+        refused(lambda: conn.execute("select perdure.enqueue_v1('work', '{}', queue => 'small')")),
+    ]
+
+    assert all("this database user may only add jobs; enqueue as a user that is granted" in text for text in replacing)
+    assert all(
+        "may not discard what is less urgent in it; enqueue as a user that is granted" in text for text in shedding
+    )
+    assert owner.execute("select count(*), (select count(*) from perdure.history) from perdure.job").fetchone() == (
+        2,
+        0,
+    )
 
 
 def test_support_sees_everything(users: dict[str, Database]) -> None:

@@ -105,6 +105,10 @@ def _a_day(stage: Stage, say: Callable[[Op[Any]], Any]) -> None:
     say(control.get(JOBS + 9))
     say(control.attempts(9))
     say(control.list_jobs(limit=BATCH))
+    keyed = [spec.options(unique=f"key:{number}") for number in range(2 * BATCH + 1)]
+    say(enqueue(keyed[:1]))
+    say(enqueue(keyed[1 : BATCH + 1]))
+    say(enqueue([each.options(priority=place % 10) for place, each in enumerate(keyed[BATCH + 1 :])]))
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +141,7 @@ HOT = [
 CALLERS = [
     "jobs.enqueue", "jobs.enqueue_one", "jobs.enqueue_alike", "jobs.unseat", "jobs.cancel", "jobs.request_cancel",
     "jobs.redrive", "jobs.hurry", "jobs.discard", "jobs.get", "jobs.attempts", "jobs.list",
-    "jobs.list, filtered",
+    "jobs.list, filtered", "jobs.enqueue_unique", "jobs.enqueue_unique_alike", "jobs.enqueue_unique_one",
 ]  # fmt: skip
 """What callers send, over connections that are theirs."""
 

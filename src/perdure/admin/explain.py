@@ -140,15 +140,26 @@ def _scheduled(facts: Row) -> Explanation:
             facts, "overdue", f"it was due {when}, and no worker lives to move it to ready",
             "the first worker moves it within a second", "start a worker: perdure worker APP",
         )  # fmt: skip
-    code, because = {
-        "retry": ("retrying", f"attempt {facts['attempt']} failed ({gist(facts['last_error'])})"),
-        "snooze": ("snoozed", "its handler asked to run later"),
-        "rescued": ("rescued", f"it has lost its worker {facts['rescues']} times in a row"),
-    }.get(facts["last_ending"] or "", ("delayed", "it was enqueued for later"))
+    code, because = _put_off(facts)
     return _said(
         facts, code, f"{because}; it is due {when}", "it goes to ready when it is due",
         f"perdure jobs retry {facts['id']} runs it now" if due > 0 else None,
     )  # fmt: skip
+
+
+def _put_off(facts: Row) -> tuple[str, str]:
+    """Why it is due later. A redrive leaves the job's attempts in the log, counts its own anew, and says in the context
+    who asked for it; what was enqueued under the same id later has another context."""
+    ending = facts["last_ending"]
+    if facts["replayed_by"] and facts["generation"] and not facts["rescues"] and ending in (None, "dead", "rescued"):
+        return "redriven", f"{facts['replayed_by']} has dead jobs run again, so many a second"
+    if facts["put_off"] and ending is None:
+        return "put_off", f"the queue {facts['queue']} was full when it was enqueued, and puts off what it can't take"
+    return {
+        "retry": ("retrying", f"attempt {facts['attempt']} failed ({gist(facts['last_error'])})"),
+        "snooze": ("snoozed", "its handler asked to run later"),
+        "rescued": ("rescued", f"it has lost its worker {facts['rescues']} times in a row"),
+    }.get(ending or "", ("delayed", "it was enqueued for later"))
 
 
 def _leased(facts: Row) -> Explanation:

@@ -24,6 +24,7 @@ SINGLES_MAX = 300
 
 PLAIN_COMMIT = "plain INSERT + commit"
 PLAIN_TRANSACTION = "plain INSERT in a transaction"
+PLAIN_JOBS = "enqueue_many without keys"
 PLAIN_HUNDREDS = f"plain INSERT in statements of {CALLERS}"
 
 
@@ -44,10 +45,12 @@ class Singles:
 
 @dataclass(slots=True)
 class Samples:
-    """What the rounds have found: jobs a second, milliseconds, microseconds."""
+    """What the rounds have found: jobs a second, milliseconds, microseconds. ``pairs``: microseconds for a job without
+    a unique key, and for one with it."""
 
     many: list[float] = field(default_factory=list)
     made: list[float] = field(default_factory=list)
+    pairs: list[tuple[float, float]] = field(default_factory=list)
     own: Singles = field(default_factory=Singles)
     shared: Singles = field(default_factory=Singles)
     tasks: list[float] = field(default_factory=list)
@@ -63,6 +66,7 @@ async def enqueue(stage: Stage, floor: Floor, plan: Plan) -> list[Figure]:
             for what, act in (
                 ("the floor", lambda: floor.measure(plan.jobs)),
                 ("in thousands", lambda: _many(stage, client, specs, samples)),
+                ("in thousands, with unique keys", lambda: _unique(stage, client, specs, samples)),
                 ("one at a time", lambda: _singles(stage, client, specs[:SINGLES_MAX], samples)),
                 (f"{CALLERS} callers at once", lambda: _callers(stage, client, floor, specs, samples)),
             ):
@@ -86,6 +90,20 @@ async def _many(stage: Stage, client: Client, specs: Sequence[JobSpec], samples:
         client.jobs.enqueue_many([noop.job(order=order, note=NOTE) for order in orders])
     samples.made.append(len(specs) / (monotonic() - began))
     stage.queued(len(specs))
+
+
+async def _unique(stage: Stage, client: Client, specs: Sequence[JobSpec], samples: Samples) -> None:
+    """Thousands without and with unique keys by turns, because one is compared with the other."""
+    keyed = [spec.options(unique=f"order:{number}") for number, spec in enumerate(specs)]
+    stage.clear()
+    took = [0.0, 0.0]
+    for start in range(0, len(specs), BATCH):
+        for kind, jobs in enumerate((specs, keyed)):
+            began = monotonic()
+            client.jobs.enqueue_many(jobs[start : start + BATCH])
+            took[kind] += (monotonic() - began) * 1e6 / len(specs)
+    samples.pairs.append((took[0], took[1]))
+    stage.queued(2 * len(specs))
 
 
 async def _singles(stage: Stage, client: Client, specs: Sequence[JobSpec], samples: Samples) -> None:
@@ -153,6 +171,15 @@ def _figures(samples: Samples, floor: Floor) -> list[Figure]:
     return [
         rate("enqueue_many, in thousands", samples.many, Target("at least", 0.6, "floor")),
         rate("enqueue_many, making the jobs included", samples.made, None),
+        figure(
+            "enqueue_many, each with a unique key",
+            middle([keyed for _, keyed in samples.pairs]),
+            "µs each",
+            floor=middle([plain for plain, _ in samples.pairs]),
+            floor_is=PLAIN_JOBS,
+            target=Target("at most", 1.6, "floor"),
+            samples=[keyed for _, keyed in samples.pairs],
+        ),
         single("one enqueue, its own transaction", samples.own, PLAIN_COMMIT, Target("at most", 1.3, "floor")),
         single("one enqueue, the caller's transaction", samples.shared, PLAIN_TRANSACTION, None),
         each(f"{CALLERS} callers at once, on a loop", samples.tasks),

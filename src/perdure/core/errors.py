@@ -24,9 +24,7 @@ class PerdureError(Exception):
 
     def __init__(self, message: str, *, field: str | None = None, fix: str | None = None) -> None:
         super().__init__(message)
-        self.message = message
-        self.field = field
-        self.fix = fix
+        self.message, self.field, self.fix = message, field, fix
 
     def __str__(self) -> str:
         named = f"{self.field}: {self.message}" if self.field else self.message
@@ -271,8 +269,7 @@ class RolledBack(ConnectionLost):
 
 
 class TransactionConflict(TransientError):
-    """A deadlock or a serialization failure (SQLSTATE 40P01, 40001): nothing of the transaction was kept, and all of it
-    may be repeated, not the statement alone."""
+    """A deadlock or a serialization failure (40P01, 40001): nothing was kept. Repeat the whole transaction, if any."""
 
     code = "transaction_conflict"
 
@@ -294,6 +291,12 @@ class StatementRefused(DatabaseError):
     """Postgres refused the statement or its values; the same ones would be refused again."""
 
     code = "statement_refused"
+
+
+class NotPermitted(StatementRefused):
+    """The database user may not do what the statement does (SQLSTATE 42501)."""
+
+    code = "not_permitted"
 
 
 class TransactionFailed(StatementRefused):
@@ -321,8 +324,8 @@ class JobError(PerdureError):
 
 
 class DuplicateJob(JobError):
-    """The job's unique key is taken, and its enqueuer asked for an error then. ``job_id`` holds the key and stands in
-    ``place``; ``differs``: it was enqueued with other arguments."""
+    """The job's unique key is taken, and its enqueuer asked for an error then: by ``job_id``, in ``place``, with other
+    arguments (``differs``) or the same; or by the job at place ``twin`` of the same call, which wrote nothing."""
 
     code = "duplicate_job"
 
@@ -333,11 +336,12 @@ class DuplicateJob(JobError):
         job_id: int | None = None,
         place: str | None = None,
         differs: bool = False,
+        twin: int | None = None,
         field: str | None = None,
         fix: str | None = None,
     ) -> None:
         super().__init__(message, job_id=job_id, field=field, fix=fix)
-        self.place, self.differs = place, differs
+        self.place, self.differs, self.twin = place, differs, twin
 
 
 class OwnershipLost(JobError):
@@ -381,8 +385,7 @@ class JobFailed(JobError):
         fix: str | None = None,
     ) -> None:
         super().__init__(message, job_id=job_id, field=field, fix=fix)
-        self.reason = reason
-        self.error = error
+        self.reason, self.error = reason, error
 
 
 class JobCancelled(JobFailed):

@@ -41,6 +41,23 @@ def shared(spec: JobSpec, payloads: Sequence[str]) -> dict[str, Any]:
     return {**scalars(spec), "payloads": text}
 
 
+def alike_but_keys(said: dict[str, _Column]) -> bool:
+    """Whether they differ in their unique keys, too, and in nothing else: not in how long these are held. Each of them
+    has one."""
+    held = {(unique.scope, unique.until, unique.lifetime) for unique in said["unique"]}
+    return len(held) == 1 and alike(said | {"unique": (None,)})
+
+
+def shared_but_keys(spec: JobSpec, said: dict[str, _Column]) -> dict[str, Any] | None:
+    """The parameters of ``jobs.enqueue_unique_alike``; None for keys that hold the separator. As ``shared``."""
+    payloads = said["payload"]
+    keys = [unique.key_for(payload) for unique, payload in zip(said["unique"], payloads, strict=True)]
+    text = _SEPARATOR.join(keys)
+    if text.count(_SEPARATOR) != len(keys) - 1:
+        return None
+    return {**unique_scalars(spec), **shared(spec, payloads), "uniques": text}
+
+
 def columns(said: dict[str, _Column]) -> dict[str, Any]:
     """The parameters of ``jobs.enqueue``. One task, or one queue, for all is sent as an array of one."""
     count = len(said["payload"])
@@ -64,9 +81,15 @@ def columns(said: dict[str, _Column]) -> dict[str, Any]:
 
 
 def dues(specs: Sequence[JobSpec], late: Mapping[int, datetime | timedelta]) -> dict[str, Any]:
-    """The due times of ``jobs.enqueue`` where those at some places differ from what the specs say."""
+    """The due times of ``jobs.enqueue`` where those at some places differ from what the specs say; and their options,
+    where a full queue has put some off: nothing else would tell that from what an enqueuer wanted."""
     said = [late.get(place, spec.run_at or spec.delay) for place, spec in enumerate(specs)]
-    return {"run_ats": _array(tuple(said), _moment), "delays": _array(tuple(said), _period)}
+    params: dict[str, Any] = {"run_ats": _array(tuple(said), _moment), "delays": _array(tuple(said), _period)}
+    if any(isinstance(due, timedelta) for due in late.values()):
+        params["options"] = [
+            options(spec, put_off=isinstance(late.get(place), timedelta)) for place, spec in enumerate(specs)
+        ]
+    return params
 
 
 def uniques(specs: Sequence[JobSpec]) -> dict[str, Any]:
@@ -111,9 +134,11 @@ def scalars(spec: JobSpec) -> dict[str, Any]:
     }
 
 
-def options(spec: JobSpec) -> str | None:
-    """What the enqueuer said about running this one job, as JSON text; what wasn't said is the task's to declare."""
-    return _options(spec.timeout, spec.retry, spec.at_most_once, spec.unique, spec.version, spec.follow_ups)
+def options(spec: JobSpec, *, put_off: bool = False) -> str | None:
+    """What the enqueuer said about running this one job, as JSON text; what wasn't said is the task's to declare.
+    ``put_off``: it is due later than was said, because its queue was full."""
+    rare = (spec.timeout, spec.retry, spec.at_most_once, spec.unique)
+    return _options(*rare, spec.version, spec.follow_ups, put_off=put_off)
 
 
 def array_literal(values: Sequence[str]) -> str | None:
@@ -131,6 +156,8 @@ def _options(
     unique: Unique | None,
     version: int,
     follow_ups: Sequence[FollowUp],
+    *,
+    put_off: bool = False,
 ) -> str | None:
     said: dict[str, object] = {}
     if timeout is not None:
@@ -145,6 +172,8 @@ def _options(
         said["unique"] = True  # whoever settles the job has a key to let go of
     if follow_ups:
         said["follow_ups"] = len(follow_ups)  # whoever settles the job has them to enqueue
+    if put_off:
+        said["put_off"] = True
     return msgspec.json.encode(said).decode() if said else None
 
 

@@ -40,8 +40,9 @@ class Enqueued(msgspec.Struct, frozen=True, gc=False):
     """A job that was written: ``id`` is how to ask for it.
 
     ``duplicate``: its unique key was taken, and it is the job that holds the key. Then ``place`` is where that one
-    stands ("gone" when its history has been dropped), ``differs`` whether it was enqueued with other arguments, and
-    ``replaced`` whether it waited and has been given these.
+    stands ("gone" when its history has been dropped), ``differs`` whether it was enqueued with other arguments,
+    ``replaced`` whether it waited and has been given these, and ``dropped_follow_ups`` how many jobs that were to
+    follow this one will not, because it isn't written and the one that is there keeps its own.
     """
 
     id: int
@@ -49,6 +50,7 @@ class Enqueued(msgspec.Struct, frozen=True, gc=False):
     place: str | None = None
     differs: bool = False
     replaced: bool = False
+    dropped_follow_ups: int = 0
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):

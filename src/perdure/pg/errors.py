@@ -11,6 +11,7 @@ from ..core.errors import (
     ConnectionLost,
     DatabaseError,
     LockTimeout,
+    NotPermitted,
     StatementRefused,
     StatementTimeout,
     TransactionConflict,
@@ -19,10 +20,15 @@ from ..core.errors import (
 
 _LOST = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
 _MISSING = ("3F000", "42P01", "42703", "42883")  # a schema, a table, a column, a function that isn't there
+_FIXES = {
+    **dict.fromkeys(_MISSING, "if Perdure's schema lacks it, run `perdure migrate`"),
+    "42501": "`perdure schema --roles` says which role may",
+}
 _TRANSIENT = ("40", "53", "57", "55P03", "58", "25006")
 
 _KINDS: dict[str, type[DatabaseError]] = {
     "55P03": LockTimeout,
+    "42501": NotPermitted,
     "57014": StatementTimeout,
     "40001": TransactionConflict,
     "40P01": TransactionConflict,
@@ -57,5 +63,4 @@ def _from_state(state: str | None, text: str, *, lost: bool) -> DatabaseError:
         kind = _KINDS[state]
     else:
         kind = TransientError if state.startswith(_TRANSIENT) else StatementRefused
-    fix = "if Perdure's schema lacks it, run `perdure migrate`" if state in _MISSING else None
-    return kind(text, sqlstate=state, fix=fix)
+    return kind(text, sqlstate=state, fix=_FIXES.get(state or ""))

@@ -11,7 +11,7 @@ end $$;
 grant usage on schema perdure to perdure_producer, perdure_worker, perdure_support;
 
 -- Producers enqueue, start workflows, and look up what became of it. They can't claim, cancel, signal, or change what is there:
--- so they can't replace a job, nor enqueue into a queue that sheds others for theirs. Of a unique key that nobody needs any more
+-- so they can't replace a job, nor have others shed for theirs, and are told so (42501). Of a unique key that nobody needs any more
 -- they free the row, and of a bounded queue they may have to count what stands in it.
 grant select, insert on perdure.job, perdure.ready, perdure.scheduled, perdure.queue, perdure.follow_up, perdure.run to perdure_producer;
 grant select, insert, update, delete on perdure.unique_key, perdure.queue_sample to perdure_producer;

@@ -399,7 +399,7 @@ declare
     waits float8 := extract(epoch from delay);
     lasts float8 := extract(epoch from expires_in);
     holds float8 := extract(epoch from unique_lifetime);
-    tag text; said json; kept json; lane_queue int; due timestamptz; made bigint; holder bigint; spot int;
+    tag text; said json; kept json; lane_queue int; due timestamptz; wanted timestamptz; made bigint; holder bigint; spot int;
 begin
     lock table perdure.ready, perdure.scheduled in row exclusive mode;
     perform perdure.check_name('task', task, 200);
@@ -467,12 +467,21 @@ begin
         if holder is not null and on_conflict = 'raise' then
             perform perdure.refuse('PD004', 'unique', format('%L is taken by job %s', unique_key, holder),
                                    'wait until it is done, or say what else to do: on_conflict');
-        elsif holder is not null and (on_conflict is distinct from 'replace' or not perdure.unseat(holder)) then
+        elsif holder is not null and on_conflict is distinct from 'replace' then
+            return holder;
+        elsif holder is not null and not has_table_privilege('perdure.ready', 'delete') then
+            perform perdure.refuse('42501', 'on_conflict', format('replace takes job %s out of its place, and this database user may only add jobs', holder),
+                                   'enqueue as a user that is granted perdure_worker, or say skip or raise');
+        elsif holder is not null and not perdure.unseat(holder) then
             return holder;
         end if;
     end if;
     if (select q.guarded from perdure.queue q where q.id = lane_queue) then
-        due := perdure.take_in(lane_queue, queue, coalesce(priority, 5), due, kept ->> 'tenant');
+        wanted := due;
+        due := perdure.take_in(lane_queue, queue, coalesce(priority, 5), wanted, kept ->> 'tenant');
+        if wanted is null and due < perdure.line(0) then
+            said := (said::jsonb || '{"put_off": true}')::json;
+        end if;
     end if;
     if holder is null then
         insert into perdure.job (id, pos, created_at, run_at, expires_at, lane, task, key, tags, options, context, payload)
@@ -709,8 +718,13 @@ begin
         return perdure.line(queue);
     elsif found.when_full = 'delay' then
         return clock_timestamp() + found.retry_after * interval '1 second';
-    elsif found.when_full = 'shed_lowest' and perdure.shed(queue, priority, 1) = 1 then
-        return due;
+    elsif found.when_full = 'shed_lowest' then
+        if not has_table_privilege('perdure.ready', 'delete') then
+            perform perdure.refuse('42501', 'queue', format('%s is full, and this database user may not discard what is less urgent in it', name),
+                                   format('enqueue as a user that is granted perdure_worker, or try again in %s s', ceil(found.retry_after)));
+        elsif perdure.shed(queue, priority, 1) = 1 then
+            return due;
+        end if;
     end if;
     raise exception using errcode = 'PD005', column = 'queue', detail = ceil(found.retry_after),
         message = format('queue: %s holds %s jobs, and has no room for another', name, found.depth),
@@ -748,6 +762,37 @@ begin
         end if;
     end loop;
     raise exception using errcode = '40001', message = 'unique: the key changes hands all the time';
+end $$;
+
+CREATE FUNCTION perdure.take_keys(scopes text[], keys text[], ids bigint[], untils text[], lifetimes double precision[], payloads bigint[]) RETURNS bigint[]
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    now constant timestamptz := clock_timestamp();
+    won bigint[];
+begin
+    begin
+        insert into perdure.unique_key (scope, key, id, until, expires_at, payload)
+        select coalesce(t.scope, scopes[1]), t.key, t.id, coalesce(t.until, untils[1]),
+               now + t.lifetime * interval '1 second', t.payload
+        from unnest(scopes, keys, ids, untils, lifetimes, payloads) as t(scope, key, id, until, lifetime, payload)
+        order by t.key collate "C", coalesce(t.scope, scopes[1]) collate "C", t.id;
+        return null;
+    exception when unique_violation then
+        null;
+    end;
+    with taken as (
+        insert into perdure.unique_key (scope, key, id, until, expires_at, payload)
+        select coalesce(t.scope, scopes[1]), t.key, t.id, coalesce(t.until, untils[1]),
+               now + t.lifetime * interval '1 second', t.payload
+        from unnest(scopes, keys, ids, untils, lifetimes, payloads) as t(scope, key, id, until, lifetime, payload)
+        order by t.key collate "C", coalesce(t.scope, scopes[1]) collate "C", t.id
+        on conflict do nothing
+        returning unique_key.id
+    )
+    select coalesce(array_agg(n.id), '{}') into won from taken n;
+    return won;
 end $$;
 
 CREATE FUNCTION perdure.unseat(job bigint) RETURNS boolean
@@ -1319,7 +1364,7 @@ CREATE TABLE perdure.unique_key (
     id bigint NOT NULL,
     until text NOT NULL,
     expires_at timestamp with time zone,
-    payload bigint NOT NULL,
+    payload bigint,
     CONSTRAINT unique_key_check CHECK (((until <> 'expired'::text) OR (expires_at IS NOT NULL))),
     CONSTRAINT unique_key_until_check CHECK ((until = ANY (ARRAY['started'::text, 'done'::text, 'expired'::text])))
 )

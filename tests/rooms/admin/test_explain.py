@@ -12,7 +12,9 @@ import pytest
 
 from perdure.admin.explain import _PLACES, DEAD, HELD, Explanation, explain
 from perdure.core.backoff import GiveUp
+from perdure.jobs.bounds import Rule
 from perdure.jobs.ops import control, queues
+from perdure.jobs.ops.admission import declare
 from perdure.jobs.view import Place
 from perdure.jobs.work import Verdict
 from tests.rooms.jobs.stage import Stage, end
@@ -90,6 +92,27 @@ def _queue_full(stage: Stage) -> int:
         "update perdure.job set run_at = s.run_at from s",
         [stage.queue],
     )
+    return job
+
+
+@case
+def _put_off(stage: Stage) -> int:
+    stage.main.run(declare([Rule(name="default", max_depth=1, when_full="delay")], "a"))
+    stage.enqueue()
+    return stage.enqueue()[0]
+
+
+@case
+def _put_off_by_sql(stage: Stage) -> int:
+    _put_off(stage)
+    [(job,)] = stage.main.sql("select perdure.enqueue_v1('work', '{}')")
+    return int(job)
+
+
+@case
+def _redriven(stage: Stage) -> int:
+    job = _ended(stage, "dead", reason="exhausted", text="it failed")
+    assert stage.main.run(control.redrive_some([job], by="alice", rate=0.001, before=1)) == [job]
     return job
 
 
@@ -175,12 +198,25 @@ def test_each_reason_is_told_apart_and_said_what_to_do_about(stage: Stage, code:
     found = stage.main.run(explain(job))
 
     assert found is not None
-    assert found.code == code
+    assert found.code == code.removesuffix("_by_sql")
     assert all((found.because, found.next, found.evidence))
     assert (found.holder is not None) == (found.place == "leased")
     if found.place in ("dead", "held") or code in ("paused", "no_worker", "overdue"):
         assert found.fix
     assert "{" not in f"{found.because}{found.next}{found.fix}"
+
+
+def test_a_job_whose_enqueuer_wanted_it_later_is_not_said_to_be_put_off(stage: Stage) -> None:
+    """In a queue that puts off what it can't take, a job with a delay of its own is explained by that, and one that has
+    been tried since by its retry. Red when the queue's rule is taken for the job's reason."""
+    put_off, worker = _put_off(stage), stage.worker()
+    wanted = stage.main.run(explain(stage.enqueue(delay=3600.0)[0]))
+    stage.main.run(declare([Rule(name="default", max_depth=100, when_full="delay")], "a"))
+    stage.due()
+    stage.settle([end(each, "retry") for each in stage.claim(worker)], worker)
+    tried = stage.main.run(explain(put_off))
+
+    assert [each.code for each in (wanted, tried) if each is not None] == ["delayed", "retrying"]
 
 
 def test_every_place_has_an_explanation() -> None:

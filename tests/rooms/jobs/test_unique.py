@@ -300,6 +300,35 @@ def test_raise_names_the_job_and_writes_none_of_its_mates(stage: Stage) -> None:
     assert keys(stage) == 1
 
 
+def test_a_key_that_comes_twice_in_one_call_is_named_by_its_place(stage: Stage) -> None:
+    """``on_conflict="raise"`` on a key that another job of the same call has taken names that one's place, because the
+    id that it was to have isn't written. Red when the error gives that id."""
+    stage.main.begin()
+    with pytest.raises(DuplicateJob) as caught:
+        stage.main.run(
+            enqueue_each([JobSpec(task="plain", payload="{}"), job(), job('{"order_id": 1}', on_conflict="raise")])
+        )
+    stage.main.commit()
+
+    assert (caught.value.twin, caught.value.job_id, caught.value.place) == (1, None, None)
+    assert str(caught.value).startswith(
+        "jobs[2].unique: 'order:9182' is taken by jobs[1] of the same call, which has other arguments; "
+    )
+    assert (stage.places(), keys(stage)) == ({}, 0)
+
+
+def test_a_duplicate_says_that_its_follow_ups_are_dropped(stage: Stage) -> None:
+    """Follow-ups of an enqueue that found its key taken aren't added to the job that is there, and the answer says how
+    many; those of a replacement are kept. Red when they are dropped silently."""
+    bill = JobSpec(task="bill", payload="{}")
+    [first] = write(stage, job().then(bill))
+    [again] = write(stage, job().then(bill).on_death(bill))
+    [replaced] = write(stage, job(on_conflict="replace").then(bill))
+
+    assert (first.dropped_follow_ups, again.dropped_follow_ups, replaced.dropped_follow_ups) == (0, 2, 0)
+    assert stage.main.sql("select job from perdure.follow_up") == [(first.id,)]
+
+
 def test_plain_and_unique_jobs_may_be_mixed(stage: Stage) -> None:
     """In one call of many, each job's answer stands where the job stood; a key that comes twice in it is written once,
     and jobs without a key are written as ever."""
@@ -317,6 +346,34 @@ def test_plain_and_unique_jobs_may_be_mixed(stage: Stage) -> None:
     assert [tasks[each.id] for each in written] == ["a", "ship", "b", "ship", "ship"]
     assert [each.duplicate for each in written] == [False, False, False, False, True]
     assert (written[4].id, ids) == (written[1].id, [written[1].id])
+
+
+@pytest.mark.parametrize("alike", [True, False], ids=["alike", "different"])
+def test_of_many_those_whose_keys_are_free_are_written_in_their_order(stage: Stage, alike: bool) -> None:
+    """Of many at once, differing in their keys alone or in more, those whose keys are taken, or come twice, are told so
+    in their places, and the others are written in the order given with their own arguments; a key may hold any
+    character. Red when one that isn't free rolls back its mates, or the answers are those of their neighbours."""
+    [held] = write(stage, job(unique="m"))
+    names = ["z", "m", "b", "\x1f" if not alike else "y", "a", "b"]
+    specs = [job(f'{{"n": {n}}}', unique=name, priority=None if alike else n % 2 + 4) for n, name in enumerate(names)]
+    found = write(stage, *specs)
+    mine = [each.id for each in found if not each.duplicate]
+    bodies = stage.main.sql("select (payload ->> 'n')::int from perdure.job where id = any(%s) order by id", [mine])
+
+    assert [each.duplicate for each in found] == [False, True, False, False, False, True]
+    assert (found[1].id, found[5].id) == (held.id, found[2].id)
+    assert mine == sorted(mine)
+    assert [n for (n,) in bodies] == [0, 2, 3, 4]
+    assert stage.places() == dict.fromkeys([held.id, *mine], "ready")
+    assert keys(stage) == 5
+
+
+def test_a_key_that_holds_the_separator_is_one_key(stage: Stage) -> None:
+    """Keys go to Postgres as one text; one that holds what stands between them is still one. Red when it is split."""
+    found = write(stage, *[job(unique=f"a\x1f{n}") for n in range(2)])
+
+    assert [each.duplicate for each in found] == [False, False]
+    assert stage.main.sql("select key from perdure.unique_key order by key") == [("a\x1f0",), ("a\x1f1",)]
 
 
 def test_only_keys_without_a_lifetime_go_with_their_jobs(stage: Stage) -> None:

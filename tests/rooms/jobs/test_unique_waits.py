@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from perdure import Client
+from perdure.core.errors import TransactionConflict
 from perdure.jobs.model import Enqueued
 from perdure.jobs.ops.enqueue import enqueue_each
 from tests.conftest import Database
@@ -66,6 +67,37 @@ def test_keys_are_taken_in_ascending_order(stage: Stage) -> None:
     bystander.rollback()
     waiting.result(30)
     actor.commit()
+
+
+def test_many_wait_for_one_key_and_keep_the_others(stage: Stage) -> None:
+    """Many at once, of which an open transaction has the middle key, wait for it, and then the others are written, each
+    once. Red when the whole call is taken for duplicates, or fails on the violated constraint."""
+    holder, waiter = stage.session(), stage.session()
+    holder.begin()
+    [held] = holder.run(enqueue_each([job(unique="b")]))
+    waiter.begin()
+    waiting = waiter.start(enqueue_each([job(unique=key) for key in "abc"]))
+    stage.blocked(waiter, by=holder)
+    holder.commit()
+    first, second, third = waiting.result(30)
+    waiter.commit()
+
+    assert [each.duplicate for each in (first, second, third)] == [False, True, False]
+    assert second.id == held.id
+    assert stage.places() == dict.fromkeys([first.id, held.id, third.id], "ready")
+    assert keys(stage) == 3
+
+
+def test_under_repeatable_read_many_begin_again(stage: Stage) -> None:
+    """Under REPEATABLE READ a call of many that meets a key which its snapshot can't see gets a serialisation error,
+    and not an answer about a job that it can't look at. Red when the violated constraint is answered by itself."""
+    other = stage.session()
+    other.sql("begin isolation level repeatable read")
+    other.sql("select 1 from perdure.job")
+    write(stage, job(unique="b"))
+    with pytest.raises(TransactionConflict):
+        other.run(enqueue_each([job(unique=key) for key in "ab"]))
+    other.rollback()
 
 
 @pytest.mark.parametrize("mates", [0, 1])

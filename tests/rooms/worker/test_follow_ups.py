@@ -133,6 +133,26 @@ async def test_a_redriven_job_that_completes_enqueues_what_waits_for_success(sta
     assert await stage.value(LEFT) == 0
 
 
+async def test_a_chain_that_ends_at_a_taken_key_says_so(stage: Stage) -> None:
+    """A follow-up whose unique key is taken isn't enqueued, and what was to follow it would be lost: the reason stays
+    with it, and whoever waits for the chain hears it. Red when the follow-up counts as enqueued."""
+    app, ran = _app()
+    note = app.find("note")
+    middle = note.job("middle").options(unique="m")
+    async with AsyncClient(stage.db.url) as client:
+        held = await client.jobs.enqueue(middle, delay=3600)
+        broken = await client.jobs.enqueue(chain(note.job("first"), middle, note.job("last")))
+        whole = await client.jobs.enqueue(chain(note.job("other"), middle))
+        async with working(stage.db, app):
+            with pytest.raises(JobFailed, match=rf"is taken by job {held.id}, which isn't followed by the 1 that"):
+                await client.jobs.wait_chain(broken.id, timeout=BOUND_SECONDS)
+            await client.jobs.wait(whole.id, timeout=BOUND_SECONDS)
+
+    assert sorted(name for name, *_ in ran) == ["first", "other"]
+    assert await stage.rows("select job, follower from perdure.followed") == [(whole.id, held.id)]
+    assert await stage.rows("select job from perdure.follow_up where problem is not null") == [(broken.id,)]
+
+
 async def test_an_end_waits_for_its_follow_ups_and_is_seen_with_them(stage: Stage) -> None:
     """While the follow-ups of a job are locked, it hasn't ended for anybody; then both are there at once. Red when they
     are enqueued by a transaction of their own, after the settlement."""

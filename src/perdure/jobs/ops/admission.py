@@ -8,9 +8,10 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
 from ...core import limits
+from ...core.errors import NotPermitted
 from ...core.op import Op, Row, maybe, one, rows
 from ...sql import statement
-from ..bounds import Room, Rule, admission, saturated
+from ..bounds import Room, Rule, Shed, admission, saturated
 from ..model import JobSpec
 from .queues import ENSURE
 
@@ -54,9 +55,22 @@ def admit(specs: Sequence[JobSpec]) -> Op[Mapping[int, datetime | timedelta]]:
         rooms = yield from rows(ADMIT, names=list(wanted), wanted=list(wanted.values()))
     taken = admission(specs, rooms)
     for shed in taken.sheds:
-        if (yield from one(SHED, queue=shed.room.id, priority=shed.priority, wanted=shed.jobs)) < shed.jobs:
+        if (yield from _shed(shed)) < shed.jobs:
             raise saturated(shed.room, shed.jobs)
     return taken.due
+
+
+def _shed(shed: Shed) -> Op[int]:
+    """Discard what gives way; how many were. Raises NotPermitted for a user that may enqueue, and no more."""
+    try:
+        return (yield from one(SHED, queue=shed.room.id, priority=shed.priority, wanted=shed.jobs))
+    except NotPermitted as error:
+        raise NotPermitted(
+            f"the queue {shed.room.name} is full, and this database user may not discard what is less urgent in it",
+            sqlstate=error.sqlstate,
+            field="queue",
+            fix=f"enqueue as a user that is granted perdure_worker, or try again in {shed.room.retry_after:.0f} s",
+        ) from error
 
 
 def sample(queue: int, fresh: float) -> Op[Sample | None]:

@@ -59,8 +59,7 @@ def enqueue_each(specs: Sequence[JobSpec], *, wake: bool = True) -> Op[list[Enqu
     plain = [place for place, spec in enumerate(specs) if spec.unique is None]
     try:
         for batch in batches([specs[place] for place in keyed]):
-            written = yield from enqueue_unique(batch, wake)
-            found.update(zip(keyed[len(found) :], written, strict=False))
+            yield from enqueue_unique(specs, keyed[len(found) :][: len(batch)], found, wake)
         ids = yield from _enqueue([specs[place] for place in plain], wake)
         found.update(zip(plain, map(Enqueued, ids), strict=True))
     except (ContextMissing, DuplicateJob, QueueSaturated):

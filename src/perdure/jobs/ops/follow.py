@@ -15,11 +15,11 @@ from ...core import context, limits
 from ...core.errors import ContextMissing, DuplicateJob, PerdureError, QueueSaturated
 from ...core.op import Op, maybe, one, rows
 from ...sql import statement
-from ..model import Cause, JobSpec
+from ..model import Cause, Enqueued, JobSpec
 from ..stored import revived
 from ..work import End
 from .attach import drop
-from .enqueue import enqueue
+from .enqueue import enqueue_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,26 +104,46 @@ def _fire(due: Sequence[tuple[int, Cause]], frames: Mapping[int, context.Frame])
             found.append((each, spec if inherited is None else spec.with_context(inherited)))
         except (PerdureError, msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
             yield from _spoil(each, error)
+    fired: list[tuple[FollowUp, Enqueued]] = []
     try:
-        ids = yield from enqueue([spec for _, spec in found])
+        written = yield from enqueue_each([spec for _, spec in found])
+        fired = [(each, job) for (each, _), job in zip(found, written, strict=True)]
     except (ContextMissing, DuplicateJob, QueueSaturated):  # nothing of them was written
-        alone, ids = [], []
         for each, spec in found:
-            if (id := (yield from _fired_alone(each, spec))) is not None:
-                alone.append((each, spec))
-                ids.append(id)
-        found = alone
-    if found:
-        fired = [each for each, _ in found]
-        jobs, numbers = [each.job for each in fired], [each.number for each in fired]
-        yield from rows(FIRED, jobs=jobs, numbers=numbers, followers=ids)
-    return len(found)
+            if (alone := (yield from _fired_alone(each, spec))) is not None:
+                fired.append((each, alone))
+    return (yield from _note(fired))
 
 
-def _fired_alone(due: FollowUp, spec: JobSpec) -> Op[int | None]:
-    """Enqueue one whose mates may be to blame; its id, None when it isn't."""
+def _note(fired: Sequence[tuple[FollowUp, Enqueued]]) -> Op[int]:
+    """Forget those that are enqueued; how many. One whose key was taken, and whose own follow-ups are lost with that,
+    stays with the reason: the chain ends there, and somebody has to know."""
+    kept = []
+    for each, job in fired:
+        if job.dropped_follow_ups:
+            yield from _spoil(each, _broken(job))
+        else:
+            kept.append((each, job))
+    if kept:
+        jobs, numbers = [each.job for each, _ in kept], [each.number for each, _ in kept]
+        yield from rows(FIRED, jobs=jobs, numbers=numbers, followers=[job.id for _, job in kept])
+    return len(kept)
+
+
+def _broken(job: Enqueued) -> DuplicateJob:
+    return DuplicateJob(
+        f"its key is taken by job {job.id}, which isn't followed by the {job.dropped_follow_ups} that were to follow",
+        job_id=job.id,
+        place=job.place,
+        field="unique",
+        fix="enqueue them",
+    )
+
+
+def _fired_alone(due: FollowUp, spec: JobSpec) -> Op[Enqueued | None]:
+    """Enqueue one whose mates may be to blame; None when it isn't."""
     try:
-        return (yield from enqueue([spec]))[0]
+        return (yield from enqueue_each([spec]))[0]
     except QueueSaturated:
         return None
     except (ContextMissing, DuplicateJob) as error:

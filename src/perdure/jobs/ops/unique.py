@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import msgspec
+
 from ...core import limits
-from ...core.errors import DuplicateJob, StatementRefused, TransientError
+from ...core.errors import DuplicateJob, NotPermitted, StatementRefused, TransientError
 from ...core.op import Op, Row, Statement, maybe, one, rows
 from ...sql import statement
 from .. import encode
@@ -29,19 +31,24 @@ class Holder:
     free: bool
 
 
-def _written(row: Row) -> dict[int, int] | None:
-    """The ids of what was written, by place (from 1); None when a queue is missing."""
-    return dict(zip(row["places"] or (), row["ids"] or (), strict=True)) if row["known"] else None
-
-
-def _written_one(row: Row) -> dict[int, int] | None:
+def _written(row: Row) -> list[int | None] | None:
+    """The ids of what was written, None for one whose key is taken; None in all when a queue is missing."""
     if not row["known"]:
         return None
-    return {} if row["id"] is None else {1: row["id"]}
+    if row["won"] is None:  # all of them, as nearly always
+        found: list[int | None] = row["ids"]
+        return found
+    won = set(row["won"])
+    return [id if id in won else None for id in row["ids"]]
 
 
-ENQUEUE_UNIQUE_ONE: Statement[dict[int, int] | None] = statement("jobs.enqueue_unique_one", _written_one)
-ENQUEUE_UNIQUE: Statement[dict[int, int] | None] = statement("jobs.enqueue_unique", _written)
+def _written_one(row: Row) -> list[int | None] | None:
+    return [row["id"]] if row["known"] else None
+
+
+ENQUEUE_UNIQUE_ONE: Statement[list[int | None] | None] = statement("jobs.enqueue_unique_one", _written_one)
+ENQUEUE_UNIQUE_ALIKE: Statement[list[int | None] | None] = statement("jobs.enqueue_unique_alike", _written)
+ENQUEUE_UNIQUE: Statement[list[int | None] | None] = statement("jobs.enqueue_unique", _written)
 FREE_KEYS = statement("jobs.free_keys", lambda row: Holder(**row))
 REPLACE = statement("jobs.replace", lambda row: int(row["id"]))
 UNWRITE = statement("jobs.unwrite", lambda row: int(row["id"]))
@@ -52,16 +59,14 @@ FORGET_EFFECT = statement("jobs.forget_effect", lambda row: True)
 FORGET_EFFECTS = statement("jobs.forget_effects", lambda row: int(row["forgotten"]))
 
 
-def enqueue_unique(specs: Sequence[JobSpec], wake: bool) -> Op[list[Enqueued]]:
-    """Write the jobs whose keys nobody holds; what became of each, in order.
+def enqueue_unique(specs: Sequence[JobSpec], places: Sequence[int], found: dict[int, Enqueued], wake: bool) -> Op[None]:
+    """Write those of the jobs at these places whose keys nobody holds, and note in ``found`` what became of each.
 
     Nearly always one statement. A key that is taken is looked at; if nobody needs it any more it is freed, and asked
-    for again. Raises DuplicateJob for one that says "raise"; then none of them is left written, if they share a
-    transaction.
+    for again. Raises DuplicateJob for one that says "raise"; what was written until then stands in ``found``.
     """
-    found: dict[int, Enqueued] = {}
     taken: dict[int, Holder] = {}
-    left = list(range(len(specs)))
+    left = places
     for _ in range(ROUNDS_MAX):
         found.update((yield from _won(specs, left, wake)))
         taken.update((yield from _lost(specs, [place for place in left if place not in found])))
@@ -70,13 +75,11 @@ def enqueue_unique(specs: Sequence[JobSpec], wake: bool) -> Op[list[Enqueued]]:
             break
     else:
         raise TransientError("the unique keys of these jobs change hands all the time", field="unique")
-    refused = [place for place in taken if specs[place].on_conflict == "raise"]
-    if refused:
-        yield from unwrite(found.values())
-        raise _duplicate(specs[refused[0]], taken[refused[0]])
+    for place in sorted(taken):
+        if specs[place].on_conflict == "raise":
+            raise _duplicate(specs, place, taken[place], found)
     for place, holder in sorted(taken.items(), key=lambda each: (each[1].id, each[0])):
         found[place] = yield from _met(specs[place], holder, wake)
-    return [found[place] for place in range(len(specs))]
 
 
 def unwrite(jobs: Iterable[Enqueued]) -> Op[None]:
@@ -96,10 +99,10 @@ def _won(specs: Sequence[JobSpec], places: Sequence[int], wake: bool) -> Op[dict
         places = [place for place in places if place not in held]
         asking = [specs[place] for place in places]
         due = (yield from admit(asking)) if asking else {}
-        written = (yield from _write(asking, due, wake, admitted=True)) if asking else {}
+        written = (yield from _write(asking, due, wake, admitted=True)) if asking else []
     if written is None:
         raise StatementRefused("a queue could not be created", field="queue", fix="create it before this transaction")
-    return {places[number - 1]: Enqueued(id) for number, id in written.items()}
+    return {place: Enqueued(id) for place, id in zip(places, written, strict=True) if id is not None}
 
 
 def _lost(specs: Sequence[JobSpec], places: Sequence[int]) -> Op[dict[int, Holder]]:
@@ -112,10 +115,13 @@ def _lost(specs: Sequence[JobSpec], places: Sequence[int]) -> Op[dict[int, Holde
 
 def _write(
     specs: Sequence[JobSpec], due: Mapping[int, datetime | timedelta], wake: bool, *, admitted: bool
-) -> Op[dict[int, int] | None]:
+) -> Op[list[int | None] | None]:
     if len(specs) == 1 and not due:
         return (yield from one(ENQUEUE_UNIQUE_ONE, **encode.unique_scalars(specs[0]), wake=wake, admitted=admitted))
-    params = {**encode.columns(encode.turned(specs)), **encode.uniques(specs)}
+    said = encode.turned(specs)
+    if not due and encode.alike_but_keys(said) and (shared := encode.shared_but_keys(specs[0], said)) is not None:
+        return (yield from one(ENQUEUE_UNIQUE_ALIKE, **shared, wake=wake, admitted=admitted))
+    params = {**encode.columns(said), **encode.uniques(specs)}
     if due:
         params.update(encode.dues(specs, due))
     return (yield from one(ENQUEUE_UNIQUE, **params, wake=wake, admitted=admitted))
@@ -129,9 +135,35 @@ def _holders(specs: Sequence[JobSpec]) -> Op[list[Holder]]:
 
 def _met(spec: JobSpec, holder: Holder, wake: bool) -> Op[Enqueued]:
     """What becomes of a job whose key is taken: nothing, or the one that waits is given its arguments."""
-    met = Enqueued(holder.id, duplicate=True, place=holder.place, differs=not holder.same)
+    met = Enqueued(
+        holder.id,
+        duplicate=True,
+        place=holder.place,
+        differs=not holder.same,
+        dropped_follow_ups=len(spec.follow_ups),
+    )
     if spec.on_conflict != "replace":
         return met
+    if (yield from _replaced(spec, holder, wake)):
+        return msgspec.structs.replace(met, replaced=True, dropped_follow_ups=0)
+    return met
+
+
+def _replaced(spec: JobSpec, holder: Holder, wake: bool) -> Op[bool]:
+    """Give the holder the arguments of this one, if it waits. Raises NotPermitted for a user that may enqueue, and no
+    more."""
+    try:
+        return (yield from _replace(spec, holder, wake))
+    except NotPermitted as error:
+        raise NotPermitted(
+            f'"replace" takes job {holder.id} out of its place, and this database user may only add jobs',
+            sqlstate=error.sqlstate,
+            field="on_conflict",
+            fix='enqueue as a user that is granted perdure_worker, or say "skip" or "raise"',
+        ) from error
+
+
+def _replace(spec: JobSpec, holder: Holder, wake: bool) -> Op[bool]:
     said = encode.unique_scalars(spec) | {"id": holder.id, "wake": wake}
     replaced = yield from maybe(REPLACE, **said, admitted=False)
     if replaced is None and holder.place in ("ready", "scheduled", "held"):
@@ -140,12 +172,26 @@ def _met(spec: JobSpec, holder: Holder, wake: bool) -> Op[Enqueued]:
         if (when := (yield from admit([spec])).get(0)) is not None:
             said |= {"run_at": when if isinstance(when, datetime) else None}
             said |= {"delay": when.total_seconds() if isinstance(when, timedelta) else None}
+            said |= {"options": encode.options(spec, put_off=isinstance(when, timedelta))}
         replaced = yield from maybe(REPLACE, **said, admitted=True)
-    return Enqueued(holder.id, duplicate=True, place=holder.place, differs=met.differs, replaced=replaced is not None)
+    return replaced is not None
 
 
-def _duplicate(spec: JobSpec, holder: Holder) -> DuplicateJob:
+def _duplicate(specs: Sequence[JobSpec], place: int, holder: Holder, found: Mapping[int, Enqueued]) -> DuplicateJob:
+    """The refusal. A key that another job of the same call has taken names that job's place in it: nothing of the call
+    is left written, so there is no id to name."""
+    spec = specs[place]
     key = "" if spec.unique is None else spec.unique.key_for(spec.payload)
+    twin = next((each for each, job in found.items() if job.id == holder.id and not job.duplicate), None)
+    if twin is not None:
+        differs = "" if holder.same else ", which has other arguments"
+        return DuplicateJob(
+            f"{key!r} is taken by jobs[{twin}] of the same call{differs}",
+            twin=twin,
+            differs=not holder.same,
+            field=f"jobs[{place}].unique",
+            fix="give each key once, or say what else to do: on_conflict",
+        )
     differs = "" if holder.same else ", and was enqueued with other arguments"
     return DuplicateJob(
         f"{key!r} is taken by job {holder.id}, which stands in {holder.place}{differs}",

@@ -2,7 +2,7 @@
 -- Locks: none.
 -- Index: job, history, dead, held, waiting, run, step and cancel_request by id; ready (lane, pos) up to the job's own place in line; attempt by job; worker_living; whole of lease, one row a claimed batch.
 -- Bound: one job; what stands before it is counted up to `ahead_max`.
-select v.id, v.task, v.queue, v.key, v.place, v.reason, v.outcome, v.attempt, v.rescues, v.error,
+select v.id, v.task, v.queue, v.key, v.place, v.reason, v.outcome, v.attempt, v.rescues, v.generation, v.error,
        extract(epoch from clock_timestamp() - v.created_at)::float8 as age, v.run_at,
        extract(epoch from v.run_at - clock_timestamp())::float8 as due_in,
        extract(epoch from v.expires_at - clock_timestamp())::float8 as expires_in,
@@ -20,6 +20,7 @@ select v.id, v.task, v.queue, v.key, v.place, v.reason, v.outcome, v.attempt, v.
        extract(epoch from clock_timestamp() - c.requested_at)::float8 as cancel_asked, c.reason as cancel_reason,
        a.ending as last_ending, a.error as last_error,
        v.run_at >= timestamptz '9000-01-01 00:00:00+00' as in_line,
+       (v.options ->> 'put_off')::boolean as put_off, v.context ->> 'replayed_by' as replayed_by,
        case when v.place = 'waiting' then (
            select string_agg(s.kind || ' ' || coalesce(s.detail, s.name), ', ' order by s.seq)
            from perdure.step s where s.run = j.id and s.state = 'waiting') end as waits_for,

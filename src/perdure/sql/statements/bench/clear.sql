@@ -3,5 +3,5 @@
 -- Index: none.
 -- Bound: no row is read.
 truncate perdure.floor, perdure.job, perdure.ready, perdure.scheduled, perdure.lease, perdure.held, perdure.dead,
-    perdure.history, perdure.attempt, perdure.cancel_request, perdure.waiting, perdure.run, perdure.step, perdure.signal,
+    perdure.history, perdure.attempt, perdure.cancel_request, perdure.unique_key, perdure.waiting, perdure.run, perdure.step, perdure.signal,
     perdure.nudge

@@ -10,7 +10,7 @@ with asked as materialized (
     insert into perdure.unique_key (scope, key, id, until, expires_at, payload)
     select %(scope)s::text, %(unique)s::text, id, %(until)s::text,
            clock_timestamp() + %(lifetime)s::float8 * interval '1 second',
-           hashtextextended(%(payload)s::text::jsonb::text, 0)
+           case when %(lifetime)s::float8 is not null then hashtextextended(%(payload)s::text::jsonb::text, 0) end
     from asked
     on conflict (scope, key) do nothing
     returning id

@@ -41,7 +41,8 @@ with body as materialized (
     delete from perdure.progress p using moved m where p.job = m.id
 ), renewed as (
     update perdure.unique_key u
-    set payload = hashtextextended(%(payload)s::text::jsonb::text, 0), until = %(until)s::text,
+    set payload = case when %(lifetime)s::float8 is not null then hashtextextended(%(payload)s::text::jsonb::text, 0) end,
+        until = %(until)s::text,
         expires_at = clock_timestamp() + %(lifetime)s::float8 * interval '1 second'
     from moved m where u.id = m.id
 )
