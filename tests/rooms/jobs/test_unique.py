@@ -10,13 +10,13 @@ import psycopg
 import pytest
 
 from perdure import JobSpec, Unique
-from perdure.core.errors import DuplicateJob, QueueSaturated
+from perdure.core.errors import QueueSaturated
 from perdure.jobs.bounds import Rule
 from perdure.jobs.model import Enqueued
 from perdure.jobs.ops import control
 from perdure.jobs.ops.admission import declare
 from perdure.jobs.ops.checkpoints import save
-from perdure.jobs.ops.enqueue import enqueue, enqueue_each
+from perdure.jobs.ops.enqueue import enqueue_each
 from perdure.jobs.ops.unique import release_keys, sweep_keys
 from perdure.jobs.saves import Save
 from tests.rooms.jobs.stage import Session, Stage, end
@@ -277,46 +277,6 @@ def test_replace_leaves_a_job_alone_that_is_leased_or_being_claimed(stage: Stage
     assert stage.main.sql("select payload ->> 'order_id' from perdure.job") == [("9182",)]
 
 
-def test_raise_names_the_job_and_writes_none_of_its_mates(stage: Stage) -> None:
-    """``on_conflict="raise"`` is an error with the job's id and place, and nothing of the call is left in a transaction
-    that its caller goes on with. Red when what was written before the conflict stays."""
-    [first] = write(stage, job())
-    stage.main.begin()
-    with pytest.raises(DuplicateJob) as caught:
-        stage.main.run(
-            enqueue_each(
-                [
-                    JobSpec(task="plain", payload="{}"),
-                    job(unique="mate", delay=timedelta(hours=1)),
-                    job(unique="other"),
-                    job('{"order_id": 1}', on_conflict="raise"),
-                ]
-            )
-        )
-    stage.main.commit()
-
-    assert (caught.value.job_id, caught.value.place, caught.value.differs) == (first.id, "ready", True)
-    assert stage.places() == {first.id: "ready"}
-    assert keys(stage) == 1
-
-
-def test_a_key_that_comes_twice_in_one_call_is_named_by_its_place(stage: Stage) -> None:
-    """``on_conflict="raise"`` on a key that another job of the same call has taken names that one's place, because the
-    id that it was to have isn't written. Red when the error gives that id."""
-    stage.main.begin()
-    with pytest.raises(DuplicateJob) as caught:
-        stage.main.run(
-            enqueue_each([JobSpec(task="plain", payload="{}"), job(), job('{"order_id": 1}', on_conflict="raise")])
-        )
-    stage.main.commit()
-
-    assert (caught.value.twin, caught.value.job_id, caught.value.place) == (1, None, None)
-    assert str(caught.value).startswith(
-        "jobs[2].unique: 'order:9182' is taken by jobs[1] of the same call, which has other arguments; "
-    )
-    assert (stage.places(), keys(stage)) == ({}, 0)
-
-
 def test_a_duplicate_says_that_its_follow_ups_are_dropped(stage: Stage) -> None:
     """Follow-ups of an enqueue that found its key taken aren't added to the job that is there, and the answer says how
     many; those of a replacement are kept. Red when they are dropped silently."""
@@ -327,53 +287,6 @@ def test_a_duplicate_says_that_its_follow_ups_are_dropped(stage: Stage) -> None:
 
     assert (first.dropped_follow_ups, again.dropped_follow_ups, replaced.dropped_follow_ups) == (0, 2, 0)
     assert stage.main.sql("select job from perdure.follow_up") == [(first.id,)]
-
-
-def test_plain_and_unique_jobs_may_be_mixed(stage: Stage) -> None:
-    """In one call of many, each job's answer stands where the job stood; a key that comes twice in it is written once,
-    and jobs without a key are written as ever."""
-    specs = [
-        JobSpec(task="a", payload="{}"),
-        job(unique="1"),
-        JobSpec(task="b", payload="{}", delay=timedelta(hours=1)),
-        job(unique="2"),
-        job(unique="1"),
-    ]
-    written = write(stage, *specs)
-    ids = stage.main.run(enqueue(specs[1:2]))
-    tasks = dict(stage.main.sql("select id, task from perdure.job"))
-
-    assert [tasks[each.id] for each in written] == ["a", "ship", "b", "ship", "ship"]
-    assert [each.duplicate for each in written] == [False, False, False, False, True]
-    assert (written[4].id, ids) == (written[1].id, [written[1].id])
-
-
-@pytest.mark.parametrize("alike", [True, False], ids=["alike", "different"])
-def test_of_many_those_whose_keys_are_free_are_written_in_their_order(stage: Stage, alike: bool) -> None:
-    """Of many at once, differing in their keys alone or in more, those whose keys are taken, or come twice, are told so
-    in their places, and the others are written in the order given with their own arguments; a key may hold any
-    character. Red when one that isn't free rolls back its mates, or the answers are those of their neighbours."""
-    [held] = write(stage, job(unique="m"))
-    names = ["z", "m", "b", "\x1f" if not alike else "y", "a", "b"]
-    specs = [job(f'{{"n": {n}}}', unique=name, priority=None if alike else n % 2 + 4) for n, name in enumerate(names)]
-    found = write(stage, *specs)
-    mine = [each.id for each in found if not each.duplicate]
-    bodies = stage.main.sql("select (payload ->> 'n')::int from perdure.job where id = any(%s) order by id", [mine])
-
-    assert [each.duplicate for each in found] == [False, True, False, False, False, True]
-    assert (found[1].id, found[5].id) == (held.id, found[2].id)
-    assert mine == sorted(mine)
-    assert [n for (n,) in bodies] == [0, 2, 3, 4]
-    assert stage.places() == dict.fromkeys([held.id, *mine], "ready")
-    assert keys(stage) == 5
-
-
-def test_a_key_that_holds_the_separator_is_one_key(stage: Stage) -> None:
-    """Keys go to Postgres as one text; one that holds what stands between them is still one. Red when it is split."""
-    found = write(stage, *[job(unique=f"a\x1f{n}") for n in range(2)])
-
-    assert [each.duplicate for each in found] == [False, False]
-    assert stage.main.sql("select key from perdure.unique_key order by key") == [("a\x1f0",), ("a\x1f1",)]
 
 
 def test_only_keys_without_a_lifetime_go_with_their_jobs(stage: Stage) -> None:
