@@ -31,7 +31,10 @@ TARGETS: dict[str, tuple[str, list[tuple[str, float, str]]]] = {
     ),
     "enqueue": (
         "120",
-        [("at least", 0.6, "floor"), ("at most", 1.3, "floor"), ("at most", 40.0, "value"), ("at most", 40.0, "value")],
+        [
+            ("at least", 0.6, "floor"), ("at most", 1.6, "floor"), ("at most", 1.3, "floor"),
+            ("at most", 40.0, "value"), ("at most", 40.0, "value"),
+        ],
     ),
     "latency": (
         "5",
