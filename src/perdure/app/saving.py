@@ -9,7 +9,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, G
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from ..core import check, codec, limits
+from ..core import codec, limits
+from ..core.endings import storable
 from ..core.errors import InvalidOption, OwnershipLost, Unsupported
 from ..jobs import handler
 from ..jobs.saves import Report, Save
@@ -121,7 +122,8 @@ class Saving(handler.Context):
             ):
                 raise InvalidOption(f"{number!r} is no number", field=f"progress.{option}", fix="give a finite number")
         if message is not None:
-            message = check.text("progress.message", message[: limits.PROGRESS_MESSAGE_CHARS_MAX], len(message))
+            # For people, and often a line of somebody's file: whatever it holds is no reason to fail the job.
+            message = storable(str(message))[: limits.PROGRESS_MESSAGE_CHARS_MAX] or None
         claimed = self._claimed
         self.books.report(Report(claimed.id, claimed.generation, n, total, message))
 
