@@ -118,6 +118,14 @@ def never_ends(file: str) -> None:
         time.sleep(3600)
 
 
+@app.task(run_in="process", retry=ONCE)
+def stays(file: str) -> None:
+    """The same, without a timeout."""
+    with open(file, "w") as out:
+        out.write(str(os.getpid()))
+    time.sleep(3600)
+
+
 @app.task(run_in="process", retry=ONCE, timeout=3.0)
 def slow() -> None:
     """Keep a child for half a second, well within the timeout."""

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from pathlib import Path
+
 import pytest
 
 from perdure import App
+from perdure.app.worker import Worker
 from perdure.core import limits
 from perdure.core.errors import ServerUnavailable
 from perdure.fleet.loops.heart import Heart
+from perdure.jobs.loops import minder
+from perdure.jobs.loops.slot import Slot
 from perdure.runtime.clock import monotonic
+from tests.rooms.worker import children
 from tests.rooms.worker.stage import Stage, until, working
 
 
@@ -47,3 +55,41 @@ async def test_a_worker_without_beats_starts_nothing(stage: Stage, monkeypatch: 
     assert limits.TRUST_SECONDS < limits.DEAD_SECONDS
     assert (idle, left) == ([], 20)
     assert min(started) >= back
+
+
+async def test_a_process_task_whose_turn_comes_too_late_is_not_started(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A job that was taken up in time and has waited for a child process since isn't called when its turn comes after
+    the worker has lost its trust; with the next good beat it is [DW-105]. Red when only the slot asks for trust."""
+    told, reached = tmp_path / "pid", [True]
+    beat = Heart._beat
+
+    def cut(self: Heart) -> None:
+        if not reached[0]:
+            raise ServerUnavailable("the wire is cut")
+        beat(self)
+
+    monkeypatch.setattr(Heart, "_beat", cut)
+    monkeypatch.setattr(minder, "cores", lambda: 1)
+    await stage.enqueue(children.stays.job(str(told)))
+    async with working(stage.db, children.app, queues={"default": 2}) as worker:
+        await until(lambda: told.exists() and told.read_text() != "")
+        (second,) = await stage.enqueue(children.whose_process.job())
+        await until(lambda: any(slot.queued is not None and slot.queued.id == second for slot in _slots(worker)))
+        reached[0] = False
+        await until(lambda: monotonic() > worker._heart.trusted_until)
+        os.kill(pid := int(told.read_text()), signal.SIGKILL)
+        await until(lambda: set(worker._minder._nursery._codes) - {pid})  # there is a child for the second one
+        looked = worker._claimer._looked_at
+        await until(lambda: worker._claimer._looked_at > looked)
+        back = await stage.value("select clock_timestamp()")
+        reached[0] = True
+        (job,) = await stage.until_in("history", second)
+
+    assert job.started_at is not None
+    assert job.started_at >= back
+
+
+def _slots(worker: Worker) -> list[Slot]:
+    return worker._runners[0].slots

@@ -12,6 +12,7 @@ import pickle
 import signal
 from collections.abc import Callable, Iterable
 from functools import partial
+from math import inf
 from typing import Any
 
 from ...runtime import faults
@@ -21,6 +22,9 @@ from ..handler import Context, Handler
 from ..work import Claimed
 from .child import Request, Returned, lent, serve
 from .slot import Slot
+
+TRUST_PAUSE_SECONDS = 0.05
+"""Between two looks whether the worker may start something again."""
 
 
 class ChildFailed(Exception):
@@ -50,17 +54,35 @@ class Minder:
         self._kept: list[Child] = []
         self._turn = asyncio.Semaphore(cores())
 
-    async def call(self, slot: Slot, job: Claimed, handler: Handler, timeout: float | None) -> Any:
+    async def call(
+        self,
+        slot: Slot,
+        job: Claimed,
+        handler: Handler,
+        timeout: float | None,
+        trusted_until: Callable[[], float] = lambda: inf,
+    ) -> Any:
         """Run a process task in a child that is kept. Raises what the handler raised, or ChildFailed.
 
         As many run at a time as there are cores, which are fewer than slots; the rest wait for their turn, and the
-        time runs from when they have a child.
+        time runs from when they have a child. Past ``trusted_until`` (monotonic seconds) none is started, however long
+        it has waited: it may be somebody else's by then.
         """
         async with self._turn:
             child = await self._child()
+            while monotonic() > trusted_until():
+                await self._distrusted(child)
             slot.queued, job.started = None, monotonic()
             slot.deadline = None if timeout is None else job.started + timeout
             return await self._call(child, Request(handler.address, job, self._context))
+
+    async def _distrusted(self, child: Child) -> None:
+        """Wait a moment with a child that has nothing to do yet; it is kept for another call when the wait ends so."""
+        try:
+            await asyncio.sleep(TRUST_PAUSE_SECONDS)
+        except BaseException:
+            self._kept.append(child)
+            raise
 
     async def call_step(self, address: str, job: Claimed) -> Any:
         """Run a process task as a step of a workflow, whose job is given with the step's arguments; when a child has

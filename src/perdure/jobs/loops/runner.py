@@ -284,7 +284,7 @@ class Runner:
             slot.queued = job
             if handler.context is not None and self._keeper is not None:
                 await self._keeper.prepare(job, handler)
-            return await self._minder.call(slot, job, handler, timeout)
+            return await self._minder.call(slot, job, handler, timeout, self._trusted_until)
         if timeout is not None:
             slot.deadline = job.started + timeout
         if job.generation and self._keeper is not None and not handler.asks:
