@@ -293,3 +293,18 @@ def test_a_commit_nobody_can_tell_of_is_said_to_be_unknown(
 
     assert proxy.cuts == 2
     assert _one(accounts, "select count(*) from perdure.job") == 4
+
+
+async def test_a_look_whose_answer_is_lost_is_taken_again(db: Database, proxy: Proxy) -> None:
+    """The connection breaks under the question how a job stands: it is asked again on another one, so whoever waits for
+    a job doesn't hear of a server that was started anew, nor that something may have been committed. Red when the first
+    answer counts."""
+    with Client(proxy.url) as client:
+        id = client.jobs.enqueue(send_receipt.job(order_id=1)).id
+        proxy.cut_after(lambda session, text: "from perdure.jobs" in text)
+        assert client.jobs.get(id).place == "ready"
+    async with AsyncClient(proxy.url) as client_:
+        proxy.cut_after(lambda session, text: "from perdure.jobs" in text)
+        assert (await client_.jobs.get(id)).place == "ready"
+
+    assert proxy.cuts == 2

@@ -18,7 +18,7 @@ Isolation: TypeAlias = Literal["read committed", "repeatable read", "serializabl
 OUTCOME_PAUSE_SECONDS: Final = 0.1
 """Between two questions what became of a commit."""
 
-FIX: Final = "repeat it if it carries unique keys; otherwise look for what it would have written first"
+FIX: Final = "repeat it if it only reads, or carries unique keys; otherwise look for what it would have written first"
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar, Unpack
 
 from ...core import limits
-from ...core.errors import QueueSaturated
+from ...core.errors import ConnectionLost, QueueSaturated
 from ...jobs.letters import Act, Acted, Entry, Filter
 from ...jobs.model import Enqueued, JobSpec, Options
 from ...jobs.ops import letters
@@ -60,7 +60,10 @@ class Jobs:
 
     def get(self, id: int) -> Job:
         """One job, wherever it stands. Raises JobNotFound."""
-        return self._runs.ask(verbs.get(id))
+        try:
+            return self._runs.ask(verbs.get(id))
+        except ConnectionLost:  # nothing was written, so it may be asked again
+            return self._runs.ask(verbs.get(id))
 
     def attempts(self, id: int) -> list[Attempt]:
         """How the job's attempts that didn't complete have ended, in order."""
@@ -212,7 +215,10 @@ class AsyncJobs:
 
     async def get(self, id: int) -> Job:
         """As ``Jobs.get``."""
-        return await self._runs.ask(verbs.get(id))
+        try:
+            return await self._runs.ask(verbs.get(id))
+        except ConnectionLost:
+            return await self._runs.ask(verbs.get(id))
 
     async def attempts(self, id: int) -> list[Attempt]:
         """As ``Jobs.attempts``."""
