@@ -158,6 +158,7 @@ def server() -> Op[Server]:
     return (yield from one(SERVER))
 
 
-def fill_steps(runs: Sequence[int], name: str) -> Op[None]:
-    """Put in a row for each, such as a step's record is."""
-    yield from rows(FILL_STEPS, runs=list(runs), name=name)
+def fill_steps(steps: Sequence[tuple[int, str]]) -> Op[list[None]]:
+    """Put in a row for each, such as a step's record is: of this run, under this name."""
+    yield from rows(FILL_STEPS, runs=[run for run, _ in steps], names=[name for _, name in steps])
+    return [None] * len(steps)

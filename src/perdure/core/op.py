@@ -57,3 +57,9 @@ def maybe(statement: Statement[T], **params: object) -> Op[T | None]:
     if len(found) > 1:
         raise AssertionError(f"{statement.name} returned {len(found)} rows where at most one was promised")
     return statement.read(found[0]) if found else None
+
+
+def thin(column: list[T | None]) -> list[T | None]:
+    """A column of parameters for ``unnest``, or an empty one for nothing but None, which reads the same there: an array
+    costs a driver a look at each of its values."""
+    return [] if column.count(None) == len(column) else column

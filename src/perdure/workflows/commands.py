@@ -31,12 +31,12 @@ class Interrupted(BaseException):
 class Command:
     """One thing that is recorded under its name. ``answer`` is what was recorded, once it has ended."""
 
+    __slots__ = ("answer", "name")
     kind: ClassVar[Kind]
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.answer: Step | None = None
-        self.awaited = False
 
     def __await__(self) -> Generator[Command, Any, Any]:
         return (yield self)
@@ -86,6 +86,7 @@ class Command:
 class Do(Command):
     """A step: call the function, and record what it returns."""
 
+    __slots__ = ("args", "compensate", "kwargs", "retry", "timeout", "work")
     kind: ClassVar[Kind] = "step"
 
     def __init__(
@@ -111,6 +112,7 @@ class Do(Command):
 class Back(Do):
     """The compensation of a step."""
 
+    __slots__ = ()
     kind: ClassVar[Kind] = "undo"
 
 
@@ -138,6 +140,7 @@ class Undo(msgspec.Struct, frozen=True):
 class Sleep(Command):
     """Wait until a moment, or for a span in seconds."""
 
+    __slots__ = ("seconds", "until")
     kind: ClassVar[Kind] = "sleep"
 
     def __init__(self, name: str, seconds: float | None, until: datetime | None) -> None:
@@ -152,6 +155,7 @@ class Sleep(Command):
 class Wait(Command):
     """Wait for a signal. ``timeout`` in seconds."""
 
+    __slots__ = ("_decode", "signal", "timeout")
     kind: ClassVar[Kind] = "signal"
 
     def __init__(
@@ -168,6 +172,7 @@ class Wait(Command):
 class Token(Command):
     """Make a secret by which somebody outside can answer."""
 
+    __slots__ = ()
     kind: ClassVar[Kind] = "token"
 
 
@@ -175,6 +180,7 @@ class Start(Command):
     """Start a child; wait for its end, or (``detached``) only for its start. ``close``: what becomes of it when its
     parent ends otherwise than by completing."""
 
+    __slots__ = ("_decode", "close", "detached", "id", "spec")
     kind: ClassVar[Kind] = "child"
 
     def __init__(
@@ -199,6 +205,7 @@ class Block(Command):
     """A transaction of the application's own, in which the step is recorded. ``work`` is None when the code between
     entering and leaving is the work."""
 
+    __slots__ = ("args", "kept", "retry", "work")
     kind: ClassVar[Kind] = "transaction"
 
     def __init__(self, name: str, work: Work | None, args: tuple[Any, ...], *, retry: Retry) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
 from uuid import UUID
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
 R = TypeVar("R")
+USUAL = Retry()
 PATIENT = Retry(max_attempts=limits.RETRY_ATTEMPTS_MAX)
 """How steps are retried that have to succeed: compensations, and what comes after the pivot."""
 
@@ -348,9 +350,10 @@ class Done:
 
 
 def _declared(keeper: Keeper) -> Retry:
-    return PATIENT if keeper.past_pivot else Retry()
+    return PATIENT if keeper.past_pivot else USUAL
 
 
+@lru_cache(maxsize=4096)
 def _check_name(name: object) -> None:
     if _TAKEN.fullmatch(check.text("name", name, limits.STEP_NAME_CHARS_MAX)):
         raise InvalidWorkflow("is a name that runs use themselves", field=str(name), fix="give the step another name")

@@ -221,9 +221,10 @@ class Machine:
         if (stop := self._stopped_at(command.name)) is not None:
             self._raise(stop)
             return None
-        if (broken := self._mismatch([command])) is not None:
-            return broken
         step = self.steps.get(command.name)
+        odd = bool(self._left) if step is None else step.kind != command.kind or not step.ended
+        if odd and (broken := self._mismatch([command])) is not None:
+            return broken
         if step is not None and step.ended:
             return self._answered(command, step)
         if self._interrupted():

@@ -49,7 +49,7 @@ class Started(msgspec.Struct, frozen=True):
     new: bool
 
 
-class Step(msgspec.Struct, array_like=True):
+class Step(msgspec.Struct, array_like=True, gc=False):
     """What a run has recorded of one step. Times are seconds since 1970; ``due_at`` is when a waiting step ends at the
     latest, ``due`` whether that has come. ``detail``: what it waits for. ``outcome``: its result, or its error.
     """
@@ -72,7 +72,7 @@ class Step(msgspec.Struct, array_like=True):
         return self.state in ENDED
 
 
-class Message(msgspec.Struct, array_like=True):
+class Message(msgspec.Struct, array_like=True, gc=False):
     """A signal or an update in a run's inbox that nobody has taken yet."""
 
     id: int
@@ -82,7 +82,7 @@ class Message(msgspec.Struct, array_like=True):
     answered: bool = True
 
 
-class Child(msgspec.Struct, array_like=True):
+class Child(msgspec.Struct, array_like=True, gc=False):
     """How a child stands: ``outcome`` is completed, cancelled, failed, or None while it lives."""
 
     job: int
@@ -114,7 +114,7 @@ class History(msgspec.Struct):
     ended: bool = False
 
 
-class Entry(msgspec.Struct):
+class Entry(msgspec.Struct, gc=False):
     """One thing to record of a run, fenced by (run, generation). ``delay``: seconds until it is due, None for never.
 
     ``taken``: the message that this step takes out of the inbox.
@@ -136,7 +136,7 @@ class Entry(msgspec.Struct):
     taken: int | None = None
 
 
-class Recorded(msgspec.Struct):
+class Recorded(msgspec.Struct, gc=False):
     """An entry that is durable: when it is due (seconds since 1970), and whether the run is asked to look up: it is to
     be cancelled or paused, or somebody waits for an answer."""
 

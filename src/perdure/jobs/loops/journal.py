@@ -81,7 +81,7 @@ class Journal(Generic[E, A]):
         """
         if self._closed:
             raise _closed()
-        waiting = _Waiting[E, A](entry, self._loop.create_future())
+        waiting: _Waiting[E, A] = _Waiting(entry, self._loop.create_future())
         self._pending.append(waiting)
         self._wake.set()
         return await waiting.caller

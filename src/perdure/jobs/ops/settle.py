@@ -7,7 +7,7 @@ from typing import Any
 
 from ...core import limits
 from ...core.errors import OwnershipLost
-from ...core.op import Op, Row, maybe, one, rows
+from ...core.op import Op, Row, maybe, one, rows, thin
 from ...sql import statement
 from .. import rules
 from ..work import Claimed, End
@@ -103,7 +103,7 @@ def _settle_group(
     texts = [end.text for end in group]
     if verdict in FINAL:
         results = [end.result for end in group]
-        told = {"results": _thin(results), "errors": _thin(texts)}
+        told = {"results": thin(results), "errors": thin(texts)}
         return (yield from one(FINISH, **shared, charge=charge, outcome=verdict, elapsed=elapsed, **told))
     if verdict == "held":
         reasons, keys = [end.reason for end in group], [end.key for end in group]
@@ -135,11 +135,6 @@ def _settle_group(
             errors=texts,
         )
     )
-
-
-def _thin(column: list[str | None]) -> list[str | None]:
-    """The column, or an empty one for nothing but None: an array costs its driver a look at each of its values."""
-    return [] if column.count(None) == len(column) else column
 
 
 def hold(job: Claimed) -> Op[None]:

@@ -19,6 +19,9 @@ from ..model import Entry, History, Recorded
 from ..ops.record import load, record
 from .performer import Performer
 
+RECORDS_MAX = 250
+"""In one write: while Postgres has these, the runs of the ones before go on to their next step."""
+
 
 class Flow(Protocol):
     """A declared workflow, as its driver sees it."""
@@ -55,8 +58,8 @@ class Provider:
         self.link, self.desks, self.stopping = link, desks, stopping
         self.performer = Performer(threads, minder)
         self.loads = Journal[int, History](link, load, batch_max=200)
-        self.records = Journal[Entry, Recorded](link, record, batch_max=1_000)
-        self.takes = Journal[Entry, Recorded](link, record, together=True, batch_max=1_000)
+        self.records = Journal[Entry, Recorded](link, record, batch_max=RECORDS_MAX)
+        self.takes = Journal[Entry, Recorded](link, record, together=True, batch_max=RECORDS_MAX)
 
     async def run(self) -> None:
         """Load and record until cancelled."""

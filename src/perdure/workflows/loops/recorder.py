@@ -12,7 +12,7 @@ from ...core.codec import encode
 from ...core.endings import storable
 from ...jobs.work import Claimed
 from ...runtime import faults
-from ...runtime.clock import utc_now
+from ...runtime.clock import wall_clock
 from ..commands import Command
 from ..machine import Machine
 from ..model import Entry, Kind, Recorded, State, Step, StepError
@@ -32,7 +32,7 @@ class Recorder:
 
     def clock(self) -> float:
         """The run's time by this worker's clock, seconds since 1970."""
-        return utc_now().timestamp() + self.machine.history.skew
+        return wall_clock() + self.machine.history.skew
 
     def step(self, name: str) -> Step | None:
         """What is recorded under the name."""

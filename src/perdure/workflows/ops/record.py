@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from ...core.errors import OwnershipLost
-from ...core.op import Op, Row, rows
+from ...core.op import Op, Row, rows, thin
 from ...core.run_errors import WorkflowNotFound
 from ...sql import statement
 from ..model import Child, Entry, History, Message, Recorded, Step
@@ -75,12 +75,12 @@ def _columns(entries: Sequence[Entry]) -> dict[str, list[Any]]:
         "kinds": [entry.kind for entry in entries],
         "states": [entry.state for entry in entries],
         "attempts": [entry.attempt for entry in entries],
-        "started": [entry.started_at for entry in entries],
+        "started": thin([entry.started_at for entry in entries]),
         "ended": [entry.ended_at for entry in entries],
-        "delays": [entry.delay for entry in entries],
-        "dues": [entry.due_at for entry in entries],
-        "details": [entry.detail for entry in entries],
-        "outcomes": [entry.outcome for entry in entries],
+        "delays": thin([entry.delay for entry in entries]),
+        "dues": thin([entry.due_at for entry in entries]),
+        "details": thin([entry.detail for entry in entries]),
+        "outcomes": thin([entry.outcome for entry in entries]),
     }
 
 

@@ -3,5 +3,5 @@
 -- Index: none is read; the primary key is written.
 -- Bound: the rows given.
 insert into perdure.step (run, name, seq, kind, state, attempt, started_at, ended_at)
-select t.run, %(name)s::text, 1, 'step', 'done', 1, clock_timestamp(), clock_timestamp()
-from unnest(%(runs)s::bigint[]) as t(run)
+select t.run, t.name, 1, 'step', 'done', 1, clock_timestamp(), clock_timestamp()
+from unnest(%(runs)s::bigint[], %(names)s::text[]) as t(run, name)

@@ -1,7 +1,7 @@
 -- Does: records what runs have done, if they still are the generation that was claimed; a record that has ended stays as it is.
 -- Locks: the job rows for share, in ascending id: whoever takes one out of its lease waits for this, or is seen by it.
 -- Index: job by id; step by run and name; nudge by id.
--- Bound: the entries given. One that isn't fenced was stale.
+-- Bound: the entries given; of what few have, an empty array stands for none. One that isn't fenced was stale.
 with t as materialized (
     select * from unnest(%(runs)s::bigint[], %(generations)s::int[], %(names)s::text[], %(seqs)s::int[], %(kinds)s::text[],
                          %(states)s::text[], %(attempts)s::int[], %(started)s::float8[], %(ended)s::float8[], %(delays)s::float8[],
