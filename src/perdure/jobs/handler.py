@@ -141,7 +141,8 @@ class Context:
     @property
     def idempotency_key(self) -> str:
         """What to give to an outside system that knows a repeated request by its key: the same in every attempt of this
-        job, and no other job's."""
+        job, and no other job's. Raises Unsupported in a step, since the steps of a run would share it."""
+        self.refuse_in_step("idempotency_key", "make one of wf.id and the step's name, and give it to the step")
         return f"{self._claimed.id}-{int(self._claimed.created_at.timestamp() * 1_000_000)}"
 
     @property
