@@ -443,7 +443,7 @@ begin
     end if;
     perform perdure.check_unique(unique_key, unique_scope, unique_until, holds, on_conflict);
     -- An empty policy is kept: it says the default one, whatever the task declares.
-    said := json_strip_nulls(json_build_object('timeout', timeout, 'retry', retry, 'at_most_once', nullif(at_most_once, false),
+    said := json_strip_nulls(json_build_object('timeout', timeout, 'retry', retry, 'at_most_once', at_most_once,
                                                 'version', nullif(version, 1),
                                                 'unique', case when unique_key is not null and holds is null then true end));
 
