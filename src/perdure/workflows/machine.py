@@ -16,7 +16,7 @@ import msgspec
 from ..core import codec, limits
 from ..core.errors import PerdureError
 from ..core.run_errors import Diverged, InvalidWorkflow, WorkflowError
-from .commands import Back, Block, Command, Do, Gather, Interrupted, Leave, diverged
+from .commands import Back, Block, Command, Do, Gather, Interrupted, Leave, diverged, misfit
 from .compensate import owed, undone
 from .handle import Done, Workflow
 from .model import History, Step
@@ -74,6 +74,7 @@ class Machine:
         self._error: BaseException | None = None
         self._end: Returned | Failed | None = None
         self._broken: PerdureError | None = None
+        self._continued: Continue | None = None
         self._coroutine = function(Workflow(self))
 
     # What the driver calls.
@@ -183,7 +184,8 @@ class Machine:
 
     def continued(self, arguments: dict[str, Any]) -> object:
         """What the code returns to begin anew."""
-        return Continue(arguments)
+        self._continued = Continue(arguments)
+        return self._continued
 
     # The replay itself.
 
@@ -263,7 +265,9 @@ class Machine:
         if failure is not None and gather.undo:
             done = [each for each in gather.members if isinstance(each, Do) and self.steps[each.name].state == "done"]
             if (back := owed(done, self.steps)) is not None:
-                return self._undo(back)
+                step = self.steps.get(back.name)
+                gave_up = step is not None and step.state == "failed"
+                return Failed(failure, unsettled=step) if gave_up else self._undo(back)
         self._asked, self._answer, self._error = None, None, failure
         return None
 
@@ -279,10 +283,7 @@ class Machine:
             else:
                 self._answer = command.read(step)
         except msgspec.MsgspecError as error:
-            return Broken(InvalidWorkflow(
-                f"what is recorded doesn't fit the type that the code expects now: {error}",
-                field=step.name, fix="let the new type read what the old one wrote",
-            ))  # fmt: skip
+            return Broken(misfit(step.name, error))
         except PerdureError as error:
             self._error = error
         return None
@@ -323,6 +324,10 @@ class Machine:
         if isinstance(end, Returned) and self._made:
             name = next(iter(self._made))
             return Broken(InvalidWorkflow("was never awaited", field=name, fix=f"await wf.{self._made[name].kind}(…)"))
+        if isinstance(end, Returned) and self._continued is not None and end.value is not self._continued:
+            return Broken(InvalidWorkflow(
+                "was called and not returned", field="continue_as_new", fix="return wf.continue_as_new(…)"
+            ))  # fmt: skip
         if error is not None and not self.past_pivot:
             back = owed(self._undoable, self.steps)
             if back is not None:

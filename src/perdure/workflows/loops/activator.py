@@ -7,11 +7,9 @@ from collections.abc import Generator
 from contextlib import AsyncExitStack
 from typing import Any
 
-import msgspec
-
 from ...core.codec import encode
-from ...core.errors import InvalidInput, OwnershipLost, PerdureError
-from ...core.run_errors import CommitUnknown, StepFailed
+from ...core.errors import InvalidInput, OwnershipLost, PerdureError, TransientError
+from ...core.run_errors import StepFailed
 from ...jobs.handler import Context
 from ...jobs.rules import describe
 from ...jobs.work import End
@@ -48,10 +46,11 @@ class _Passed:
 class Activator:
     """One activation."""
 
-    def __init__(self, provider: Provider, flow: Flow, ctx: Context, payload: msgspec.Raw, history: History) -> None:
+    def __init__(
+        self, provider: Provider, flow: Flow, ctx: Context, arguments: dict[str, Any], history: History
+    ) -> None:
         self._provider, self._flow, self._ctx = provider, flow, ctx
         self._job = ctx.claimed
-        arguments = flow.decode(payload)
         machine = Machine(lambda wf: flow.function(**{flow.handle: wf}, **arguments), history, seeded)
         self._machine = machine
         self._records = Recorder(provider, self._job, machine)
@@ -86,7 +85,7 @@ class Activator:
         except OwnershipLost as error:
             log.warning("run %s: %s", self._machine.id, error)
             return self._back("lost")
-        except CommitUnknown as error:
+        except TransientError as error:  # nobody's fault: nothing is charged, and what was recorded stands
             log.warning("run %s is loaded anew: %s", self._machine.id, error)
             return self._back("unknown_commit")
         finally:
@@ -106,7 +105,8 @@ class Activator:
     async def _carry(self, turn: Turn) -> Parked | End | None:
         if isinstance(turn, Perform):
             if turn.gather is not None:
-                return await Gatherer(self._provider, self._records, self._carrier, turn.gather).carry()
+                gatherer = Gatherer(self._provider, self._records, self._carrier, turn.gather, self._halts)
+                return await gatherer.carry()
             return await self._carrier.carry(turn.commands[0])
         if isinstance(turn, Foreign):
             await self._foreign(turn)
@@ -127,8 +127,15 @@ class Activator:
     # Being told to look up: a cancel, a pause, an update.
 
     def _asked(self) -> bool:
-        stopped = self._ctx.cancelled and self._machine.interrupt is None and "cancel" not in self._machine.steps
-        return self._records.asked or stopped
+        if self._records.asked:
+            return True
+        if self._machine.interrupt is not None or "cancel" in self._machine.steps:
+            return False
+        deadline = self._machine.history.deadline_at
+        return self._ctx.cancelled or (deadline is not None and self._records.clock() >= deadline)
+
+    def _halts(self) -> bool:
+        return self._provider.stopping() or self._asked()
 
     async def _look_up(self) -> End | None:
         self._records.asked = False
@@ -256,7 +263,7 @@ class Activator:
             if error.reason == "cancelled":
                 return RunEnd(self._job, "cancelled", 1, text=error.text or "cancelled", then=follow)
             return self._dead("deadline", error.text)
-        name = error.step if isinstance(error, StepFailed) else None
+        name = _culprit(error)
         return self._dead("compensated" if turn.compensated else "failed", text, name)
 
     def _dead(self, reason: str, text: str, step: str | None = None) -> End:
@@ -273,3 +280,14 @@ class Activator:
 
     def _back(self, reason: str) -> End:
         return RunEnd(self._job, "returned", 0, reason=reason)
+
+
+def _culprit(error: BaseException | None) -> str | None:
+    """The step whose failure it was, also where the code has raised an error of its own for it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, StepFailed):
+            return error.step or (error.others[0].step if error.others else None)
+        error = error.__cause__ or error.__context__
+    return None

@@ -37,7 +37,11 @@ class Carrier:
     def __init__(self, provider: Provider, recorder: Recorder, context: Any) -> None:
         self._provider, self._records, self._context = provider, recorder, context
         self.inbox: list[Message] = list(recorder.machine.history.messages)
-        self.calls: dict[str, asyncio.Future[Any]] = {}
+        self.taken: set[int] = set()
+        """Messages that steps have taken, by number: whether that is written already or not."""
+        self._unsure: list[Step] = []
+        """What was buffered and is written in an application's transaction that hasn't committed yet."""
+        self.calls: dict[str, asyncio.Task[Any]] = {}
         """The steps of a gathering that are being called, by name: what may be stopped."""
 
     async def carry(self, command: Command, *, stoppable: bool = False) -> Parked | None:
@@ -75,8 +79,16 @@ class Carrier:
                 "bad_result" if error.field is not None and error.field.startswith(command.name) else "not_retryable"
             )
             return await self._judge(command, error, attempt, started, final=reason)
+        except asyncio.CancelledError as error:
+            if self._told(command):
+                raise
+            born = RuntimeError("something that the step waited for was cancelled")
+            born.__cause__ = error
+            return await self._judge(command, born, attempt, started)
         except Exception as error:
             return await self._judge(command, error, attempt, started)
+        finally:
+            self.calls.pop(command.name, None)
         await self._records.done(command, outcome, attempt=attempt, started=started)
         return None
 
@@ -87,7 +99,7 @@ class Carrier:
         call = self._provider.performer.call(self._records.job, work, command.args, kwargs, command.timeout)
         if not stoppable:
             return await call
-        task = self.calls[command.name] = asyncio.ensure_future(call)
+        task = self.calls[command.name] = asyncio.get_running_loop().create_task(call)
         try:
             return await task
         except asyncio.CancelledError:
@@ -95,8 +107,11 @@ class Carrier:
                 task.cancel()
                 await asyncio.wait((task,))
             raise
-        finally:
-            del self.calls[command.name]
+
+    def _told(self, command: Command) -> bool:
+        """Whether a cancellation came from outside of the step: to the run's task, or to a call that is stopped."""
+        task, call = asyncio.current_task(), self.calls.get(command.name)
+        return (task is not None and task.cancelling() > 0) or (call is not None and call.cancelling() > 0)
 
     async def _judge(
         self, command: Do | Block, error: Exception, attempt: int, started: float, *, final: str = ""
@@ -104,6 +119,7 @@ class Carrier:
         """A failed attempt: when it is repeated, or that it isn't."""
         if isinstance(error, OwnershipLost | CommitUnknown):
             raise error
+        self._records.machine.buffered[:0], self._unsure = self._unsure, []  # was rolled back with the transaction
         verdict = None if final else decide(command.retry, attempt, error, dice=roll(), now=utc_now())
         if isinstance(verdict, Again):
             recorded = await self._records.pending(
@@ -120,7 +136,7 @@ class Carrier:
         if step is None:
             due_at = None if command.until is None else command.until.timestamp()
             if command.seconds == 0 or (due_at is not None and due_at <= self._records.machine.history.now):
-                self._ended_at(Step(command.name, self._records.machine.next_seq(), "sleep", "done"), 0.0)
+                self._ended_at(Step(command.name, 0, "sleep", "done"), 0.0)
                 return None
             recorded = await self._records.pending(command, "waiting", delay=command.seconds, due_at=due_at)
             return Parked(recorded.due_at)
@@ -132,7 +148,8 @@ class Carrier:
     def _ended_at(self, step: Step, moment: float) -> None:
         """A sleep is over: that needn't be written before something else is."""
         moment = moment or self._records.machine.history.now
-        ended = Step(step.name, step.seq, "sleep", "done", ended_at=moment, due_at=step.due_at)
+        seq = self._records.machine.next_seq()
+        ended = Step(step.name, seq, "sleep", "done", ended_at=moment, due_at=step.due_at)
         self._records.machine.buffered.append(ended)
         self._records.machine.add(ended)
 
@@ -140,6 +157,7 @@ class Carrier:
         message = next((each for each in self.inbox if each.answered and each.name == command.signal), None)
         if message is not None:
             self.inbox.remove(message)
+            self.taken.add(message.id)
             await self._records.done(command, bytes(message.payload).decode(), detail=command.signal, taken=message.id)
             return None
         late = StepError("TimeoutError", f"no signal {command.signal!r} came within {command.timeout:g} s") if (
@@ -192,6 +210,7 @@ class Carrier:
         """Write the record in the application's transaction, the last thing before it commits."""
         entry = self._records.entry(command.name, "transaction", "done", attempt=attempt)
         entry.started_at, entry.ended_at, entry.outcome = started, self._records.clock(), outcome
+        self._unsure = list(self._records.machine.buffered)
         for answer in await tx.drive(record([*self._records.buffered(), entry])):
             if isinstance(answer, Exception):
                 raise answer
@@ -201,6 +220,7 @@ class Carrier:
     def committed(self, command: Block) -> None:
         """It has committed: the machine may know."""
         faults.point("workflow.after_commit")
+        self._unsure = []
         self._records.machine.add(as_step(self._committing, None))
 
     async def judge(self, command: Block, error: Exception, attempt: int, started: float) -> Parked | None:
@@ -211,7 +231,8 @@ class Carrier:
         """Record these as cancelled."""
         for command in commands:
             step = self._records.step(command.name)
-            if step is not None and step.kind == "child" and step.detail is not None:
+            stays = isinstance(command, Start) and command.close == "abandon"
+            if step is not None and step.kind == "child" and step.detail is not None and not stays:
                 await self._provider.write(cancel(int(step.detail), "it was cancelled beside others"))
         for command in commands:
             step = self._records.step(command.name)

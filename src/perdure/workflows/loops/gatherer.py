@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from ..commands import Command, Gather
 from ..model import Step
@@ -15,25 +16,33 @@ from .carrier import Carrier, Parked
 from .provider import Provider
 from .recorder import Recorder
 
+LOOK_SECONDS, LOOK_SECONDS_MAX = 1.0, 15.0
+"""How long what waits beside what runs isn't looked at, at first and in the end."""
+
 
 class Gatherer:
-    """Carries out one gathering."""
+    """Carries out one gathering. ``halts``: whether the run is to look up, so that nothing further is begun."""
 
-    def __init__(self, provider: Provider, recorder: Recorder, carrier: Carrier, gather: Gather) -> None:
+    def __init__(
+        self, provider: Provider, recorder: Recorder, carrier: Carrier, gather: Gather, halts: Callable[[], bool]
+    ) -> None:
         self._provider, self._records, self._carrier, self._gather = provider, recorder, carrier, gather
-        self._parked: list[Parked] = []
+        self._halts, self._look_in = halts, LOOK_SECONDS
+        self._parked: dict[Command, Parked] = {}
         self._live: dict[asyncio.Task[Parked | None], Command] = {}
 
     async def carry(self) -> Parked | None:
-        """Until it is decided (None), or nothing is left to do but to wait."""
+        """Until it is decided or halted (None), or nothing is left to do but to wait."""
         waiting = deque(each for each in self._gather.members if not self._ended(each))
         try:
             while not self._gather.decided(self._steps()):
-                while waiting and len(self._live) < self._gather.limit:
+                halted = self._halts()
+                while waiting and not halted and len(self._live) < self._gather.limit:
                     self._start(waiting.popleft())
                 if not self._live:
-                    return self._until()
-                await self._one_ended()
+                    return None if halted else self._until()
+                if not await self._one_ended():
+                    waiting.extend(await self._look())
             await self._stop()
         finally:
             await self._abandon()
@@ -44,12 +53,31 @@ class Gatherer:
         task = asyncio.get_running_loop().create_task(self._carrier.carry(command, stoppable=True))
         self._live[task] = command
 
-    async def _one_ended(self) -> None:
-        ended, _ = await asyncio.wait(self._live, return_when=asyncio.FIRST_COMPLETED)
+    async def _one_ended(self) -> bool:
+        """Whether one has; not when it is time to look at those that wait."""
+        timeout = None
+        if self._parked:
+            until = self._until().until
+            due = self._look_in if until is None else max(until - self._records.clock(), 0.1)
+            timeout = min(self._look_in, due)
+        ended, _ = await asyncio.wait(self._live, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         for task in ended:
-            self._live.pop(task)
+            command = self._live.pop(task)
             if (parked := task.result()) is not None:
-                self._parked.append(parked)
+                self._parked[command] = parked
+        return bool(ended)
+
+    async def _look(self) -> list[Command]:
+        """See what has come for those that wait, while others still run; they are carried on."""
+        self._look_in = min(self._look_in * 2, LOOK_SECONDS_MAX)
+        history, current = await self._provider.loads.put(self._records.job.id), self._records.machine.history
+        current.now, current.children = history.now, history.children
+        self._carrier.inbox = [each for each in history.messages if each.id not in self._carrier.taken]
+        unanswered = any(not message.answered for message in history.messages)
+        self._records.asked = self._records.asked or history.paused or history.cancel is not None or unanswered
+        parked = list(self._parked)
+        self._parked.clear()
+        return parked
 
     async def _stop(self) -> None:
         """Stop the calls that still run, and see those out that have gone on to being recorded."""
@@ -83,5 +111,5 @@ class Gatherer:
         return step is not None and step.ended
 
     def _until(self) -> Parked:
-        moments = [parked.until for parked in self._parked if parked.until is not None]
+        moments = [parked.until for parked in self._parked.values() if parked.until is not None]
         return Parked(min(moments, default=None))

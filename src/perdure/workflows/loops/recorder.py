@@ -85,10 +85,8 @@ class Recorder:
         return await self.write(entry)
 
     def entry(self, name: str, kind: Kind, state: State, *, attempt: int = 0) -> Entry:
-        """An entry of this run, with the next number or the one that its step has."""
-        step = self.step(name)
-        seq = self.machine.next_seq() if step is None or step.state in ("begun", "retry") else step.seq
-        return Entry(self.job.id, self.job.generation, name, seq, kind, state, attempt=attempt)
+        """An entry of this run, with the next number."""
+        return Entry(self.job.id, self.job.generation, name, self.machine.next_seq(), kind, state, attempt=attempt)
 
     async def write(self, entry: Entry) -> Recorded:
         """Write an entry, and what ought to go with it; the machine has it afterwards."""
@@ -98,7 +96,7 @@ class Recorder:
             await self._provider.link.run(note(self.job.id, self.job.generation, self.machine.attributes))
         journal = self._provider.records if entry.taken is None else self._provider.takes
         if buffered:
-            told = await asyncio.gather(*map(self._provider.records.put, buffered), journal.put(entry))
+            told = await asyncio.gather(*map(journal.put, buffered), journal.put(entry))  # in one journal: in order
             recorded = told[-1]
         else:
             recorded = await journal.put(entry)

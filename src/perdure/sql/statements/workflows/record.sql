@@ -18,7 +18,7 @@ with t as materialized (
            t.detail, t.outcome::json
     from t join fenced f on f.id = t.run and f.generation = t.generation
     on conflict (run, name) do update
-    set state = excluded.state, attempt = excluded.attempt, started_at = coalesce(s.started_at, excluded.started_at),
+    set seq = excluded.seq, state = excluded.state, attempt = excluded.attempt, started_at = coalesce(s.started_at, excluded.started_at),
         ended_at = excluded.ended_at, due_at = excluded.due_at, detail = coalesce(excluded.detail, s.detail), outcome = excluded.outcome
     where s.ended_at is null
     returning s.run, s.name, s.due_at
