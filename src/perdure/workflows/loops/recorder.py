@@ -32,7 +32,7 @@ class Recorder:
 
     def clock(self) -> float:
         """The run's time by this worker's clock, seconds since 1970."""
-        return wall_clock() + self.machine.history.skew
+        return round(wall_clock() + self.machine.history.skew, 6)  # as Postgres keeps it, so a replay reads the same
 
     def step(self, name: str) -> Step | None:
         """What is recorded under the name."""
