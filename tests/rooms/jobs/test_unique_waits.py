@@ -50,14 +50,17 @@ def test_a_second_caller_waits_for_the_first_one_s_transaction(stage: Stage, how
     assert len(stage.places()) == 1
 
 
-def test_keys_are_taken_in_ascending_order(stage: Stage) -> None:
-    """Of keys that come in descending order the lowest is taken first: two callers of the same keys wait for each other
-    in turn and never in a circle. Red without the order of the insert."""
+@pytest.mark.parametrize("met", ["", "0"], ids=["all free", "one taken"])
+def test_keys_are_taken_in_ascending_order(stage: Stage, met: str) -> None:
+    """Of keys that come in descending order the lowest is taken first, also when one of them is taken already: two
+    callers of the same keys wait for each other in turn and never in a circle. Red without the order of either
+    insert."""
+    write(stage, *[job(unique=key) for key in met])
     bystander, actor = stage.session(), stage.session()
     bystander.begin()
     bystander.run(enqueue_each([job(unique="b")]))
     actor.begin()
-    waiting = actor.start(enqueue_each([job(unique=key) for key in "cba"]))
+    waiting = actor.start(enqueue_each([job(unique=key) for key in "cba" + met]))
     stage.blocked(actor, by=bystander)
 
     stage.main.sql("set lock_timeout = '50ms'")

@@ -69,9 +69,10 @@ def enqueue_unique(specs: Sequence[JobSpec], places: Sequence[int], found: dict[
     left = places
     for _ in range(ROUNDS_MAX):
         found.update((yield from _won(specs, left, wake)))
-        taken.update((yield from _lost(specs, [place for place in left if place not in found])))
-        left = [place for place in left if place not in found and place not in taken]
-        if not left:
+        if not (lost := [place for place in left if place not in found]):
+            break
+        taken.update((yield from _lost(specs, lost)))
+        if not (left := [place for place in lost if place not in taken]):
             break
     else:
         raise TransientError("the unique keys of these jobs change hands all the time", field="unique")
@@ -107,8 +108,6 @@ def _won(specs: Sequence[JobSpec], places: Sequence[int], wake: bool) -> Op[dict
 
 def _lost(specs: Sequence[JobSpec], places: Sequence[int]) -> Op[dict[int, Holder]]:
     """Who holds the keys of the jobs at these places; what nobody needs any more is freed."""
-    if not places:
-        return {}
     holders = yield from _holders([specs[place] for place in places])
     return {places[holder.asked - 1]: holder for holder in holders if not holder.free}
 
