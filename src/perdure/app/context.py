@@ -108,6 +108,18 @@ class Context(Saving):
         self._told = False
         return end
 
+    def refuse_locked(self, what: str) -> None:
+        """In a block that has saved with ``tx.checkpoint`` the worker can't save: the block has locked the job's row,
+        and whoever waits for the worker there keeps the block from its end. Refused whether or not this call would
+        save, so that nobody learns of it from the hundredth. Raises Unsupported."""
+        if self.opened is not None and self.opened.goes_on:
+            raise Unsupported(
+                "is used in a ctx.transaction() block after tx.checkpoint, which has locked the job: it would wait for "
+                "the block's own end",
+                field=f"ctx.{what}",
+                fix="save with tx.checkpoint in the block, or after the block has ended",
+            )
+
     async def leave(self) -> None:
         """Close what was opened on this event loop."""
         await self.desk.leave()

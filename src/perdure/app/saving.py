@@ -64,8 +64,10 @@ class Saving(handler.Context):
 
         It is kept through retries, lost workers and deployments, and gone with the job's end. Whoever saves something
         new counts its attempts from one again. Raises Unserialisable, InvalidArgument or PayloadTooLarge for what can't
-        be kept, OwnershipLost when the job is somebody else's by now: stop then.
+        be kept, OwnershipLost when the job is somebody else's by now: stop then. Raises Unsupported in a
+        ``transaction()`` block that has saved with ``tx.checkpoint``, which is how to save there.
         """
+        self.refuse_locked("checkpoint")
         entry = self.entry(value)
         self._reach(value)
         return self._write(entry)
@@ -83,6 +85,7 @@ class Saving(handler.Context):
         ``reached`` may be a function that gives the state, called when it is saved. ``every``, ``seconds``: None for
         never. Raises Stopped when the job should stop, and what ``checkpoint`` raises.
         """
+        self.refuse_locked("advance")
         if not isinstance(reached, int) and not callable(reached):
             self._encoded(reached)  # what can't be kept is told here, and not when it is too late
         self._reach(reached)
@@ -142,6 +145,9 @@ class Saving(handler.Context):
                 await self._awrite(self.entry(self._state()), self.steps)
             except Exception as error:
                 self._complain(error)
+
+    def refuse_locked(self, what: str) -> None:
+        """Raise Unsupported where saving would wait for a lock that the handler itself holds."""
 
     def _reach(self, reached: object) -> None:
         self.refuse_in_step("checkpoint", "make steps of its parts, or enqueue it as a job of its own")

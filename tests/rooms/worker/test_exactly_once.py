@@ -11,7 +11,7 @@ import pytest
 from perdure.app.context import Context
 from perdure.app.registry import App
 from perdure.core.backoff import Retry
-from perdure.core.errors import Unserialisable
+from perdure.core.errors import Unserialisable, Unsupported
 from tests.rooms.worker.stage import Stage, working
 
 TABLE = "create table effect (item int not null, job bigint not null)"
@@ -136,3 +136,45 @@ async def test_a_block_within_a_block_commits_with_the_outer_one(stage: Stage, p
     assert "after the outer block" in str(job.error)
     assert await stage.rows("select value::text from perdure.checkpoint") == [('"half"',)]
     assert await stage.rows("select count(*), count(distinct xmin::text) from effect") == [(2, 1)]
+
+
+@pytest.mark.parametrize("place", ["loop", "thread"])
+async def test_a_save_that_would_wait_for_its_own_block_is_refused(stage: Stage, place: str) -> None:
+    """After ``tx.checkpoint`` the block has locked the job's row, for which the worker's own save would wait for ever:
+    ``ctx.checkpoint`` and ``ctx.advance`` refuse there, naming what to use, and change nothing about what is saved.
+    After the block they save again [PAT-4]. Red when the context doesn't ask what its block has saved."""
+    app, refused = App("a"), list[Unsupported]()
+    once = Retry(max_attempts=1)
+
+    @app.task(retry=once, timeout=20.0)
+    async def loop(ctx: Context) -> None:
+        async with ctx.transaction() as tx:
+            await ctx.checkpoint("first")  # nothing is locked yet
+            await tx.checkpoint("second")
+            for save in (ctx.checkpoint, ctx.advance):
+                with pytest.raises(Unsupported) as told:
+                    await save("refused")
+                refused.append(told.value)
+        await ctx.checkpoint("third")
+        raise ConnectionError("with the third saved")
+
+    @app.task(retry=once)
+    def thread(ctx: Context) -> None:
+        with ctx.transaction() as tx:
+            ctx.checkpoint("first")
+            tx.checkpoint("second")
+            for save in (ctx.checkpoint, ctx.advance):
+                with pytest.raises(Unsupported) as told:
+                    save("refused")
+                refused.append(told.value)
+        ctx.checkpoint("third")
+        raise ConnectionError("with the third saved")
+
+    (id,) = await stage.enqueue(app.find(place).job())
+    async with working(stage.db, app):
+        [job] = await stage.until_in("dead", id)
+
+    assert "with the third saved" in str(job.error)
+    assert [error.field for error in refused] == ["ctx.checkpoint", "ctx.advance"]
+    assert all("tx.checkpoint" in str(error.fix) for error in refused)
+    assert await stage.rows("select value::text from perdure.checkpoint") == [('"third"',)]
