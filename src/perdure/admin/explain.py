@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.op import Op, Row, maybe
+from ..jobs.budget import PUT_OFF
 from ..jobs.view import gist
 from ..sql import statement
 
@@ -50,9 +51,10 @@ HELD: Mapping[str, tuple[str, str, str]] = {
         "go on with the deployment of the newer code, or cancel it",
     ),
     "checkpoint_version": (
-        "its checkpoint is of a later version ({held_key}) than the worker that claimed it goes on from",
+        "the worker that claimed it can't go on from a checkpoint of its version ({held_key}): the code there saves an "
+        "earlier one, or lacks an upgrade from there to its own",
         "the first worker that goes on from that version lets it go, within seconds",
-        "go on with the deployment of the newer code, or cancel it",
+        "go on with the deployment of the newer code, declare the missing upgrade_checkpoint, or cancel it",
     ),
     "paused": (
         "somebody has paused it",
@@ -62,7 +64,8 @@ HELD: Mapping[str, tuple[str, str, str]] = {
     "context_missing": (
         "its queue takes jobs for a tenant only, and its context names none",
         "nothing: nobody can say for whom it would run",
-        "enqueue it anew with its tenant, and cancel this one",
+        "enqueue it anew with its tenant, and cancel this one; or, if its queue needs no tenant any more, "
+        "perdure jobs retry {id}",
     ),
 }
 """What a reason of ``held`` means, what happens next, and what is to be done."""
@@ -155,9 +158,14 @@ def _put_off(facts: Row) -> tuple[str, str]:
         return "redriven", f"{facts['replayed_by']} has dead jobs run again, so many a second"
     if facts["put_off"] and ending is None:
         return "put_off", f"the queue {facts['queue']} was full when it was enqueued, and puts off what it can't take"
+    told = gist(facts["last_error"])
+    if ending in ("snooze", "returned") and facts["last_error"] == PUT_OFF:
+        return "retry_budget", f"the retry budget of the queue {facts['queue']} is spent, so its retry is put off"
+    if ending == "returned" and facts["rescues"]:
+        return "suspect", f"it may have been running when its worker was lost, so it is to run alone: {told}"
     return {
-        "retry": ("retrying", f"attempt {facts['attempt']} failed ({gist(facts['last_error'])})"),
-        "snooze": ("snoozed", "its handler asked to run later"),
+        "retry": ("retrying", f"attempt {facts['attempt']} failed ({told})"),
+        "snooze": ("snoozed", f"its handler asked to run later ({told})" if told else "its handler asked to run later"),
         "rescued": ("rescued", f"it has lost its worker {facts['rescues']} times in a row"),
     }.get(ending or "", ("delayed", "it was enqueued for later"))
 

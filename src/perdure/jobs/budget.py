@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Final
 
 from ..core import limits
 from ..core.errors import InvalidOption
+
+PUT_OFF: Final = "put off: the retry budget of its queue is spent"
+"""What the attempt log says of a retry that the budget holds back."""
 
 
 @dataclass(frozen=True, slots=True)

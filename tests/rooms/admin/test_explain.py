@@ -13,6 +13,7 @@ import pytest
 from perdure.admin.explain import _PLACES, DEAD, HELD, Explanation, explain
 from perdure.core.backoff import GiveUp
 from perdure.jobs.bounds import Rule
+from perdure.jobs.budget import PUT_OFF
 from perdure.jobs.ops import control, queues
 from perdure.jobs.ops.admission import declare
 from perdure.jobs.view import Place
@@ -148,6 +149,31 @@ def _snoozed(stage: Stage) -> int:
     return _ended(stage, "snooze")
 
 
+@case
+def _retry_budget(stage: Stage) -> int:
+    return _ended(stage, "snooze", text=PUT_OFF)
+
+
+@case
+def _retry_budget_of_a_suspect(stage: Stage) -> int:
+    return _deferred(stage, PUT_OFF)
+
+
+@case
+def _suspect(stage: Stage) -> int:
+    return _deferred(stage, "no child was free to run it alone")
+
+
+def _deferred(stage: Stage, text: str) -> int:
+    lost, job = stage.worker(), stage.enqueue()[0]
+    stage.claim(lost)
+    stage.lose(lost)
+    assert stage.rescue() == 1
+    worker = stage.worker()
+    stage.settle([end(stage.claim(worker)[0], "deferred", text=text, delay=60.0)], worker)
+    return job
+
+
 def _ended(stage: Stage, verdict: str, **details: object) -> int:
     worker, job = stage.worker(), stage.enqueue()[0]
     stage.settle([end(stage.claim(worker)[0], verdict, **details)], worker)  # type: ignore[arg-type]
@@ -198,7 +224,7 @@ def test_each_reason_is_told_apart_and_said_what_to_do_about(stage: Stage, code:
     found = stage.main.run(explain(job))
 
     assert found is not None
-    assert found.code == code.removesuffix("_by_sql")
+    assert found.code == code.removesuffix("_by_sql").removesuffix("_of_a_suspect")
     assert all((found.because, found.next, found.evidence))
     assert (found.holder is not None) == (found.place == "leased")
     if found.place in ("dead", "held") or code in ("paused", "no_worker", "overdue"):
@@ -217,6 +243,22 @@ def test_a_job_whose_enqueuer_wanted_it_later_is_not_said_to_be_put_off(stage: S
     tried = stage.main.run(explain(put_off))
 
     assert [each.code for each in (wanted, tried) if each is not None] == ["delayed", "retrying"]
+
+
+def test_put_offs_are_told_by_who_put_them_off(stage: Stage) -> None:
+    """A snooze is told with its handler's reason, a suspect with what it waits for, and a checkpoint that has no
+    upgrade isn't said to be of a later version. Red when explain names the place and guesses the rest."""
+    snoozed = stage.main.run(explain(_ended(stage, "snooze", text="the shop is closed")))
+    suspect = stage.main.run(explain(_suspect(stage)))
+    parked = stage.main.run(explain(_ended(stage, "held", reason="checkpoint_version", key="work#1")))
+
+    assert snoozed is not None
+    assert suspect is not None
+    assert parked is not None
+    assert "its handler asked to run later (the shop is closed)" in snoozed.because
+    assert "no child was free" in suspect.because
+    assert "lacks an upgrade" in parked.because
+    assert "upgrade_checkpoint" in str(parked.fix)
 
 
 def test_every_place_has_an_explanation() -> None:

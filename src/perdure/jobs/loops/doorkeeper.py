@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ...core import limits
 from ...runtime.clock import monotonic
 from ...runtime.dice import jittered
-from ..budget import RetryBudget
+from ..budget import PUT_OFF, RetryBudget
 from ..work import Claimed, End
 
 
@@ -49,7 +49,7 @@ class Doorkeeper:
             job,
             "deferred" if suspect else "snooze",
             0,
-            text="put off: the retry budget of its queue is spent",
+            text=PUT_OFF,
             delay=jittered(limits.RETRY_PUT_OFF_SECONDS),
         )
 
