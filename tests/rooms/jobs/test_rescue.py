@@ -324,6 +324,21 @@ def test_work_that_must_not_run_twice_goes_to_review(stage: Stage) -> None:
     assert job.reason == "needs_review"
 
 
+def test_work_that_must_not_run_twice_and_can_t_have_begun_runs(stage: Stage) -> None:
+    """Of ``at_most_once`` jobs that a worker had claimed ahead, only those go to review that may have begun: as many as
+    it had slots, and may have had ends that weren't settled. The rest are ready again, and no suspects, so that whoever
+    claims them starts them [KIT-25]. Red when the verdict doesn't ask who is a suspect."""
+    worker = stage.worker(unsettled=5)
+    jobs = stage.enqueue(40, at_most_once=True)
+    stage.claim(worker)
+    stage.lose(worker)
+
+    assert stage.rescue() == 40
+
+    assert stage.places() == {id: "dead" if id in jobs[:15] else "ready" for id in jobs}
+    assert _suspects(stage) == jobs[:15]
+
+
 def test_options_that_nobody_can_read_hold_up_no_rescue(stage: Stage) -> None:
     """A job whose stored options say neither yes nor no to ``at_most_once`` comes back as its mates do; an error would
     keep every lost lease from being rescued. Red when rescue.sql takes whatever stands there for a boolean."""

@@ -1,4 +1,4 @@
--- Does: takes the jobs of one lease whose worker isn't alive out of it. Those that may have been started (the first slots + unsettled of the lease, as its worker promised) come back as suspects: at once the first time, later after a growing delay; the others as they were. To the dead go those rescued too often, and those that must not run twice.
+-- Does: takes the jobs of one lease whose worker isn't alive out of it. Those that may have been started (the first slots + unsettled of the lease, as its worker promised) come back as suspects: at once the first time, later after a growing delay; the others as they were. To the dead go those rescued too often, and suspects that must not run twice.
 -- Locks: the lease row, skipping a locked one; the job rows in ascending id, skipping locked ones (the lease row stays until none of its jobs is left).
 -- Index: lease by worker; job by id; worker by id.
 -- Bound: one lease: claim_batch_max jobs.
@@ -31,7 +31,7 @@ with lost as materialized (
     from mine where j.id = mine.id
     returning j.id, j.lane, j.pos, j.run_at, j.rescues, j.generation, j.attempt, j.task, j.options, mine.suspect
 ), judged as materialized (
-    select m.*, case when m.options ->> 'at_most_once' = 'true' then 'needs_review'
+    select m.*, case when m.suspect and m.options ->> 'at_most_once' = 'true' then 'needs_review'
                      when m.rescues >= %(rescues_max)s::int then 'worker_lost' end as verdict
     from moved m
 ), arrivals as (
