@@ -42,7 +42,8 @@ select n, n, now(), case when n % 4 = 1 then now() + n * interval '1 s' end, 409
 from generate_series(1, 200000) n;
 insert into perdure.ready (lane, pos, id) select lane, pos, id from perdure.job where id % 4 = 0;
 insert into perdure.scheduled (run_at, id) select run_at, id from perdure.job where id % 4 = 1;
-insert into perdure.held (id, reason, key) select id, 'unknown_task', 'other' from perdure.job where id % 8 = 2;
+insert into perdure.held (id, reason, key)
+select id, case id when 10 then 'context_missing' else 'unknown_task' end, 'other' from perdure.job where id % 8 = 2;
 insert into perdure.dead (id, reason) select id, 'exhausted' from perdure.job where id % 8 = 6;
 insert into perdure.worker (name, state, ended_at, expires_at, host, pid, slots, queues)
 select 'w', 'dead', now(), now(), 'h', 1, 10, '{default}' from generate_series(1, 3);
@@ -98,6 +99,7 @@ def _a_day(stage: Stage, say: Callable[[Op[Any]], Any]) -> None:
     for id in (1, 2, JOBS - 1, 8):
         say(control.cancel(id))
     say(control.retry(5))
+    assert say(control.retry(10))
     say(control.redrive(14))
     say(control.discard(14))
     say(chores.sweep_cancels(BATCH))
@@ -140,7 +142,7 @@ HOT = [
 
 CALLERS = [
     "jobs.enqueue", "jobs.enqueue_one", "jobs.enqueue_alike", "jobs.unseat", "jobs.cancel", "jobs.request_cancel",
-    "jobs.redrive", "jobs.hurry", "jobs.discard", "jobs.get", "jobs.attempts", "jobs.list",
+    "jobs.redrive", "jobs.hurry", "jobs.let_go", "jobs.discard", "jobs.get", "jobs.attempts", "jobs.list",
     "jobs.list, filtered", "jobs.enqueue_unique", "jobs.enqueue_unique_alike", "jobs.enqueue_unique_one",
 ]  # fmt: skip
 """What callers send, over connections that are theirs."""

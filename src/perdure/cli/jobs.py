@@ -102,7 +102,8 @@ def cancel(ids: Ids, reason: Reason = None, url: Url = None, schema: Schema = "p
 
 @command.command()
 def retry(ids: Ids, url: Url = None, schema: Schema = "perdure", as_json: Json = False) -> None:
-    """Run jobs now: what is scheduled without waiting, what is dead again from its first attempt."""
+    """Run jobs now: what is scheduled without waiting, what is dead again from its first attempt, and what was
+    parked for its missing context."""
     each_job(ids, verbs.retry, "ready", url, schema, as_json)
 
 

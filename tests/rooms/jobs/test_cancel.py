@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import pytest
 
+from perdure.core.op import Op
 from perdure.fleet.ops import workers
 from perdure.jobs.ops.chores import promote, sweep_cancels
 from perdure.jobs.ops.control import cancel, discard, get, redrive, retry
@@ -180,6 +182,24 @@ def test_a_cancel_of_a_leased_job_holds_up_nobody(stage: Stage) -> None:
     assert stage.places() == {id: "history"}
     stage.main.run(sweep_cancels())
     assert stage.counts("cancel_request") == 0
+
+
+@pytest.mark.parametrize("verb", [retry, discard])
+def test_a_refused_retry_or_discard_holds_up_nobody(stage: Stage, verb: Callable[[int], Op[object]]) -> None:
+    """While a transaction stays open in which a leased job couldn't be retried, or discarded, its worker can settle it.
+    Red when these verbs lock the job's row before they know where it stands."""
+    worker = stage.worker()
+    [id] = stage.enqueue()
+    [job] = stage.claim(worker)
+    refused = stage.session()
+
+    refused.begin()
+    assert refused.run(verb(id)) in (False, "alive")
+    stage.main.sql("set lock_timeout = '2s'")
+    assert stage.settle([end(job)], worker) == []
+    refused.commit()
+
+    assert stage.places() == {id: "history"}
 
 
 def test_a_cancel_that_meets_a_promotion_in_flight_is_not_lost(stage: Stage) -> None:

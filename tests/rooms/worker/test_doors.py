@@ -9,7 +9,7 @@ import pytest
 from perdure import AsyncClient, Context, Retry
 from perdure.app.registry import App
 from perdure.core import context
-from perdure.core.errors import ContextMissing
+from perdure.core.errors import ContextMissing, JobNotRetryable
 from perdure.jobs.budget import RetryBudget
 from tests.conftest import Database
 from tests.rooms.worker.stage import Stage, until, working
@@ -49,6 +49,33 @@ async def test_a_job_without_its_tenant_is_neither_taken_in_nor_run(db: Database
 
     assert ran == ["acme", "acme"]
     assert {(job.reason, job.attempt) for job in parked} == {("context_missing", 0)}
+
+
+async def test_a_parked_job_is_let_go_once_its_queue_needs_no_tenant(db: Database, stage: Stage) -> None:
+    """A job that was parked for its missing tenant is let go by a retry: it runs when the rule was dropped, is parked
+    again while it holds, and what is parked for another reason is refused with that reason [ARC-5]. Red when a retry
+    takes nothing out of ``held``."""
+    strict, relaxed = App("shop"), App("shop")
+    strict.queue("mail", tenant_required=True)
+    relaxed.queue("mail", tenant_required=False)
+
+    async def send() -> None: ...
+
+    strict.task(queue="mail")(send)
+    relaxed.task(queue="mail")(send)
+    async with AsyncClient(db.url) as client:
+        job = (await client.jobs.enqueue(relaxed.find("send").job())).id
+        for times in (1, 2):
+            async with working(db, strict, queues={"mail": 2}):
+                await stage.until_true("select count(*) = %s from perdure.attempt where ending = 'held'", times)
+            assert (await client.jobs.get(job)).reason == "context_missing"
+            await client.jobs.retry(job)
+            assert (await client.jobs.get(job)).place == "ready"
+        async with working(db, relaxed, queues={"mail": 2}):
+            await stage.until_in("history", job)
+        await client.jobs.pause(other := (await client.jobs.enqueue(relaxed.find("send").job())).id)
+        with pytest.raises(JobNotRetryable, match=r"stands in held \(paused\)"):
+            await client.jobs.retry(other)
 
 
 async def test_retries_are_no_more_than_their_budget(db: Database, stage: Stage) -> None:

@@ -162,7 +162,10 @@ def retry(id: int) -> Op[None]:
     if not (yield from control.retry(_id(id))):
         job = yield from get(id)
         raise JobNotRetryable(
-            f"stands in {job.place}", job_id=id, field=f"job {id}", fix="retry what is scheduled or dead"
+            f"stands in {job.place}" + (f" ({job.reason})" if job.place == "held" else ""),
+            job_id=id,
+            field=f"job {id}",
+            fix="retry what is scheduled or dead, or parked as context_missing",
         )
 
 

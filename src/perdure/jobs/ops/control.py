@@ -20,9 +20,13 @@ DISCARD = statement("jobs.discard", lambda row: row["ids"] or [])
 REQUEST_CANCEL = statement("jobs.request_cancel", lambda row: int(row["asked"]))
 REDRIVE = statement("jobs.redrive", lambda row: row["ids"] or [])
 HURRY = statement("jobs.hurry", lambda row: int(row["id"]))
+LET_GO = statement("jobs.let_go", lambda row: int(row["id"]))
 
 LEFT_OVER = statement("jobs.left_over", lambda row: int(row["jobs"]))
 HASTEN = statement("jobs.hasten", lambda row: int(row["jobs"]))
+
+PARKED_FOR_A_PERSON = ("context_missing",)
+"""Reasons of ``held`` that no worker takes back by itself, and that have no verb of their own."""
 
 CancelAnswer = Literal["cancelled", "requested", "finished", "dead", "missing"]
 DiscardAnswer = Literal["discarded", "alive", "finished", "missing"]
@@ -86,10 +90,16 @@ def cancel_many(ids: Iterable[int], reason: str | None = None) -> Op[dict[int, C
 
 
 def discard(id: int, reason: str | None = None) -> Op[DiscardAnswer]:
-    """Move a dead job to history as discarded. Anything else is left alone: "alive", "finished", "missing"."""
-    if (yield from maybe(UNSEAT, id=id)) is None:
-        return "finished" if (yield from get(id)) is not None else "missing"
-    return "discarded" if (yield from discard_some([id], reason)) else "alive"
+    """Move a dead job to history as discarded. Anything else is left alone: "alive", "finished", "missing".
+
+    Nothing is locked of a job that isn't dead: what its worker settles would wait for the caller's transaction.
+    """
+    if (yield from discard_some([id], reason)):
+        return "discarded"
+    job = yield from get(id)
+    if job is None:
+        return "missing"
+    return "finished" if job.place == "history" else "alive"
 
 
 def discard_some(ids: Sequence[int], reason: str | None) -> Op[list[int]]:
@@ -101,11 +111,16 @@ def discard_some(ids: Sequence[int], reason: str | None) -> Op[list[int]]:
 
 
 def retry(id: int) -> Op[bool]:
-    """Run a job now: a dead one again from its first attempt, a scheduled one without waiting. False: neither."""
-    if (yield from maybe(UNSEAT, id=id)) is None:
+    """Run a job now: a dead one again from its first attempt, a scheduled one without waiting, one that was parked for
+    a person to decide. False: none of these. As with ``discard``, a job that runs isn't locked."""
+    job = yield from get(id)
+    place = None if job is None else job.place
+    if place == "dead":
+        return bool((yield from redrive_some([id])))
+    if place == "held":
+        return (yield from maybe(LET_GO, id=id, reasons=list(PARKED_FOR_A_PERSON))) is not None
+    if place != "scheduled" or (yield from maybe(UNSEAT, id=id)) is None:
         return False
-    if (yield from redrive_some([id])):
-        return True
     if (yield from maybe(HURRY, id=id)) is not None:
         return True
     # Still scheduled, yet not to be had: a promotion has locked the row, and moves it once our lock on the job is gone.

@@ -1,4 +1,4 @@
--- Does: the body of one job locked, for a cancel, retry or discard: where it may stand, and its generation.
+-- Does: the body of one job locked, for a cancel, a retry or a pause: where it may stand, and its generation.
 -- Locks: the job row.
 -- Index: job by id.
 -- Bound: one row.
