@@ -62,6 +62,36 @@ async def test_a_running_job_is_paused_with_its_checkpoint_and_goes_on_there(sta
     assert (done.result, done.attempt, began) == (6, 1, [0, 3])
 
 
+async def test_a_job_that_is_resumed_before_it_has_stopped_goes_on_all_the_same(stage: Stage) -> None:
+    """A job that has been told to stop, and is resumed before it has, stops then and is run again at once, and not set
+    aside for good. Red when a pause is forgotten while its job is leased."""
+    app, runs = App("a"), list[int]()
+    told, go = threading.Event(), threading.Event()
+
+    @app.task
+    def work(ctx: Context) -> str:
+        runs.append(len(runs))
+        if len(runs) == 1:
+            while not ctx.cancelled:
+                go.wait(0.005)
+            told.set()
+            go.wait()
+            ctx.raise_if_cancelled()
+        return "done"
+
+    (id,) = await stage.enqueue(work.job())
+    async with working(stage.db, app):
+        await until(lambda: runs)
+        await stage.ask(ops.pause(id))
+        await until(told.is_set)
+        assert await stage.ask(ops.resume(id)) == "running"
+        go.set()
+        [done] = await stage.until_in("history", id)
+        await stage.until_true("select count(*) = 0 from perdure.pause")
+
+    assert (done.result, done.attempt, runs) == ("done", 1, [0, 1])
+
+
 async def test_what_is_claimed_and_not_begun_is_set_aside(stage: Stage) -> None:
     """A paused job that its worker has claimed and not begun goes to held, uncharged, without the job before it being
     disturbed. Red when only what runs is looked at."""
