@@ -35,8 +35,10 @@ SHARE = 10
 
 PARK_SECONDS_MAX = 900.0
 LOOK_SECONDS = 0.1
-QUIET_SECONDS = 5.0
+QUIET_SECONDS = 10.0
 SETTLE_SECONDS = 4.0
+QUIET_SETTLE_SECONDS_MAX = 10.0
+"""A worker that has just parked many still raises the floors of what it has gone through."""
 
 
 async def parking(stage: Stage, floor: Floor, plan: Plan) -> list[Figure]:
@@ -54,7 +56,7 @@ async def parking(stage: Stage, floor: Floor, plan: Plan) -> list[Figure]:
         await _park(stage, 0, few)
         before = _held(worker)
         await _park(stage, few, plan.jobs)
-        await asyncio.sleep(SETTLE_SECONDS)
+        await asyncio.sleep(min(QUIET_SETTLE_SECONDS_MAX, SETTLE_SECONDS + plan.jobs / 1_000))
         found += [*_memory(before, _held(worker), plan.jobs), _leases(stage, plan.jobs)]
         stage.say(f"what the worker asks with {plan.jobs:,} runs parked")
         statements = await asked(stage, min(QUIET_SECONDS, plan.jobs / 100))
