@@ -49,6 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["PERDURE_HOME"] = os.path.join(os.devnull, "perdure")
 
 
+TIDY = "tests/tidy/"
 LONG = ("upgrade", "examples", "e2e", "chaos", "docs", "cli")
 """Folders whose tests are long ones. They begin first, so that none of them is what everybody waits for at the end."""
 
@@ -60,10 +61,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class Spread(LoadScopeScheduling):  # type: ignore[misc]
-    """Hands tests to the processes one by one, and those of a file that has a fixture for all of them together."""
+    """Hands tests to the processes one by one; together those of a file that has a fixture for all of them, and those
+    that read the whole repository."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
+        if file.startswith(TIDY):
+            return TIDY
         return file if _shares(self.config.rootpath / file) else nodeid
 
 

@@ -101,14 +101,14 @@ async def test_a_broken_connection_is_written_again_with_the_same_values(db: Dat
     """The session ends under a write: nobody is told, everything is written. Red when a transient error is handed to
     the callers."""
     async with _journal(db) as (journal, link):
-        blocker = db.connect()
+        blocker, looker = db.connect(), db.connect()
         blocker.execute("begin")
         blocker.execute("lock table entry in share mode")
         writing = [asyncio.create_task(journal.put(("k0", 0)))]
         ended: list[tuple[int]] = []
         while not ended:
             await asyncio.sleep(0.01)
-            ended = blocker.execute(END_WAITING).fetchall()
+            ended = looker.execute(END_WAITING).fetchall()  # a transaction would see for ever what it saw at first
         writing += [asyncio.create_task(journal.put((f"k{n}", n))) for n in range(1, 10)]
         blocker.execute("commit")
 
