@@ -98,6 +98,19 @@ def _holding(stage: Stage) -> tuple[Member, Claimed]:
     return member, job
 
 
+def test_a_signal_sent_before_its_run_goes_to_wait_wakes_it_at_once(stage: Stage) -> None:
+    """A signal is committed after its run has recorded that it wants it, and before the run has gone to wait; there it
+    is ready again at once [DW-196]. Red when a run that goes to wait doesn't look at its inbox."""
+    member, run = _holding(stage)
+    assert stage.main.run(inbox.signal("r", "paid", "1", None)) == "sent"
+    waiter = stage.session()
+    waiter.begin()
+    _wait(waiter, member, run)
+    waiter.commit()
+
+    assert stage.places()[run.id] == "ready"
+
+
 @pytest.mark.parametrize("first", ["sender", "waiter"])
 @pytest.mark.parametrize("ends", ["commit", "rollback"])
 def test_neither_of_sender_and_waiter_misses_the_other(stage: Stage, first: str, ends: str) -> None:
