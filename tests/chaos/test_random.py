@@ -63,5 +63,5 @@ def test_workers_killed_at_random_lose_nothing(floor: Floor) -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(5))
 def test_workers_killed_at_random_lose_nothing_for_long(floor: Floor, seed: int) -> None:
-    """The same for sixty rounds, five times over [DW-3]."""
+    """The same for ninety rounds, five times over [DW-3]."""
     _storm(floor, seed=seed, rounds=90)

@@ -12,7 +12,7 @@ import asyncpg
 
 from ..core.errors import DatabaseError
 from ..core.op import Op
-from .link import Link
+from .link import DRIVERS_RAISE, Link
 
 R = TypeVar("R")
 log = logging.getLogger("perdure.listen")
@@ -52,7 +52,7 @@ class Listener:
                 pause = 0.1
                 await self._lost.wait()
                 log.warning("the listener's connection is lost; polling until it is back")
-            except (DatabaseError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except (DatabaseError, *DRIVERS_RAISE, OSError) as error:
                 log.warning("the listener can't connect, trying again: %s", error)
             self._conn = None
             await asyncio.sleep(self._jittered(pause))

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from perdure.app.registry import App
@@ -142,6 +143,30 @@ async def test_a_listener_whose_session_ends_listens_again(stage: Stage, app: Ap
         )
         (id,) = await stage.enqueue(app.find("work").job())
         await stage.until_in("history", id)
+
+
+async def test_a_listener_whose_driver_is_out_of_step_listens_again(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that ends just as it begins to listen may leave its driver in the middle of an operation; the listener
+    opens another one. Red when it answers for what Postgres says only: its worker ends with "a loop broke"."""
+    connect, tried = Listener._connect, []
+
+    async def out_of_step(self: Listener) -> None:
+        tried.append(1)
+        if len(tried) == 1:
+            raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
+        await connect(self)
+
+    monkeypatch.setattr(Listener, "_connect", out_of_step)
+    listener = Listener(db.url, "perdure", on_notify=lambda _: None, on_connect=rise, jittered=lambda seconds: seconds)
+    running = asyncio.create_task(listener.run())
+    await until(lambda: listener.up or running.done())
+    up = listener.up
+    running.cancel()
+    await listener.close()
+
+    assert (up, len(tried)) == (True, 2)
 
 
 async def test_a_sign_that_somebody_keeps_for_himself_holds_up_nobody(stage: Stage, app: App) -> None:
