@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
@@ -44,8 +45,12 @@ async def act(run: str, step: str, result: Any = None) -> Any:
 
 
 async def stumble(run: str, step: str) -> None:
-    """A step that fails for good."""
-    await _ledger.enter(run, step)
+    """A step that fails for good, and for no other reason: a server that is away is waited for."""
+    while True:
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+            await _ledger.enter(run, step)
+            break
+        await asyncio.sleep(0.05)
     raise ValueError(step)
 
 
