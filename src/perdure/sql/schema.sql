@@ -636,7 +636,8 @@ begin
         from generate_series(queue * 4096 + 9, queue * 4096 + priority + 1, -1) as l(lane)
         cross join lateral (
             select j.id, r.pos, r.lane from perdure.ready r join perdure.job j on j.id = r.id
-            where r.lane = l.lane order by r.pos desc limit wanted for update of r, j skip locked
+            where r.lane = l.lane and (select u.job from perdure.run u where u.job = r.id) is null
+            order by r.pos desc limit wanted for update of r, j skip locked
         ) b
         limit wanted
     ) p;
@@ -654,6 +655,25 @@ begin
     from ended;
     delete from perdure.cancel_request c where c.id = any(gone);
     return wanted;
+end $$;
+
+CREATE FUNCTION perdure.shed_all(queues integer[], priorities integer[], wanted integer[]) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+#variable_conflict use_variable
+declare
+    place int;
+begin
+    for place in 1 .. cardinality(queues) loop
+        if perdure.shed(queues[place], priorities[place], wanted[place]) < wanted[place] then
+            raise exception using errcode = 'PD000', detail = place;
+        end if;
+    end loop;
+    return null;
+exception when sqlstate 'PD000' then
+    get stacked diagnostics place = pg_exception_detail;
+    return place;
 end $$;
 
 CREATE FUNCTION perdure.signal_v1(id text, name text, payload json DEFAULT NULL::json, key text DEFAULT NULL::text) RETURNS text

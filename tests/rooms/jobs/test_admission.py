@@ -21,11 +21,11 @@ from tests.rooms.jobs.stage import Session, Stage, end
 QUEUE = "default"
 
 
-def declare(stage: Stage, *, by: str = "shop", **said: Any) -> admission.Declared:
+def declare(stage: Stage, name: str = QUEUE, *, by: str = "shop", **said: Any) -> admission.Declared:
     """Declare the queue, as an app does."""
     options: dict[str, Any] = {"max_depth": None, "max_age": None, "when_full": None, "deadline": None}
     with stage.main.conn.transaction():
-        return stage.main.run(admission.declare([bounds.rule(QUEUE, **(options | said))], by))[0]
+        return stage.main.run(admission.declare([bounds.rule(name, **(options | said))], by))[0]
 
 
 def forget(stage: Stage) -> None:
@@ -163,6 +163,33 @@ def test_the_least_urgent_and_newest_gives_way(stage: Stage) -> None:
 
     assert placed(stage) == {"ready": 3, "history": 3}
     assert stage.main.sql("select distinct outcome, left(error, 5) from perdure.history") == [("discarded", "shed:")]
+
+
+def test_of_several_full_queues_all_discard_or_none(stage: Stage) -> None:
+    """An enqueue to two full queues, the second of which has nothing less urgent to discard, discards nothing in the
+    first one either: not in a transaction that goes on, nor without one. Red when each queue sheds by itself."""
+    for name in ("default", "mail"):
+        declare(stage, name, max_depth=1, when_full="shed_lowest")
+    stage.enqueue(priority=9)
+    stage.enqueue(priority=0, queue="mail")
+    urgent = [stage.spec.options(priority=3), stage.spec.options(priority=3, queue="mail")]
+
+    for begun in (False, True):
+        if begun:
+            stage.main.begin()
+        with pytest.raises(QueueSaturated) as refused:
+            stage.main.run(enqueue(urgent))
+        if begun:
+            stage.main.commit()
+        assert refused.value.queue == "mail"
+    assert placed(stage) == {"ready": 2}
+    forget(stage)
+    stage.enqueue(priority=9, queue="other")
+    declare(stage, "other", max_depth=1, when_full="shed_lowest")
+
+    stage.main.run(enqueue([urgent[0], stage.spec.options(priority=3, queue="other")]))
+
+    assert placed(stage) == {"ready": 3, "history": 2}
 
 
 def test_what_spills_stands_in_line_and_enters_in_order(stage: Stage) -> None:

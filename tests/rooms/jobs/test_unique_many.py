@@ -7,7 +7,9 @@ from datetime import timedelta
 import pytest
 
 from perdure import JobSpec
-from perdure.core.errors import DuplicateJob
+from perdure.core.errors import DuplicateJob, QueueSaturated
+from perdure.jobs.bounds import Rule
+from perdure.jobs.ops.admission import declare
 from perdure.jobs.ops.enqueue import enqueue, enqueue_each
 from tests.rooms.jobs.stage import Stage
 from tests.rooms.jobs.test_unique import job, keys, write
@@ -34,6 +36,45 @@ def test_raise_names_the_job_and_writes_none_of_its_mates(stage: Stage) -> None:
     assert (caught.value.job_id, caught.value.place, caught.value.differs) == (first.id, "ready", True)
     assert stage.places() == {first.id: "ready"}
     assert keys(stage) == 1
+
+
+@pytest.mark.parametrize("refusing", ["key", "queue"])
+def test_a_refused_call_takes_back_what_it_has_replaced_and_discarded(stage: Stage, refusing: str) -> None:
+    """When one job of a call is refused, the job that another one has replaced has the arguments that it had, and what
+    gave way for a third is where it was, in a transaction that its caller goes on with. Red when only what the call
+    has written anew is taken back."""
+    with stage.main.conn.transaction():
+        rules = [
+            Rule(name="full", max_depth=1, when_full="shed_lowest"),
+            Rule(name="shut", max_depth=1, when_full="reject"),
+        ]
+        stage.main.run(declare(rules, "shop"))
+    first, _, least, _ = write(
+        stage,
+        job('{"order_id": 1}'),
+        job(unique="taken"),
+        JobSpec(task="least", payload="{}", queue="full", priority=9),
+        JobSpec(task="only", payload="{}", queue="shut"),
+    )
+    before = stage.main.sql("select id, payload::text, pos from perdure.job order by id"), stage.places()
+    specs = [
+        job('{"order_id": 99}', on_conflict="replace"),
+        job(unique="urgent", queue="full", priority=0),
+        job(unique="taken", on_conflict="raise")
+        if refusing == "key"
+        else JobSpec(task="b", payload="{}", queue="shut"),
+    ]
+
+    stage.main.begin()
+    with pytest.raises(DuplicateJob if refusing == "key" else QueueSaturated):
+        stage.main.run(enqueue_each(specs))
+    stage.enqueue(queue="afterwards")
+    stage.main.commit()
+
+    [*kept, (own, _, _)] = stage.main.sql("select id, payload::text, pos from perdure.job order by id")
+    assert (kept, {id: place for id, place in stage.places().items() if id != own}) == before
+    assert keys(stage) == 2
+    assert {first.id, least.id} < {id for id, _, _ in kept}
 
 
 def test_a_key_that_comes_twice_in_one_call_is_named_by_its_place(stage: Stage) -> None:

@@ -14,8 +14,12 @@ import psycopg
 import pytest
 
 from perdure import App, AsyncClient, Client, Machine, Transition, context
+from perdure.core.errors import QueueSaturated
+from perdure.jobs.bounds import Rule
+from perdure.jobs.ops.admission import declare
 from perdure.machines import errors
 from perdure.machines.model import Entity, Facts
+from perdure.pg.drive import drive
 from tests.conftest import Database
 from tests.rooms.worker.stage import Stage, working
 
@@ -323,3 +327,41 @@ def test_a_machine_draws_itself() -> None:
     assert drawn[:3] == ["stateDiagram-v2", "    [*] --> created", "    created --> paid: pay [guarded]"]
     assert drawn[-1] == "    shipped --> [*]"
     assert len(drawn) == 2 + len(ORDER.table) + len(ORDER.final)
+
+
+def test_an_entity_stays_where_it_is_when_its_enqueue_is_refused(client: Client, db: Database) -> None:
+    """An entity whose new state asks for a job that a full queue refuses hasn't moved, and one whose first state does
+    isn't there, in a transaction that its caller goes on with; nor has one whose function for entering fails. Red when
+    the refusal leaves the move written."""
+    shop = App("other")
+
+    @shop.task(queue="shut")
+    async def pack(id: str) -> None: ...
+
+    def broken(entity: Entity) -> Any:
+        raise ZeroDivisionError
+
+    steps = [Transition("begin", "new", "packed"), Transition("fail", "new", "failed")]
+    ask = {"packed": lambda entity: pack.job(entity.id), "failed": broken}
+    parcel = shop.machine(Machine("parcel", initial="new", transitions=steps, enter=ask))
+    steps = [Transition("end", "packed", "ended")]
+    bag = shop.machine(Machine("bag", initial="packed", transitions=steps, enter={"packed": ask["packed"]}))
+    client.machines.declare(shop)
+    conn = db.connect()
+    with conn.transaction():
+        drive(conn, declare([Rule(name="shut", max_depth=1, when_full="reject")], "shop"))
+    client.jobs.enqueue(pack.job("in the way"))
+    client.machines.create(parcel, "1")
+
+    with conn.transaction():
+        machines = client.on(conn).machines
+        for event, error in (("begin", QueueSaturated), ("fail", ZeroDivisionError)):
+            with pytest.raises(error):
+                machines.move(parcel, "1", event)
+        with pytest.raises(QueueSaturated):
+            machines.create(bag, "2")
+        machines.create(ORDER, "3")
+
+    found = conn.execute("select machine, id, state, revision from perdure.entity order by id").fetchall()
+    assert found == [("parcel", "1", "new", 0), ("order", "3", "created", 0)]
+    assert [(move.event, move.target) for move in client.machines.history(parcel, "1")] == [(None, "new")]

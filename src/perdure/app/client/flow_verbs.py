@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, get_args
 
@@ -21,6 +21,7 @@ from ...core.run_errors import (
     WorkflowState,
 )
 from ...jobs.ops import control as job_control
+from ...jobs.ops.whole import whole
 from ...jobs.view import gist
 from ...runtime.dice import seeded
 from ...workflows.check import Checked, Flow, checked
@@ -69,6 +70,11 @@ def start_many(runs: Iterable[tuple[object, str]]) -> Op[list[Started]]:
     groups: dict[RunSpec, list[int]] = {}
     for place, (spec, _) in enumerate(pairs):
         groups.setdefault(msgspec.structs.replace(spec, payload="{}"), []).append(place)
+    started = _groups(pairs, groups)
+    return (yield from (whole(started) if len(pairs) > 1 else started))
+
+
+def _groups(pairs: Sequence[tuple[RunSpec, str]], groups: Mapping[RunSpec, Sequence[int]]) -> Op[list[Started]]:
     found: dict[int, Started] = {}
     for spec, places in groups.items():
         for first in range(0, len(places), limits.ENQUEUE_STATEMENT_ROWS_MAX):

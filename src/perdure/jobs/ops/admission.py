@@ -9,14 +9,14 @@ from datetime import datetime, timedelta
 
 from ...core import limits
 from ...core.errors import NotPermitted
-from ...core.op import Op, Row, maybe, one, rows
+from ...core.op import Op, Row, Statement, maybe, one, rows
 from ...sql import statement
 from ..bounds import Room, Rule, Shed, admission, saturated
 from ..model import JobSpec
 from .queues import ENSURE
 
 ADMIT = statement("queues.admit", Room.read)
-SHED = statement("queues.shed", lambda row: int(row["shed"]))
+SHED: Statement[int | None] = statement("queues.shed", lambda row: row["short"])
 SAMPLE = statement("queues.sample", lambda row: Sample(**row))
 TENANTS = statement("queues.tenants", lambda row: str(row["name"]))
 ADVANCE = statement("queues.advance", lambda row: int(row["advanced"]))
@@ -54,22 +54,24 @@ def admit(specs: Sequence[JobSpec]) -> Op[Mapping[int, datetime | timedelta]]:
         yield from rows(ENSURE, names=list(wanted))
         rooms = yield from rows(ADMIT, names=list(wanted), wanted=list(wanted.values()))
     taken = admission(specs, rooms)
-    for shed in taken.sheds:
-        if (yield from _shed(shed)) < shed.jobs:
-            raise saturated(shed.room, shed.jobs)
+    if taken.sheds and (short := (yield from _shed(taken.sheds))) is not None:
+        raise saturated(taken.sheds[short - 1].room, taken.sheds[short - 1].jobs)
     return taken.due
 
 
-def _shed(shed: Shed) -> Op[int]:
-    """Discard what gives way; how many were. Raises NotPermitted for a user that may enqueue, and no more."""
+def _shed(sheds: Sequence[Shed]) -> Op[int | None]:
+    """Discard what gives way, in all the queues or in none; which of them (from 1) has too little to discard. Raises
+    NotPermitted for a user that may enqueue, and no more."""
+    queues, priorities, wanted = zip(*((shed.room.id, shed.priority, shed.jobs) for shed in sheds), strict=True)
     try:
-        return (yield from one(SHED, queue=shed.room.id, priority=shed.priority, wanted=shed.jobs))
+        return (yield from one(SHED, queues=list(queues), priorities=list(priorities), wanted=list(wanted)))
     except NotPermitted as error:
+        room = sheds[0].room
         raise NotPermitted(
-            f"the queue {shed.room.name} is full, and this database user may not discard what is less urgent in it",
+            f"the queue {room.name} is full, and this database user may not discard what is less urgent in it",
             sqlstate=error.sqlstate,
             field="queue",
-            fix=f"enqueue as a user that is granted perdure_worker, or try again in {shed.room.retry_after:.0f} s",
+            fix=f"enqueue as a user that is granted perdure_worker, or try again in {room.retry_after:.0f} s",
         ) from error
 
 

@@ -7,14 +7,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ...core import limits
-from ...core.errors import ContextMissing, DuplicateJob, QueueSaturated, StatementRefused
+from ...core.errors import StatementRefused
 from ...core.op import Op, Statement, maybe
 from ...sql import statement
 from .. import encode
 from ..model import Enqueued, JobSpec
 from .admission import admit
 from .attach import attach
-from .unique import enqueue_unique, unwrite
+from .unique import enqueue_unique
+from .whole import whole
 
 ENQUEUE: Statement[list[int] | None] = statement("jobs.enqueue", lambda row: row["ids"])
 ENQUEUE_ALIKE: Statement[list[int] | None] = statement("jobs.enqueue_alike", lambda row: row["ids"])
@@ -52,19 +53,20 @@ def _enqueue(specs: Sequence[JobSpec], wake: bool) -> Op[list[int]]:
 
 def enqueue_each(specs: Sequence[JobSpec], *, wake: bool = True) -> Op[list[Enqueued]]:
     """As ``enqueue``, with what became of each of them: some have unique keys, or follow-ups. In one transaction all
-    are written, or none is. Raises DuplicateJob or QueueSaturated.
+    are written, or none is, and what was there is as it was. Raises DuplicateJob or QueueSaturated.
     """
+    written = _each(specs, wake)
+    return (yield from (whole(written) if len(specs) > 1 else written))
+
+
+def _each(specs: Sequence[JobSpec], wake: bool) -> Op[list[Enqueued]]:
     found: dict[int, Enqueued] = {}
     keyed = [place for place, spec in enumerate(specs) if spec.unique is not None]
     plain = [place for place, spec in enumerate(specs) if spec.unique is None]
-    try:
-        for batch in batches([specs[place] for place in keyed]):
-            yield from enqueue_unique(specs, keyed[len(found) :][: len(batch)], found, wake)
-        ids = yield from _enqueue([specs[place] for place in plain], wake)
-        found.update(zip(plain, map(Enqueued, ids), strict=True))
-    except (ContextMissing, DuplicateJob, QueueSaturated):
-        yield from unwrite(found.values())
-        raise
+    for batch in batches([specs[place] for place in keyed]):
+        yield from enqueue_unique(specs, keyed[len(found) :][: len(batch)], found, wake)
+    ids = yield from _enqueue([specs[place] for place in plain], wake)
+    found.update(zip(plain, map(Enqueued, ids), strict=True))
     jobs = [found[place] for place in range(len(specs))]
     yield from attach(jobs, specs)
     return jobs

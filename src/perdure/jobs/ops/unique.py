@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -51,7 +51,6 @@ ENQUEUE_UNIQUE_ALIKE: Statement[list[int | None] | None] = statement("jobs.enque
 ENQUEUE_UNIQUE: Statement[list[int | None] | None] = statement("jobs.enqueue_unique", _written)
 FREE_KEYS = statement("jobs.free_keys", lambda row: Holder(**row))
 REPLACE = statement("jobs.replace", lambda row: int(row["id"]))
-UNWRITE = statement("jobs.unwrite", lambda row: int(row["id"]))
 RELEASE_KEYS = statement("jobs.release_keys", lambda row: int(row["id"]))
 SWEEP_KEYS = statement("jobs.sweep_keys", lambda row: (int(row["dropped"]), row["after"]))
 ONCE = statement("jobs.once", lambda row: True)
@@ -81,12 +80,6 @@ def enqueue_unique(specs: Sequence[JobSpec], places: Sequence[int], found: dict[
             raise _duplicate(specs, place, taken[place], found)
     for place, holder in sorted(taken.items(), key=lambda each: (each[1].id, each[0])):
         found[place] = yield from _met(specs[place], holder, wake)
-
-
-def unwrite(jobs: Iterable[Enqueued]) -> Op[None]:
-    """Take back what this transaction has enqueued."""
-    if ids := [job.id for job in jobs if not job.duplicate]:
-        yield from rows(UNWRITE, ids=ids)
 
 
 def _won(specs: Sequence[JobSpec], places: Sequence[int], wake: bool) -> Op[dict[int, Enqueued]]:

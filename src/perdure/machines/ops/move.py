@@ -10,6 +10,7 @@ from ...core import context
 from ...core.op import Op, maybe
 from ...jobs.model import JobSpec
 from ...jobs.ops.enqueue import enqueue
+from ...jobs.ops.whole import whole
 from ...sql import statement
 from ..errors import (
     EntityExists,
@@ -33,7 +34,13 @@ TIMER = "machine/"
 
 
 def create(machine: Machine, id: str, *, by: str | None = None, reason: str | None = None) -> Op[Entity]:
-    """Begin an entity. Raises EntityExists, or EntityNotFound when the machine isn't declared in the database."""
+    """Begin an entity. Raises EntityExists, or EntityNotFound when the machine isn't declared in the database; nothing
+    is written, also when a job that its first state asks for is refused."""
+    created = _create(machine, id, by, reason)
+    return (yield from (whole(created) if _asks(machine, machine.initial) else created))
+
+
+def _create(machine: Machine, id: str, by: str | None, reason: str | None) -> Op[Entity]:
     made = yield from maybe(CREATE, machine=machine.name, id=id, by=by, reason=reason, context=context.captured())
     if made is None:
         if (yield from get(machine.name, id)) is None:
@@ -58,8 +65,22 @@ def move(
     """Move an entity by an event; where it stands then. The jobs that entering the state asks for are enqueued with it.
 
     ``expected``: the revision that it must have. ``facts``: what its guards may know. Raises IllegalTransition,
-    GuardRefused, TransitionConflict or EntityNotFound; nothing is written.
+    GuardRefused, TransitionConflict or EntityNotFound, and what an enqueue raises; nothing is written.
     """
+    moved = _move(machine, id, event, expected, facts, by, reason)
+    asks = any(_asks(machine, each.target) for (_, name), each in machine.table.items() if name == event)
+    return (yield from (whole(moved) if asks else moved))
+
+
+def _move(
+    machine: Machine,
+    id: str,
+    event: str,
+    expected: int | None,
+    facts: Facts | None,
+    by: str | None,
+    reason: str | None,
+) -> Op[Entity]:
     seen = -1
     for _ in range(TRIES_MAX):
         revision = expected
@@ -119,6 +140,11 @@ def _refuse_illegal(machine: Machine, found: Entity, event: str) -> None:
         field=_named(machine, found.id),
         fix=f"{events} does" if events else "nothing does: the state is final",
     )
+
+
+def _asks(machine: Machine, state: str) -> bool:
+    """Whether entering the state may enqueue something, which may be refused when the entity has moved."""
+    return state in machine.enter or machine.timed(state) is not None
 
 
 def _entered(machine: Machine, entity: Entity) -> Op[None]:

@@ -10,12 +10,12 @@ from typing import Any
 from ...core.backoff import Again, decide
 from ...core.codec import encode
 from ...core.endings import Ending
-from ...core.errors import InvalidInput, OwnershipLost, TransientError
+from ...core.errors import ContextMissing, InvalidInput, OwnershipLost, QueueSaturated, TransientError
 from ...core.run_errors import CommitUnknown
 from ...jobs.ops.control import cancel
 from ...runtime import faults
 from ...runtime.clock import utc_now
-from ...runtime.dice import roll, secret
+from ...runtime.dice import jittered, roll, secret
 from ..commands import Block, Command, Do, Sleep, Start, Token, Wait, Work
 from ..model import Message, Step, StepError
 from ..ops.record import record
@@ -172,14 +172,10 @@ class Carrier:
         return Parked(step.due_at)
 
     async def _child(self, command: Start, step: Step | None) -> Parked | None:
-        if step is None:
-            entry = self._records.entry(command.name, "child", "done" if command.detached else "waiting")
-            entry.ended_at = self._records.clock() if command.detached else None
-            entry.outcome = encode(command.id) if command.detached else None
-            entry.detail = str(await self._provider.write(spawn(entry, command.id, command.spec, command.close)))
-            faults.point("workflow.after_spawn")
-            self._records.machine.add(as_step(entry, None))
-            return None if command.detached else Parked(None)
+        if step is not None and step.state == "retry" and not self._due(step):
+            return Parked(step.due_at)
+        if step is None or step.state == "retry":
+            return await self._spawned(command, 0 if step is None else step.attempt)
         child = self._records.machine.history.children.get(int(step.detail or 0))
         if child is None or child.outcome is None:
             return Parked(None)
@@ -190,6 +186,26 @@ class Carrier:
             text = (child.error or child.outcome).strip().splitlines()[-1]
             await self._records.failed(command, StepError(kind, f"{command.id} {text}"), detail=step.detail)
         return None
+
+    async def _spawned(self, command: Start, refused: int) -> Parked | None:
+        """Start the child. While its queue is full and refuses it, the step is tried again, for as long as that takes:
+        the run itself is in nobody's way meanwhile. ``refused``: how often it has been."""
+        entry = self._records.entry(command.name, "child", "done" if command.detached else "waiting", attempt=refused)
+        entry.ended_at = self._records.clock() if command.detached else None
+        entry.outcome = encode(command.id) if command.detached else None
+        try:
+            entry.detail = str(await self._provider.write(spawn(entry, command.id, command.spec, command.close)))
+        except QueueSaturated as full:
+            recorded = await self._records.pending(
+                command, "retry", attempt=refused + 1, delay=jittered(full.retry_after), error=told(full, "queue_full")
+            )
+            return Parked(recorded.due_at)
+        except ContextMissing as error:
+            await self._records.failed(command, told(error, "not_retryable"), attempt=refused)
+            return None
+        faults.point("workflow.after_spawn")
+        self._records.machine.add(as_step(entry, None))
+        return None if command.detached else Parked(None)
 
     async def _block(self, command: Block, step: Step | None) -> Parked | None:
         """A transaction with its function."""

@@ -10,15 +10,22 @@ import msgspec
 
 from ...core import context
 from ...core.errors import StatementRefused
-from ...core.op import Op, maybe, one, rows
+from ...core.op import Op, Statement, maybe, one, rows
 from ...core.run_errors import WorkflowExists
+from ...jobs import encode
+from ...jobs.model import JobSpec
+from ...jobs.ops.admission import admit
 from ...jobs.ops.control import cancel
 from ...jobs.ops.queues import ensure
+from ...jobs.ops.whole import whole
 from ...sql import statement
 from ..model import Close, Conflict, Entry, RunSpec, Started
 from .record import record
 
-START = statement("workflows.start", lambda row: (str(row["id"]), row["job"], bool(row["new"])))
+START: Statement[tuple[str, Any, bool]] = statement(
+    "workflows.start", lambda row: (str(row["id"]), row["job"], bool(row["new"]))
+)
+PUT_OFF = statement("workflows.put_off", lambda row: int(row["id"]))
 FIND = statement("workflows.find", lambda row: Found(**row))
 SUPERSEDE = statement("workflows.supersede", lambda row: int(row["job"]))
 ORIGIN = statement("workflows.origin", lambda row: dict(row))
@@ -46,18 +53,31 @@ def start(
 ) -> Op[list[Started]]:
     """Start a run for each id, with the arguments at its place; the spec says everything else. In one transaction.
 
-    Raises WorkflowExists when the conflict isn't to be joined or replaced, or can't be: a run of another workflow.
+    Raises WorkflowExists when the conflict isn't to be joined or replaced, or can't be: a run of another workflow; and
+    QueueSaturated or ContextMissing, as an enqueue does. Nothing is written then.
     """
+    started = _start(spec, ids, payloads, conflict, deadline, attributes, parent, close)
+    several = conflict == "replace" or len(ids) > 1
+    return (yield from (whole(started) if several else started))
+
+
+def _start(
+    spec: RunSpec,
+    ids: Sequence[str],
+    payloads: Sequence[str],
+    conflict: Conflict,
+    deadline: datetime | timedelta | None,
+    attributes: Mapping[str, Any] | None,
+    parent: int | None,
+    close: Close | None,
+) -> Op[list[Started]]:
     if conflict == "replace":
         for id in sorted(ids):
             yield from _replaced(id)
     params = _params(spec, ids, payloads, deadline, attributes, parent, close)
-    found = yield from rows(START, **params)
+    found = yield from rows(START, **params, admitted=False)
     if not found:
-        yield from ensure([spec.queue])
-        found = yield from rows(START, **params)
-    if not found:
-        raise StatementRefused("a queue could not be created", field="queue", fix="create it before this transaction")
+        found = yield from _admitted(spec, ids, params)
     known = yield from find([id for id, _, new in found if not new])
     if conflict == "reject" and known:
         id = next(iter(known))
@@ -71,6 +91,37 @@ def start(
                 id=other.id, field=other.id, fix="give another id",
             )  # fmt: skip
     return [Started(id, job if new else known[id].job, new) for id, job, new in found]
+
+
+def _admitted(spec: RunSpec, ids: Sequence[str], params: Mapping[str, Any]) -> Op[list[tuple[str, Any, bool]]]:
+    """The same in a queue that is guarded, or has no row yet: it is asked for room, for the runs that aren't there.
+    What it delays, or lets wait in line, is a run's first activation; a run that has begun is never asked again."""
+    known = yield from find(ids)
+    said = JobSpec(task=spec.task, payload="{}", queue=spec.queue, priority=spec.priority, context=context.captured())
+    asking = [id for id in ids if id not in known]
+    late: Mapping[int, datetime | timedelta] = {}
+    if asking:
+        late = yield from admit([said] * len(asking))
+    else:
+        yield from ensure([spec.queue])
+    found = yield from rows(START, **params, admitted=True)
+    if not found:
+        raise StatementRefused("a queue could not be created", field="queue", fix="create it before this transaction")
+    due = {asking[place]: when for place, when in late.items()}
+    if put_off := [(job, due[id]) for id, job, new in found if new and id in due]:
+        yield from _put_off(said, put_off)
+    return found
+
+
+def _put_off(said: JobSpec, late: Sequence[tuple[int, datetime | timedelta]]) -> Op[None]:
+    dues = [when for _, when in late]
+    yield from rows(
+        PUT_OFF,
+        ids=[job for job, _ in late],
+        run_ats=[when if isinstance(when, datetime) else None for when in dues],
+        delays=[when.total_seconds() if isinstance(when, timedelta) else None for when in dues],
+        options=[encode.options(said, put_off=isinstance(when, timedelta)) for when in dues],
+    )
 
 
 def find(ids: Sequence[str]) -> Op[dict[str, Found]]:
