@@ -21,7 +21,7 @@ from perdure.jobs.model import JobSpec
 from perdure.jobs.ops import checkpoints, chores, progress, unique, wake
 from perdure.jobs.ops.attach import drop
 from perdure.jobs.ops.enqueue import enqueue, enqueue_each
-from perdure.jobs.ops.follow import FOLLOW_UPS, followers, sweep_follow_ups
+from perdure.jobs.ops.follow import FOLLOW_UPS, Sweep, followers
 from perdure.jobs.ops.settle import settle
 from perdure.jobs.saves import Report, Save
 from perdure.machines.ops import declare, move, read
@@ -151,6 +151,7 @@ def _sides(stage: Stage, say: Callable[[Op[Any]], Any]) -> None:
     say(enqueue_each([JobSpec(task="flow", payload="{}", unique=Unique("new"))]))
     say(enqueue_each(keyed))
     say(enqueue_each(keyed))
+    say(enqueue_each([keyed[0], JobSpec(task="other", payload="{}", unique=Unique("unlike"))]))
     say(unique.release_keys(list(range(3_000, 3_000 + BATCH))))
     say(unique.sweep_keys(0, BATCH))
     say(unique.once("flow", "new", 60.0))
@@ -164,7 +165,7 @@ def _sides(stage: Stage, say: Callable[[Op[Any]], Any]) -> None:
     say(followers(60_000))
     say(rows(FOLLOW_UPS, jobs=list(range(4_000, 4_100)), causes=["success"] * BATCH))
     say(drop([(number, None, "death") for number in range(4_000, 4_100)]))
-    say(sweep_follow_ups(BATCH, all=False))
+    say(Sweep()(BATCH, all=False))
     say(chores.sweep_sides(14, BATCH))
     say(declare.declare([ORDER]))
     say(move.create(ORDER, "new"))

@@ -7,7 +7,7 @@ reason of ``held`` or ``dead`` means stands in the two tables here; a test holds
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..core.op import Op, Row, maybe
@@ -94,7 +94,13 @@ def explain(id: int) -> Op[Explanation | None]:
 
 def judged(facts: Row) -> Explanation:
     """The explanation of what is known about a job."""
-    return _PLACES[facts["place"]](facts)
+    found = _PLACES[facts["place"]](facts)
+    if facts["unfollowed"] is None:
+        return found
+    told = f"{found.because}; what was to follow it can't be enqueued: {facts['unfollowed']}"
+    return replace(
+        found, because=told, fix=found.fix or "enqueue what was to follow: perdure report jobs.broken_chains"
+    )
 
 
 def _ready(facts: Row) -> Explanation:

@@ -8,6 +8,9 @@ from datetime import timedelta
 import pytest
 
 from perdure import context
+from perdure.admin.doctor import chains
+from perdure.admin.explain import explain
+from perdure.admin.model import Subject
 from perdure.app.client import AsyncClient, Client
 from perdure.app.context import Context
 from perdure.app.registry import App
@@ -15,7 +18,7 @@ from perdure.core.backoff import Retry
 from perdure.core.endings import Cancel, Permanent
 from perdure.core.errors import JobFailed, QueueSaturated, WaitTimeout
 from perdure.jobs.model import chain
-from perdure.jobs.ops import follow
+from perdure.jobs.ops import chores, follow
 from perdure.jobs.unique import Unique
 from tests.rooms.worker.stage import BOUND_SECONDS, Stage, working
 
@@ -231,14 +234,49 @@ async def test_ends_that_nobody_saw_to_are_swept(stage: Stage) -> None:
     stage.conn.execute("insert into perdure.held (id, reason) values (%s, 'x')", [cancelled])
     stage.conn.execute("select perdure.cancel_v1(%s)", [cancelled])
 
-    assert await stage.ask(follow.sweep_follow_ups(100, all=False)) == 1
-    assert await stage.ask(follow.sweep_follow_ups(100)) == 4
-    assert await stage.ask(follow.sweep_follow_ups(100)) == 0
+    assert await stage.ask(follow.Sweep()(100, all=False)) == 1
+    assert await stage.ask(follow.Sweep()(100)) == 4
+    assert await stage.ask(follow.Sweep()(100)) == 0
     async with working(stage.db, app):
         await stage.until_true("select not exists (select from perdure.ready) and count(*) = 4 from perdure.history")
 
     assert sorted(ran) == [("after a", "acme", f"job:{done}"), ("death of b", "acme", f"job:{dead}")]
     assert await stage.rows("select job, cause from perdure.follow_up") == [(dead, "success")]
+
+
+async def test_a_queue_that_stays_full_is_in_no_other_s_way(stage: Stage) -> None:
+    """The sweep gets to a follow-up that can be enqueued, however many before it wait for a queue that stays full, of
+    the completed and of the dead. Red when each batch begins at the first one."""
+    app, _ = _app()
+    app.queue("shut", max_depth=1, when_full="reject")
+    note = app.find("note")
+    async with AsyncClient(stage.db.url) as client:
+        await client.queues.declare(app)
+        await client.jobs.enqueue(note.job("fills it"), queue="shut")
+    stuck, free = note.job("stuck").options(queue="shut"), note.job("free")
+    *before, done = await stage.enqueue(*[note.job("a").then(each) for each in (stuck, stuck, stuck, free)])
+    *_, dead = await stage.enqueue(*[note.job("b").on_death(each) for each in (stuck, stuck, free)])
+    stage.conn.execute("delete from perdure.ready where id between %s and %s", [before[0], dead])
+    stage.conn.execute(
+        "with e as (delete from perdure.job where id = any(%s) returning *) insert into perdure.history (id, "
+        "created_at, finished_at, lane, generation, attempt, rescues, outcome, task, options, payload) select id, "
+        "created_at, now(), lane, generation, attempt, rescues, 'completed', task, options, payload from e",
+        [[*before, done]],
+    )
+    stage.conn.execute(
+        "insert into perdure.dead (id, reason) select id, 'x' from perdure.job where id > %s and id <= %s", [done, dead]
+    )
+
+    def followed() -> list[int]:
+        return [job for (job,) in stage.conn.execute("select job from perdure.followed order by job").fetchall()]
+
+    of_the_dead, sweep = follow.Sweep(), follow.Sweep()
+    assert await stage.ask(of_the_dead(2, all=False)) == 2  # there is more
+    assert await stage.ask(of_the_dead(2, all=False)) == 1
+    assert followed() == [dead]
+    while await stage.ask(sweep(2)) == 2:
+        pass
+    assert followed() == [done, dead]
 
 
 async def test_a_follow_up_that_cant_be_enqueued_holds_up_nobody(stage: Stage) -> None:
@@ -272,7 +310,7 @@ async def test_a_follow_up_that_cant_be_enqueued_holds_up_nobody(stage: Stage) -
             await client.jobs.wait_chain(last.id, timeout=BOUND_SECONDS)
         async with working(stage.db, app, queues={"narrow": 5}):
             await stage.until_true("select count(*) = 7 from perdure.history")
-        await stage.ask(follow.sweep_follow_ups(100))
+        await stage.ask(follow.Sweep()(100))
         async with working(stage.db, app, queues={"narrow": 5}):
             await stage.until_true("select count(*) = 8 from perdure.history")
 
@@ -280,3 +318,33 @@ async def test_a_follow_up_that_cant_be_enqueued_holds_up_nobody(stage: Stage) -
     assert len(problems) == 2
     assert "'k'" in problems[0] or "unique" in problems[0]
     assert problems[1].startswith("moon: is not an option that this version knows")
+
+
+async def test_what_cant_follow_is_shown_and_forgotten_with_its_job(stage: Stage) -> None:
+    """The doctor names a follow-up that can't be enqueued, and explain says so of its job; it is kept as long as that
+    one is, dead or in history, and forgotten then. Red when the sweep leaves it, or takes it sooner."""
+    app, _ = _app()
+    note = app.find("note")
+    [job, dead] = await stage.enqueue(note.job("a").then(note.job("b")), note.job("c").then(note.job("d")))
+    stage.conn.execute("update perdure.follow_up set spec = '{\"moon\": 1}' where job = %s", [job])
+    stage.conn.execute("update perdure.follow_up set problem = 'no luck' where job = %s", [dead])
+    stage.conn.execute("delete from perdure.ready where id = %s", [dead])
+    stage.conn.execute("insert into perdure.dead (id, reason) values (%s, 'exhausted')", [dead])
+    async with working(stage.db, app):
+        await stage.until_all_in("history", [job])
+
+    [finding] = await stage.ask(chains.broken(Subject("", "perdure")))
+    told = [await stage.ask(explain(id)) for id in (job, dead)]
+    forgotten = [await stage.ask(chores.sweep_sides(14, 100))]
+    stage.conn.execute("delete from perdure.history")
+    forgotten.append(await stage.ask(chores.sweep_sides(14, 100)))
+
+    assert (finding.status, finding.evidence["broken"]) == ("warn", 2)
+    assert f"first of job {job} (moon: is not an option" in finding.message
+    for each, problem in zip(told, ("moon: is not an option", "no luck"), strict=True):
+        assert each is not None
+        assert each.fix is not None
+        assert f"what was to follow it can't be enqueued: {problem}" in each.because
+    assert forgotten == [0, 1]
+    assert await stage.rows("select job, problem from perdure.follow_up") == [(dead, "no luck")]
+    assert (await stage.ask(chains.broken(Subject("", "perdure"))))[0].evidence["broken"] == 1

@@ -13,7 +13,21 @@ from ...core.errors import ConnectionLost, DatabaseError
 from ...core.op import Op, one
 from ...sql import statement
 from ..model import Check, Finding, Subject
-from . import background, bounds, deploy, history, horizon, locking, machines, places, pooler, queues, schema, workers
+from . import (
+    background,
+    bounds,
+    chains,
+    deploy,
+    history,
+    horizon,
+    locking,
+    machines,
+    places,
+    pooler,
+    queues,
+    schema,
+    workers,
+)
 
 R = TypeVar("R")
 
@@ -26,6 +40,7 @@ CHECKS: tuple[Check, ...] = (
     *bounds.CHECKS,
     *workers.CHECKS,
     *background.CHECKS,
+    *chains.CHECKS,
     *machines.CHECKS,
     *history.CHECKS,
     *horizon.CHECKS,

@@ -28,7 +28,7 @@ from ...runtime.dice import jittered
 from ..due import LAG_SECONDS, Timetable
 from ..ops import chores as ops
 from ..ops.claim import Look
-from ..ops.follow import sweep_follow_ups
+from ..ops.follow import Sweep
 from ..ops.pause import sweep_pauses
 from ..ops.rescue import Rescue, close_leases, rescue
 from ..ops.wake import alarm_probe, alarm_writers, rouse
@@ -234,7 +234,7 @@ class Chores:
                 log.warning("rescued %d jobs of lease %d (worker %s): %d to the dead, %d will run alone", *told)
                 self._on_moved()
             if found.buried:
-                await self._drain("follow_ups", partial(sweep_follow_ups, all=False))
+                await self._drain("follow_ups", partial(Sweep(), all=False))
                 if self._errands is not None:
                     await self._drain("runs", self._errands.buried)
         faults.point("rescue.after")

@@ -11,8 +11,8 @@ from ...core.op import Op, maybe, one, rows
 from ...fleet.ops.workers import prune
 from ...sql import statement
 from ..floors import Holders, Range
+from . import follow
 from .control import CANCEL, UNSEAT
-from .follow import sweep_follow_ups
 from .unique import Sweep, forget_effects, release_keys
 from .wake import wake
 
@@ -129,8 +129,8 @@ def drop_strays(parent: str, days: int, limit: int = limits.CHORE_BATCH_MAX) -> 
 
 
 def sweep_sides(days: int, limit: int) -> Op[int]:
-    """Forget checkpoints and reports of jobs that were ended by an older worker, or by SQL alone, and what followed
-    what so many days ago; how many rows."""
+    """Forget checkpoints and reports of jobs that were ended by an older worker, or by SQL alone, what followed what so
+    many days ago, and what can't follow a job that nobody remembers; how many rows."""
     return (yield from one(SWEEP_SIDES, days=days, limit=limit))
 
 
@@ -150,7 +150,7 @@ def duties(history_days: int) -> list[Duty]:
             Duty(f"{parent}.strays", partial(drop_strays, parent, history_days)),
         )
     ]
-    followed = Duty("follow_ups.sweep", sweep_follow_ups, period=limits.FOLLOW_UPS_SWEEP_SECONDS)
+    followed = Duty("follow_ups.sweep", follow.Sweep(), period=limits.FOLLOW_UPS_SWEEP_SECONDS)
     forgetful = Duty("queues.retention", partial(forget_finished, history_days))
     kept = [
         Duty("sides.sweep", partial(sweep_sides, history_days)),

@@ -76,15 +76,25 @@ def follow(ends: Sequence[End]) -> Op[None]:
     yield from _drop_rest(final)
 
 
-def sweep_follow_ups(limit: int, *, all: bool = True) -> Op[int]:
-    """See to follow-ups whose job was ended by somebody who didn't; how many. ``all``: not only of the dead."""
-    done = 0
-    for each in (yield from rows(DUE, limit=limit, all=all)):
-        if each.outcome in CAUSES:
-            done += yield from _fire([(each.job, CAUSES[each.outcome])], {each.job: each})
-        if each.outcome != "dead":
-            done += yield from _drop_rest([(each.job, each.outcome)])
-    return done
+class Sweep:
+    """The sweep of follow-ups whose job was ended by somebody who didn't see to them. It goes on where its last batch
+    ended, so that those of a queue that stays full are in nobody's way."""
+
+    def __init__(self) -> None:
+        self._after = 0
+
+    def __call__(self, limit: int, *, all: bool = True) -> Op[int]:
+        """See to those of ``limit`` jobs; how many, and fewer than the limit when these were the last. ``all``: not
+        only of the dead."""
+        found = yield from rows(DUE, after=self._after, limit=limit, all=all)
+        self._after = found[-1].job if len(found) == limit else 0
+        done = 0
+        for each in found:
+            if each.outcome in CAUSES:
+                done += yield from _fire([(each.job, CAUSES[each.outcome])], {each.job: each})
+            if each.outcome != "dead":
+                done += yield from _drop_rest([(each.job, each.outcome)])
+        return limit if self._after else min(done, limit - 1)
 
 
 def followers(id: int) -> Op[Followers]:

@@ -1,6 +1,6 @@
 -- Does: what there is to know about why one job stands where it stands: its place, its queue, who could run it, who holds it, how its last attempt ended.
 -- Locks: none.
--- Index: job, history, dead, held, waiting, run, step and cancel_request by id; ready (lane, pos) up to the job's own place in line; attempt by job; worker_living; whole of lease, one row a claimed batch.
+-- Index: job, history, dead, held, waiting, run, step, follow_up and cancel_request by id; ready (lane, pos) up to the job's own place in line; attempt by job; worker_living; whole of lease, one row a claimed batch.
 -- Bound: one job; what stands before it is counted up to `ahead_max`.
 select v.id, v.task, v.queue, v.key, v.place, v.reason, v.outcome, v.attempt, v.rescues, v.generation, v.error,
        extract(epoch from clock_timestamp() - v.created_at)::float8 as age, v.run_at,
@@ -24,7 +24,8 @@ select v.id, v.task, v.queue, v.key, v.place, v.reason, v.outcome, v.attempt, v.
        case when v.place = 'waiting' then (
            select string_agg(s.kind || ' ' || coalesce(s.detail, s.name), ', ' order by s.seq)
            from perdure.step s where s.run = j.id and s.state = 'waiting') end as waits_for,
-       extract(epoch from x.wake_at - clock_timestamp())::float8 as wakes_in, n.id as run, n.paused_at as run_paused_at
+       extract(epoch from x.wake_at - clock_timestamp())::float8 as wakes_in, n.id as run, n.paused_at as run_paused_at,
+       (select f.problem from perdure.follow_up f where f.job = v.id and f.problem is not null order by f.number limit 1) as unfollowed
 from perdure.jobs v
 join perdure.queue q on q.name = v.queue
 left join perdure.job j on j.id = v.id

@@ -1,6 +1,6 @@
--- Does: forgets checkpoints and reports of progress whose job is gone (ended by an older worker, or by SQL alone), and which job followed which, as old as history is kept.
+-- Does: forgets checkpoints and reports of progress whose job is gone (ended by an older worker, or by SQL alone), which job followed which, as old as history is kept, and follow-ups that can't be enqueued and whose job is gone from history, too.
 -- Locks: the rows.
--- Index: checkpoint, progress and followed whole, few rows beside job; job by id.
+-- Index: checkpoint, progress, followed and follow_up whole, few rows beside job; job and history by id.
 -- Bound: `limit` rows of each.
 with saved as (
     delete from perdure.checkpoint where job in (
@@ -17,5 +17,12 @@ with saved as (
         select f.job, f.follower from perdure.followed f
         where f.at < statement_timestamp() - %(days)s::int * interval '1 day' limit %(limit)s::int)
     returning job
+), broken as (
+    delete from perdure.follow_up where (job, number) in (
+        select f.job, f.number from perdure.follow_up f
+        where f.problem is not null and not exists (select from perdure.job j where j.id = f.job)
+          and not exists (select from perdure.history h where h.id = f.job) limit %(limit)s::int)
+    returning job
 )
-select greatest((select count(*) from saved), (select count(*) from reported), (select count(*) from followed)) as forgotten
+select greatest((select count(*) from saved), (select count(*) from reported), (select count(*) from followed),
+                (select count(*) from broken)) as forgotten
