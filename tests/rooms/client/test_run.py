@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -297,14 +298,19 @@ def test_a_commit_nobody_can_tell_of_is_said_to_be_unknown(
 
 async def test_a_look_whose_answer_is_lost_is_taken_again(db: Database, proxy: Proxy) -> None:
     """The connection breaks under the question how a job stands: it is asked again on another one, so whoever waits for
-    a job doesn't hear of a server that was started anew, nor that something may have been committed. Red when the first
-    answer counts."""
+    a job doesn't hear of a server that was started anew, nor that something may have been committed. So is whatever
+    only reads. Red when the first answer counts."""
     with Client(proxy.url) as client:
         id = client.jobs.enqueue(send_receipt.job(order_id=1)).id
         proxy.cut_after(lambda session, text: "from perdure.jobs" in text)
         assert client.jobs.get(id).place == "ready"
+        for look in (client.jobs.list, partial(client.jobs.progress, id), client.queues.list, client.workers.list):
+            proxy.cut_after(lambda session, text: "perdure." in text)
+            look()
+        assert proxy.cuts == 5
     async with AsyncClient(proxy.url) as client_:
         proxy.cut_after(lambda session, text: "from perdure.jobs" in text)
         assert (await client_.jobs.get(id)).place == "ready"
-
-    assert proxy.cuts == 2
+        proxy.cut_after(lambda session, text: "perdure." in text)
+        assert [queue.name for queue in await client_.queues.list()] == ["mail"]
+        assert proxy.cuts == 7

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
@@ -30,6 +30,7 @@ from .ending import OUTCOME_PAUSE_SECONDS, Isolation, atransacting, refuse_faile
 from .gather import AsyncGathering
 from .replay import Contention, Replay
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -134,6 +135,16 @@ class Pooled:
                 return await adrive(conn, op, self._schema)
             except ConnectionLost as error:
                 raise unknown(error) from error
+
+    async def look(self, ask: Callable[P, Op[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Drive an op that only reads; again on another connection when one breaks under it. Raises ConnectionLost when
+        the second one breaks, too: nothing was to be committed, so nothing of it is unknown."""
+        try:
+            async with self.connection() as conn:
+                return await adrive(conn, ask(*args, **kwargs), self._schema)
+        except ConnectionLost:
+            async with self.connection() as conn:
+                return await adrive(conn, ask(*args, **kwargs), self._schema)
 
     async def change(self, op: Op[R]) -> R:
         """Drive the op in one transaction."""

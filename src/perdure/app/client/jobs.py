@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar, Unpack
 
 from ...core import limits
-from ...core.errors import ConnectionLost, QueueSaturated
+from ...core.errors import QueueSaturated
 from ...jobs.letters import Act, Acted, Entry, Filter
 from ...jobs.model import Enqueued, JobSpec, Options
 from ...jobs.ops import letters
@@ -60,14 +60,11 @@ class Jobs:
 
     def get(self, id: int) -> Job:
         """One job, wherever it stands. Raises JobNotFound."""
-        try:
-            return self._runs.ask(verbs.get(id))
-        except ConnectionLost:  # nothing was written, so it may be asked again
-            return self._runs.ask(verbs.get(id))
+        return self._runs.look(verbs.get, id)
 
     def attempts(self, id: int) -> list[Attempt]:
         """How the job's attempts that didn't complete have ended, in order."""
-        return self._runs.ask(verbs.attempts(id))
+        return self._runs.look(verbs.attempts, id)
 
     def list(
         self,
@@ -80,7 +77,7 @@ class Jobs:
         limit: int = verbs.PAGE_ROWS_DEFAULT,
     ) -> Page[Job]:
         """A page of jobs, newest first. ``cursor`` is ``next`` of the page before. Raises InvalidOption."""
-        return self._runs.ask(verbs.list_jobs(queue, place, task, tag, cursor, limit))
+        return self._runs.look(verbs.list_jobs, queue, place, task, tag, cursor, limit)
 
     def cancel(self, id: int, *, reason: str | None = None) -> CancelAnswer:
         """End a job that waits ("cancelled"), or ask the worker that runs it to stop ("requested"). "finished" and
@@ -95,7 +92,8 @@ class Jobs:
         return self._runs.change(verbs.cancel_many(ids, reason))
 
     def retry(self, id: int) -> None:
-        """Run a job now: a scheduled one without waiting, a dead one again from its first attempt.
+        """Run a job now: a scheduled one without waiting, a dead one again from its first attempt, one that is parked
+        as ``context_missing`` when its queue needs no tenant any more (otherwise it is parked again).
 
         Raises JobNotFound, or JobNotRetryable when it stands anywhere else.
         """
@@ -135,25 +133,25 @@ class Jobs:
 
     def count_dead(self, **filter: Unpack[Filter]) -> int:
         """How many dead jobs the filter chooses: a dry run. Raises InvalidOption."""
-        return self._runs.ask(dead.count(dict(filter)))
+        return self._runs.look(dead.count, dict(filter))
 
     def acts(self, *, limit: int = 50) -> Sequence[Entry]:
         """Who redrove or discarded many jobs at once, when, by which filter, and how many; the latest first."""
-        return self._runs.ask(dead.acts(limit))
+        return self._runs.look(dead.acts, limit)
 
     def _act(self, act: Act, filter: dict[str, Any], **said: Any) -> Acted:
-        doing = self._runs.ask(dead.begin(act, filter, **said))
+        doing = self._runs.look(dead.begin, act, filter, **said)
         while self._runs.change(letters.batch(doing)):
             pass
         return dead.done(doing)
 
     def progress(self, id: int) -> Progress:
         """How far the job says it is, at which rate, and how long the rest takes. Raises JobNotFound."""
-        return self._runs.ask(verbs.progress(id))
+        return self._runs.look(verbs.progress, id)
 
     def stuck(self, *, seconds: float = limits.STUCK_SECONDS) -> Sequence[Stuck]:
         """Running jobs that say how far they are, and haven't advanced for so long; the longest first."""
-        return self._runs.ask(verbs.stuck(seconds))
+        return self._runs.look(verbs.stuck, seconds)
 
     def discard(self, id: int, *, reason: str | None = None) -> None:
         """File a dead job in history for good. Raises JobNotFound, or JobError when it isn't dead."""
@@ -179,7 +177,7 @@ class Jobs:
         chain = chains.Chain(id, timeout, monotonic())
         while (now := chain.next) is not None:
             result = self.wait(now, timeout=chain.left(monotonic()))
-            while (pause := chain.followed(self._runs.ask(chains.after(now)), monotonic())) is not None:
+            while (pause := chain.followed(self._runs.look(chains.after, now), monotonic())) is not None:
                 time.sleep(pause)
         return result
 
@@ -215,14 +213,11 @@ class AsyncJobs:
 
     async def get(self, id: int) -> Job:
         """As ``Jobs.get``."""
-        try:
-            return await self._runs.ask(verbs.get(id))
-        except ConnectionLost:
-            return await self._runs.ask(verbs.get(id))
+        return await self._runs.look(verbs.get, id)
 
     async def attempts(self, id: int) -> list[Attempt]:
         """As ``Jobs.attempts``."""
-        return await self._runs.ask(verbs.attempts(id))
+        return await self._runs.look(verbs.attempts, id)
 
     async def list(
         self,
@@ -235,7 +230,7 @@ class AsyncJobs:
         limit: int = verbs.PAGE_ROWS_DEFAULT,
     ) -> Page[Job]:
         """As ``Jobs.list``."""
-        return await self._runs.ask(verbs.list_jobs(queue, place, task, tag, cursor, limit))
+        return await self._runs.look(verbs.list_jobs, queue, place, task, tag, cursor, limit)
 
     async def cancel(self, id: int, *, reason: str | None = None) -> CancelAnswer:
         """As ``Jobs.cancel``."""
@@ -273,25 +268,25 @@ class AsyncJobs:
 
     async def count_dead(self, **filter: Unpack[Filter]) -> int:
         """As ``Jobs.count_dead``."""
-        return await self._runs.ask(dead.count(dict(filter)))
+        return await self._runs.look(dead.count, dict(filter))
 
     async def acts(self, *, limit: int = 50) -> Sequence[Entry]:
         """As ``Jobs.acts``."""
-        return await self._runs.ask(dead.acts(limit))
+        return await self._runs.look(dead.acts, limit)
 
     async def _act(self, act: Act, filter: dict[str, Any], **said: Any) -> Acted:
-        doing = await self._runs.ask(dead.begin(act, filter, **said))
+        doing = await self._runs.look(dead.begin, act, filter, **said)
         while await self._runs.change(letters.batch(doing)):
             pass
         return dead.done(doing)
 
     async def progress(self, id: int) -> Progress:
         """As ``Jobs.progress``."""
-        return await self._runs.ask(verbs.progress(id))
+        return await self._runs.look(verbs.progress, id)
 
     async def stuck(self, *, seconds: float = limits.STUCK_SECONDS) -> Sequence[Stuck]:
         """As ``Jobs.stuck``."""
-        return await self._runs.ask(verbs.stuck(seconds))
+        return await self._runs.look(verbs.stuck, seconds)
 
     async def discard(self, id: int, *, reason: str | None = None) -> None:
         """As ``Jobs.discard``."""
@@ -311,7 +306,7 @@ class AsyncJobs:
         while (now := chain.next) is not None:
             result = await self.wait(now, timeout=chain.left(monotonic()))
             while (  # noqa: ASYNC110
-                pause := chain.followed(await self._runs.ask(chains.after(now)), monotonic())
+                pause := chain.followed(await self._runs.look(chains.after, now), monotonic())
             ) is not None:
                 await asyncio.sleep(pause)
         return result

@@ -109,25 +109,25 @@ class Machines:
 
     def get(self, machine: Machine, id: str) -> Entity:
         """Where an entity stands. Raises EntityNotFound."""
-        return self._runs.ask(_get(machine, id))
+        return self._runs.look(_get, machine, id)
 
     def list(
         self, machine: Machine, state: str, *, cursor: str | None = None, limit: int = verbs.PAGE_ROWS_DEFAULT
     ) -> builtins.list[Entity]:
         """Entities in a state, by id; ``cursor`` is the id of the last one seen. Raises InvalidOption."""
-        return self._runs.ask(_list(machine, state, cursor, limit))
+        return self._runs.look(_list, machine, state, cursor, limit)
 
     def history(self, machine: Machine, id: str) -> builtins.list[Moved]:
         """Every move of an entity, its creation first."""
-        return self._runs.ask(_history(machine, id))
+        return self._runs.look(_history, machine, id)
 
     def stuck(self, machine: Machine | None = None, *, limit: int = verbs.PAGE_ROWS_DEFAULT) -> builtins.list[Entity]:
         """Entities that have stood in their state for longer than they should, of one machine or all, longest first."""
-        return self._runs.ask(_stuck(machine, limit))
+        return self._runs.look(_stuck, machine, limit)
 
     def counts(self) -> builtins.list[Standing]:
         """Every state of every declared machine, and how many entities stand there."""
-        return self._runs.ask(read.counts())
+        return self._runs.look(read.counts)
 
 
 class AsyncMachines:
@@ -160,24 +160,24 @@ class AsyncMachines:
 
     async def get(self, machine: Machine, id: str) -> Entity:
         """As ``Machines.get``."""
-        return await self._runs.ask(_get(machine, id))
+        return await self._runs.look(_get, machine, id)
 
     async def list(
         self, machine: Machine, state: str, *, cursor: str | None = None, limit: int = verbs.PAGE_ROWS_DEFAULT
     ) -> builtins.list[Entity]:
         """As ``Machines.list``."""
-        return await self._runs.ask(_list(machine, state, cursor, limit))
+        return await self._runs.look(_list, machine, state, cursor, limit)
 
     async def history(self, machine: Machine, id: str) -> builtins.list[Moved]:
         """As ``Machines.history``."""
-        return await self._runs.ask(_history(machine, id))
+        return await self._runs.look(_history, machine, id)
 
     async def stuck(
         self, machine: Machine | None = None, *, limit: int = verbs.PAGE_ROWS_DEFAULT
     ) -> builtins.list[Entity]:
         """As ``Machines.stuck``."""
-        return await self._runs.ask(_stuck(machine, limit))
+        return await self._runs.look(_stuck, machine, limit)
 
     async def counts(self) -> builtins.list[Standing]:
         """As ``Machines.counts``."""
-        return await self._runs.ask(read.counts())
+        return await self._runs.look(read.counts)

@@ -20,11 +20,11 @@ class Queues:
 
     def get(self, name: str) -> Queue:
         """One queue. Raises UnknownQueue."""
-        return self._runs.ask(verbs.get_queue(name))
+        return self._runs.look(verbs.get_queue, name)
 
     def list(self) -> list[Queue]:
         """Every queue, by name."""
-        return self._runs.ask(ops.list_queues())
+        return self._runs.look(ops.list_queues)
 
     def declare(self, app: Declaring) -> builtins.list[Declared]:
         """Write what the app declares of its queues, as its workers do when they start: from now on it binds everybody.
@@ -50,11 +50,11 @@ class AsyncQueues:
 
     async def get(self, name: str) -> Queue:
         """As ``Queues.get``."""
-        return await self._runs.ask(verbs.get_queue(name))
+        return await self._runs.look(verbs.get_queue, name)
 
     async def list(self) -> list[Queue]:
         """As ``Queues.list``."""
-        return await self._runs.ask(ops.list_queues())
+        return await self._runs.look(ops.list_queues)
 
     async def declare(self, app: Declaring) -> builtins.list[Declared]:
         """As ``Queues.declare``."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from typing import ParamSpec, Protocol, TypeVar
 
 from ...core.errors import Unsupported
 from ...core.op import Op
@@ -10,13 +11,16 @@ from ...jobs.model import JobSpec
 from ...jobs.ops.enqueue import enqueue
 from ...pg.borrow import AsyncBorrowed, Borrowed
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class Runs(Protocol):
-    """``ask``: each statement as it comes. ``change``: the op's statements together. ``enqueue``: one job's id."""
+    """``ask``: each statement as it comes. ``look``: an op that only reads, so that it may be asked again on another
+    connection when the first one breaks. ``change``: the op's statements together. ``enqueue``: one job's id."""
 
     def ask(self, op: Op[R]) -> R: ...  # noqa: D102
+    def look(self, ask: Callable[P, Op[R]], /, *args: P.args, **kwargs: P.kwargs) -> R: ...  # noqa: D102
     def change(self, op: Op[R]) -> R: ...  # noqa: D102
     def enqueue(self, spec: JobSpec) -> int: ...  # noqa: D102
     def refuse_wait(self) -> None: ...  # noqa: D102
@@ -29,6 +33,7 @@ class AsyncRuns(Protocol):
     """The same, awaited."""
 
     async def ask(self, op: Op[R]) -> R: ...  # noqa: D102
+    async def look(self, ask: Callable[P, Op[R]], /, *args: P.args, **kwargs: P.kwargs) -> R: ...  # noqa: D102
     async def change(self, op: Op[R]) -> R: ...  # noqa: D102
     async def enqueue(self, spec: JobSpec) -> int: ...  # noqa: D102
     def refuse_wait(self) -> None: ...  # noqa: D102
@@ -44,6 +49,10 @@ class InTransaction:
     def __init__(self, borrowed: Borrowed) -> None:
         self.ask = borrowed.ask
         self.change = borrowed.change
+
+    def look(self, ask: Callable[P, Op[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Ask once: what breaks under a transaction ends it."""
+        return self.ask(ask(*args, **kwargs))
 
     def enqueue(self, spec: JobSpec) -> int:
         """Write it now, with this transaction."""
@@ -62,6 +71,10 @@ class AsyncInTransaction:
     def __init__(self, borrowed: AsyncBorrowed) -> None:
         self.ask = borrowed.ask
         self.change = borrowed.change
+
+    async def look(self, ask: Callable[P, Op[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Ask once: what breaks under a transaction ends it."""
+        return await self.ask(ask(*args, **kwargs))
 
     async def enqueue(self, spec: JobSpec) -> int:
         """Write it now, with this transaction."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -32,6 +32,7 @@ from .ending import OUTCOME_PAUSE_SECONDS, Isolation, refuse_failed, transacting
 from .gather import Gathering
 from .replay import Contention, Replay
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -150,6 +151,16 @@ class Pooled:
                 return drive(conn, op, self._schema)
             except ConnectionLost as error:
                 raise unknown(error) from error
+
+    def look(self, ask: Callable[P, Op[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Drive an op that only reads; again on another connection when one breaks under it. Raises ConnectionLost when
+        the second one breaks, too: nothing was to be committed, so nothing of it is unknown."""
+        try:
+            with self.connection() as conn:
+                return drive(conn, ask(*args, **kwargs), self._schema)
+        except ConnectionLost:
+            with self.connection() as conn:
+                return drive(conn, ask(*args, **kwargs), self._schema)
 
     def change(self, op: Op[R]) -> R:
         """Drive the op in one transaction."""

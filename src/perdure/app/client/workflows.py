@@ -54,7 +54,7 @@ class Workflows:
 
     def get(self, id: str) -> Run:
         """One run. Raises WorkflowNotFound."""
-        return self._runs.ask(verbs.get(id))
+        return self._runs.look(verbs.get, id)
 
     def list(
         self,
@@ -66,7 +66,7 @@ class Workflows:
         limit: int = PAGE_ROWS_DEFAULT,
     ) -> Page[Run]:
         """A page of runs, newest first. ``attributes``: those that say all of this. Raises InvalidOption."""
-        return self._runs.ask(verbs.list_runs(name, state, attributes, cursor, limit))
+        return self._runs.look(verbs.list_runs, name, state, attributes, cursor, limit)
 
     def signal(self, id: str, name: str, payload: Any = None, *, key: str | None = None) -> bool:
         """Send a run a signal. It is kept until the run asks for one of this name, each for one time of asking.
@@ -82,7 +82,7 @@ class Workflows:
 
     def query(self, id: str, name: str | None = None) -> Any:
         """What the run has said of itself with ``wf.set``: one attribute, or all. Nothing is run for it."""
-        return self._runs.ask(verbs.query(id, name))
+        return self._runs.look(verbs.query, id, name)
 
     def update(self, id: str, name: str, payload: Any = None, *, timeout: float | None = 30.0) -> Any:
         """Send a run an update and wait for its validator's answer. An accepted one reaches the run as a signal.
@@ -93,7 +93,7 @@ class Workflows:
         number = self._runs.change(verbs.send_update(id, name, payload))
         waiting = verbs.Waiting(id, timeout, monotonic())
         while True:
-            answered, value = verbs.judged(self._runs.ask(inbox.answered(number)), id, name)
+            answered, value = verbs.judged(self._runs.look(inbox.answered, number), id, name)
             if answered:
                 return value
             time.sleep(waiting.again(monotonic(), roll(), "hasn't answered"))
@@ -132,12 +132,12 @@ class Workflows:
 
     def timeline(self, id: str) -> Sequence[Moment]:
         """What the run has recorded, in order."""
-        return self._runs.ask(verbs.timeline(id))
+        return self._runs.look(verbs.timeline, id)
 
     def check(self, app: Workflowed, *, name: str | None = None) -> Sequence[Checked]:
         """Whether the runs that live (of one workflow, or all) would go on with the code of this app: each is replayed
         over what it has recorded, and nothing is done. Ask it before a deploy."""
-        return self._runs.ask(verbs.check_runs(app.workflows, name))
+        return self._runs.look(verbs.check_runs, app.workflows, name)
 
     def wait(self, id: str, *, timeout: float | None = None) -> Any:
         """The run's result, once it has completed. ``timeout`` in seconds, None for ever.
@@ -175,7 +175,7 @@ class AsyncWorkflows:
 
     async def get(self, id: str) -> Run:
         """As ``Workflows.get``."""
-        return await self._runs.ask(verbs.get(id))
+        return await self._runs.look(verbs.get, id)
 
     async def list(
         self,
@@ -187,7 +187,7 @@ class AsyncWorkflows:
         limit: int = PAGE_ROWS_DEFAULT,
     ) -> Page[Run]:
         """As ``Workflows.list``."""
-        return await self._runs.ask(verbs.list_runs(name, state, attributes, cursor, limit))
+        return await self._runs.look(verbs.list_runs, name, state, attributes, cursor, limit)
 
     async def signal(self, id: str, name: str, payload: Any = None, *, key: str | None = None) -> bool:
         """As ``Workflows.signal``."""
@@ -199,7 +199,7 @@ class AsyncWorkflows:
 
     async def query(self, id: str, name: str | None = None) -> Any:
         """As ``Workflows.query``."""
-        return await self._runs.ask(verbs.query(id, name))
+        return await self._runs.look(verbs.query, id, name)
 
     async def update(self, id: str, name: str, payload: Any = None, *, timeout: float | None = 30.0) -> Any:
         """As ``Workflows.update``."""
@@ -207,7 +207,7 @@ class AsyncWorkflows:
         number = await self._runs.change(verbs.send_update(id, name, payload))
         waiting = verbs.Waiting(id, timeout, monotonic())
         while True:
-            answered, value = verbs.judged(await self._runs.ask(inbox.answered(number)), id, name)
+            answered, value = verbs.judged(await self._runs.look(inbox.answered, number), id, name)
             if answered:
                 return value
             await asyncio.sleep(waiting.again(monotonic(), roll(), "hasn't answered"))
@@ -242,11 +242,11 @@ class AsyncWorkflows:
 
     async def timeline(self, id: str) -> Sequence[Moment]:
         """As ``Workflows.timeline``."""
-        return await self._runs.ask(verbs.timeline(id))
+        return await self._runs.look(verbs.timeline, id)
 
     async def check(self, app: Workflowed, *, name: str | None = None) -> Sequence[Checked]:
         """As ``Workflows.check``."""
-        return await self._runs.ask(verbs.check_runs(app.workflows, name))
+        return await self._runs.look(verbs.check_runs, app.workflows, name)
 
     async def wait(self, id: str, *, timeout: float | None = None) -> Any:
         """As ``Workflows.wait``."""
