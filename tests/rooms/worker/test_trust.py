@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from perdure.fleet.loops.heart import Heart
 from perdure.jobs.loops import minder
 from perdure.jobs.loops.slot import Slot
 from perdure.runtime.clock import monotonic
+from perdure.runtime.nursery import Child, Nursery
 from tests.rooms.worker import children
 from tests.rooms.worker.stage import Stage, until, working
 
@@ -86,6 +89,50 @@ async def test_a_process_task_whose_turn_comes_too_late_is_not_started(
         back = await stage.value("select clock_timestamp()")
         reached[0] = True
         (job,) = await stage.until_in("history", second)
+
+    assert job.started_at is not None
+    assert job.started_at >= back
+
+
+async def test_a_suspect_whose_child_comes_too_late_is_not_started(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A suspect that has waited for its child until the worker had lost its trust isn't called when the child comes;
+    with the next good beat it is [DW-105]. Red when only the slot asks for trust."""
+    asked, comes, reached = asyncio.Event(), asyncio.Event(), [True]
+    beat, child = Heart._beat, Nursery.child
+
+    def cut(self: Heart) -> None:
+        if not reached[0]:
+            raise ServerUnavailable("the wire is cut")
+        beat(self)
+
+    async def late(self: Nursery) -> Child:
+        asked.set()
+        await comes.wait()
+        return await child(self)
+
+    monkeypatch.setattr(Heart, "_beat", cut)
+    monkeypatch.setattr(Nursery, "child", late)
+    (suspect,) = await stage.enqueue(children.whose_process.job())
+    await stage.rows("update perdure.job set rescues = 1 returning id")
+    async with working(stage.db, children.app) as worker:
+        await until(asked.is_set)
+        reached[0] = False
+        await until(lambda: monotonic() > worker._heart.trusted_until)
+        waited = worker._minder._distrusted
+        waits = asyncio.Event()
+
+        def seen(child: Child) -> Awaitable[None]:
+            waits.set()
+            return waited(child)
+
+        monkeypatch.setattr(worker._minder, "_distrusted", seen)
+        comes.set()
+        await until(waits.is_set)
+        back = await stage.value("select clock_timestamp()")
+        reached[0] = True
+        (job,) = await stage.until_in("history", suspect)
 
     assert job.started_at is not None
     assert job.started_at >= back

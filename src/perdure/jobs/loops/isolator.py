@@ -77,7 +77,7 @@ class Isolator(Runner):
         timeout = rules.timeout_for(job, handler.timeout)
         if handler.context is not None and self._keeper is not None:
             await self._keeper.prepare(job, handler)
-        child = await self._minder.alone()
+        child = await self._minder.alone(self._trusted_until)
         job.started = monotonic()
         # A coroutine is cancelled at its timeout, as on the loop; what doesn't heed that is killed.
         gentle = timeout is not None and iscoroutinefunction(handler.function)

@@ -105,9 +105,12 @@ class Minder:
         self._kept.append(child)
         return value
 
-    async def alone(self) -> Child:
-        """A child for one call. Raises NoChild."""
-        return await self._nursery.child()
+    async def alone(self, trusted_until: Callable[[], float] = lambda: inf) -> Child:
+        """A child for one call, once the worker may start something, as in ``call``. Raises NoChild."""
+        child = await self._nursery.child()
+        while monotonic() > trusted_until():
+            await self._distrusted(child)
+        return child
 
     async def call_alone(
         self, child: Child, address: str, job: Claimed, timeout: float | None, memory_bytes: int | None
