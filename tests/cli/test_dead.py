@@ -39,14 +39,20 @@ def test_dead_jobs_are_counted_redriven_and_discarded_by_filter(ask: Ask) -> Non
 @pytest.mark.usefixtures("dead")
 def test_what_may_not_be_meant_is_asked_about(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
     """Without a filter, without --yes where nobody can be asked, with a filter that matches nothing, with ids beside a
-    filter, without a reason: refused by name, and nothing is done."""
+    filter, with what only goes with a filter, without a reason: refused by name, and nothing is done."""
     for arguments, told in (
-        (("redrive",), "filter: is empty, and would choose every dead job"),
+        (
+            ("redrive",),
+            "filter: is empty, and would choose every dead job; narrow it (--queue, --task, …), or say --all",
+        ),
+        (("redrive", "1", "--dry-run"), "--dry-run: counts what a filter chooses"),
+        (("redrive", "1", "--rate", "5/s"), "--rate: spreads what a filter chooses"),
         (("redrive", "--queue", "mail"), "--yes: would redrive 2 of 3 dead jobs; say --yes, or --dry-run"),
         (("redrive", "--queue", "mali", "--yes"), 'no dead job matches {"queue":"mali"}, of 3'),
         (("redrive", "1", "--queue", "mail"), "ids: are given together with a filter"),
-        (("redrive", "--all", "--rate", "fast", "--yes"), "rate: nan is not allowed"),
+        (("redrive", "--all", "--rate", "fast", "--yes"), "--rate: 'fast' is not allowed; write 50/s"),
         (("redrive", "--died-after", "yesterday", "--yes"), "--died-after: 'yesterday' is no time"),
+        (("redrive", "--all", "--rate", "0/h", "--yes"), "--rate: '0/h' is not allowed"),
         (("discard", "--all", "--yes"), "--reason: is missing"),
     ):
         assert run(["jobs", *arguments]) == 2

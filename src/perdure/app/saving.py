@@ -201,6 +201,14 @@ class Resumable(Generic[T]):
         self._items, self._done, self._advance = items, done, advance
 
     def __iter__(self) -> Iterator[T]:
+        """The items, in a thread or a child process. On an event loop nobody would wait for what is saved, nor hear
+        that it was refused. Raises InvalidOption."""
+        if on_a_loop():
+            raise InvalidOption(
+                "is looped over with for in an async handler, which couldn't wait for what is saved",
+                field="resumable",
+                fix="loop over it with async for",
+            )
         if not isinstance(self._items, Iterable):
             raise InvalidOption("is an async iterable", field="resumable", fix="loop over it with async for")
         for number, item in enumerate(islice(self._items, self._done, None), self._done + 1):

@@ -56,7 +56,9 @@ def redrive(
     as_json: Json = False,
 ) -> None:
     """Run dead jobs again, from their first attempt: these, or all that are chosen."""
-    filter = _filter(ids, queue, task, tag, died_of, error, died_after, died_before, everything)
+    filter = _filter(ids, queue, task, tag, died_of, error, died_after, died_before, everything, dry_run)
+    if ids and rate is not None:
+        raise InvalidOption("spreads what a filter chooses", field="--rate", fix="leave it out, or choose by a filter")
     if ids:
         each_job(ids, lambda id: verbs.redrive(id, _who(by)), "ready", url, schema, as_json)
     said: dict[str, Any] = {"by": _who(by), "everything": everything, "rate": None if rate is None else _rate(rate)}
@@ -82,7 +84,7 @@ def discard(
     as_json: Json = False,
 ) -> None:
     """File dead jobs in history for good: these, or all that are chosen, for a reason."""
-    filter = _filter(ids, queue, task, tag, died_of, error, died_after, died_before, everything)
+    filter = _filter(ids, queue, task, tag, died_of, error, died_after, died_before, everything, dry_run)
     if ids:
         each_job(ids, lambda id: verbs.discard(id, reason), "discarded", url, schema, as_json)
     if reason is None and not dry_run:
@@ -149,12 +151,21 @@ def _tell(document: dict[str, Any], told: str, act: Act, as_json: bool) -> None:
 def _filter(
     ids: list[int] | None, queue: str | None, task: str | None, tag: str | None, died_of: str | None,
     error: str | None, died_after: str | None, died_before: str | None, everything: bool,
+    dry_run: bool,
 ) -> dict[str, Any]:  # fmt: skip
     moments = {"died_after": _moment("--died-after", died_after), "died_before": _moment("--died-before", died_before)}
     said = {"queue": queue, "task": task, "tag": tag, "died_of": died_of, "error": error, **moments}
     filter = {option: value for option, value in said.items() if value is not None}
     if ids and (filter or everything):
         raise InvalidOption("are given together with a filter", field="ids", fix="give one or the other")
+    if ids and dry_run:
+        raise InvalidOption("counts what a filter chooses", field="--dry-run", fix="leave out the ids, or this")
+    if not ids and not filter and not everything and not dry_run:
+        raise InvalidOption(
+            "is empty, and would choose every dead job",
+            field="filter",
+            fix="narrow it (--queue, --task, …), or say --all",
+        )
     return filter
 
 
@@ -178,9 +189,13 @@ def _rate(text: str) -> float:
     """Jobs a second."""
     found = _RATE.fullmatch(text)
     try:
-        return float(found[1]) / _SECONDS[found[2]] if found else float("nan")
-    except ValueError:
-        return float("nan")  # refused, with what is allowed, where all rates are
+        rate = float(found[1]) / _SECONDS[found[2]] if found else 0.0
+    except ValueError:  # 1.2.3
+        rate = 0.0
+    if not 0 < rate <= dead.RATE_MAX:
+        fix = f"write 50/s, 600/min or 9000/h, at most {dead.RATE_MAX:,.0f}/s"
+        raise InvalidOption(f"{text!r} is not allowed", field="--rate", fix=fix)
+    return rate
 
 
 def _said(filter: dict[str, Any]) -> str:

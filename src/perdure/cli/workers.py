@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ..core import check, limits
+from ..app.client import workers
 from ..fleet.ops.workers import list_workers
-from ..jobs.ops import leases
 from ..runtime.clock import utc_now
 from . import show
 from .database import opened
@@ -59,9 +58,8 @@ def release(
     Never needed after a crash, which others notice by themselves. What must not run twice goes to the dead, to be
     reviewed. What the worker still does with these jobs is refused.
     """
-    kept = check.text("reason", reason, limits.REASON_CHARS_MAX)
     with opened(url, schema) as database:
-        released = database.change(leases.release(worker, kept))
+        released = database.change(workers.release(worker, reason))
     if as_json:
         show.document({"worker": worker, "released": released})
     else:

@@ -7,8 +7,15 @@ from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
 from ..core import limits
+from ..core.errors import InvalidInput
 
 R = TypeVar("R")
+
+
+class UnknownWorker(InvalidInput):
+    """There is no worker with that id, nor was there one lately."""
+
+    code = "unknown_worker"
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,9 +43,13 @@ class Unique:
         _check_word("unique.scope", self.scope, get_args(Scope))
         _check_word("unique.until", self.until, get_args(Until))
         if self.lifetime is not None:
-            lifetime = check.expiry("unique.lifetime", self.lifetime)
-            if not isinstance(lifetime, timedelta):
-                raise InvalidOption("is a moment", field="unique.lifetime", fix="give seconds or a timedelta")
+            lifetime = check.delay("unique.lifetime", self.lifetime)
+            if not lifetime:
+                raise InvalidOption(
+                    f"{self.lifetime!r} is not allowed",
+                    field="unique.lifetime",
+                    fix="give more than 0, or leave it out: the key is then free once its job is done",
+                )
             object.__setattr__(self, "lifetime", lifetime)
         if self.until == "expired" and self.lifetime is None:
             raise InvalidOption('is "expired" without a lifetime', field="unique.until", fix="give a lifetime, too")

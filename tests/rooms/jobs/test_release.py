@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from perdure import Client
+import pytest
+
+from perdure import AsyncClient, Client
+from perdure.core.errors import InvalidOption
+from perdure.fleet.model import UnknownWorker
+from tests.conftest import Database
 from tests.rooms.jobs.stage import Stage, end, ended, ids
 
 
@@ -46,3 +51,14 @@ def test_what_must_not_run_twice_is_released_to_a_person(stage: Stage) -> None:
     assert stage.places() == {careful: "dead", mate: "ready"}
     assert (job.reason, job.attempt) == ("needs_review", 0)
     assert "it makes no progress" in str(job.error)
+
+
+async def test_a_worker_that_never_was_is_not_released_from(db: Database) -> None:
+    """Who mistypes a worker's id hears that there is none, and not that it held nothing. Red when nobody asks."""
+    with Client(db.url) as client, pytest.raises(UnknownWorker, match="worker 4711: there is none"):
+        client.workers.release(4711, reason="it makes no progress")
+    async with AsyncClient(db.url) as client_:
+        with pytest.raises(UnknownWorker, match="worker 4711: there is none"):
+            await client_.workers.release(4711, reason="it makes no progress")
+        with pytest.raises(InvalidOption, match="worker: 0 is not allowed"):
+            await client_.workers.release(0, reason="it makes no progress")

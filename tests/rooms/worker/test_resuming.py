@@ -194,6 +194,24 @@ async def test_items_are_resumed_after_the_last_one_that_was_done(stage: Stage) 
     assert done == {"plain": expected, "awaited": expected, "thread": expected}
 
 
+async def test_a_plain_loop_over_resumable_items_is_refused_in_an_async_handler(stage: Stage) -> None:
+    """On the event loop a ``for`` couldn't wait for its saves, and a refused one would be nobody's error: it is refused
+    before the first item, naming ``async for`` [PAT-5]. Red when the items don't ask where they are looped over."""
+    app, done = App("a"), list[int]()
+
+    @app.task(retry=Retry(max_attempts=1))
+    async def work(ctx: Context) -> None:
+        for item in ctx.resumable(range(3)):
+            done.append(item)
+
+    (id,) = await stage.enqueue(work.job())
+    async with working(stage.db, app):
+        [job] = await stage.until_in("dead", id)
+
+    assert "loop over it with async for" in str(job.error)
+    assert done == []
+
+
 async def test_it_is_saved_by_count_or_by_time_whichever_comes_first(stage: Stage) -> None:
     """With no count the time saves, with no time the count does, and between two saves nothing is written [PAT-5]. Red
     without either half of the condition in ``advance``."""

@@ -53,6 +53,12 @@ def test_a_uniqueness_that_contradicts_itself_is_refused_by_name(name: str) -> N
     assert (caught.value.field, bool(caught.value.fix)) == (field, True)
 
 
+def test_a_lifetime_of_nothing_is_refused_in_its_own_words() -> None:
+    """The fix for a lifetime of nothing speaks of the key. Red when it is checked, and told, as a job's expiry."""
+    with pytest.raises(InvalidOption, match=r"0 is not allowed; give more than 0, .* the key is then free"):
+        Unique("k", lifetime=0)
+
+
 def test_a_key_may_be_said_in_four_ways() -> None:
     """A text is the key, True makes it from the arguments, a Unique says everything, and None or False is none."""
     said = [SPEC.options(unique=unique).unique for unique in ("k", True, Unique("k", lifetime=60), None, False)]

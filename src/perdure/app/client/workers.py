@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ...core import check, limits
-from ...fleet.model import Worker
+from ...core.op import Op
+from ...fleet.model import UnknownWorker, Worker
 from ...fleet.ops import workers as ops
 from ...jobs.ops import leases
 from .runs import AsyncRuns, Runs
+
+WORKER_ID_MAX: Final = 2**31 - 1
 
 
 class Workers:
@@ -17,16 +22,17 @@ class Workers:
 
     def list(self) -> list[Worker]:
         """The workers."""
-        return self._runs.ask(ops.list_workers())
+        return self._runs.look(ops.list_workers)
 
     def release(self, worker: int, *, reason: str) -> int:
         """Take out of a worker's hands whatever it holds: back to ready, uncharged, with the reason in the attempt log.
         Returns how many jobs. Those that must not run twice may have begun, and go to the dead with ``needs_review``.
         If the worker is well after all, what it does with any of them is refused as stale.
 
-        Never needed for recovery, which happens by itself; for a worker that is alive and makes no progress.
+        Never needed for recovery, which happens by itself; for a worker that is alive and makes no progress. Raises
+        UnknownWorker.
         """
-        return self._runs.change(leases.release(worker, _reason(reason)))
+        return self._runs.change(release(worker, reason))
 
 
 class AsyncWorkers:
@@ -37,12 +43,18 @@ class AsyncWorkers:
 
     async def list(self) -> list[Worker]:
         """As ``Workers.list``."""
-        return await self._runs.ask(ops.list_workers())
+        return await self._runs.look(ops.list_workers)
 
     async def release(self, worker: int, *, reason: str) -> int:
         """As ``Workers.release``."""
-        return await self._runs.change(leases.release(worker, _reason(reason)))
+        return await self._runs.change(release(worker, reason))
 
 
-def _reason(reason: str) -> str:
-    return check.text("reason", reason, limits.REASON_CHARS_MAX)
+def release(worker: int, reason: str) -> Op[int]:
+    """Take what it holds out of its hands; how many jobs. Raises InvalidOption or UnknownWorker."""
+    check.number("worker", worker, WORKER_ID_MAX)
+    check.text("reason", reason, limits.REASON_CHARS_MAX)
+    released = yield from leases.release(worker, reason)
+    if not released and not (yield from ops.is_known(worker)):
+        raise UnknownWorker("there is none", field=f"worker {worker}", fix="see `perdure workers`")
+    return released

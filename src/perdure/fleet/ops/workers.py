@@ -29,6 +29,7 @@ DECLARE_DEAD = statement("fleet.declare_dead", lambda row: str(row["name"]))
 PROMISE = statement("fleet.promise", lambda row: int(row["id"]))
 DRAIN = statement("fleet.drain", lambda row: int(row["id"]))
 LEAVE = statement("fleet.leave", lambda row: int(row["id"]))
+KNOWN = statement("fleet.known", lambda row: int(row["id"]))
 REINCARNATE = statement("fleet.reincarnate", lambda row: int(row["incarnation"]))
 LIST = statement("fleet.list", _worker)
 CONNECTIONS = statement("fleet.connections", lambda row: Connections(**row))
@@ -102,6 +103,11 @@ def reincarnate(worker: int, incarnation: int) -> Op[int | None]:
 def list_workers(limit: int = 200) -> Op[list[Worker]]:
     """The living, and those that ended lately."""
     return (yield from rows(LIST, limit=limit))
+
+
+def is_known(worker: int) -> Op[bool]:
+    """Whether there is such a worker, or was lately."""
+    return (yield from maybe(KNOWN, worker=worker)) is not None
 
 
 def connections() -> Op[Connections]:
