@@ -179,16 +179,18 @@ def _put_off(facts: Row) -> tuple[str, str]:
 def _leased(facts: Row) -> Explanation:
     holder = f"worker {facts['worker']} ({facts['worker_name']}), lease {facts['lease']}"
     held = f"for {facts['held_by_lease_for'] or 0:.0f} s"
+    taken = "it must not run twice: if it may have begun, it is dead then, to be reviewed"
+    taken = taken if facts["once"] else "no attempt is charged"
     if facts["worker_state"] not in ("alive", "draining"):
         return _said(
             facts, "worker_gone", "the worker that held it is gone",
-            f"{'any' if facts['living'] else 'the first'} worker takes it back within a second; no attempt is charged",
+            f"{'any' if facts['living'] else 'the first'} worker takes it back within a second; {taken}",
             None if facts["living"] else "start a worker: perdure worker APP", holder,
         )  # fmt: skip
     if facts["silent_in"] < 0:
         return _said(
             facts, "worker_silent", f"the worker that holds it is {-facts['silent_in']:.0f} s overdue",
-            "another worker declares it dead and takes the job back; no attempt is charged",
+            f"another worker declares it dead and takes the job back; {taken}",
             None if facts["living"] > 1 else "start a worker: perdure worker APP", holder,
         )  # fmt: skip
     if facts["cancel_asked"] is not None:

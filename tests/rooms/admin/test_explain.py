@@ -261,6 +261,21 @@ def test_put_offs_are_told_by_who_put_them_off(stage: Stage) -> None:
     assert "upgrade_checkpoint" in str(parked.fix)
 
 
+@pytest.mark.parametrize("gone", [True, False])
+def test_what_a_lost_worker_must_not_have_run_twice_is_said_to_go_to_review(stage: Stage, gone: bool) -> None:
+    """A job declared ``at_most_once`` whose worker is lost isn't said to be taken back as any other. Red when explain
+    doesn't ask for it."""
+    job, worker = stage.enqueue(at_most_once=True)[0], stage.worker()
+    stage.claim(worker)
+    stage.silence(worker)
+    if gone:
+        stage.lose(worker)
+    found = stage.main.run(explain(job))
+
+    assert found is not None
+    assert (found.code, "to be reviewed" in found.next) == ("worker_gone" if gone else "worker_silent", True)
+
+
 def test_every_place_has_an_explanation() -> None:
     """There is no place of a job that explain has no words for. Red when a place is added and not explained."""
     assert set(get_args(Place)) == _PLACES.keys()

@@ -49,7 +49,7 @@ cross join lateral (
             then array['dead_letter', 'it runs for the last time: if it fails it is dead']
         when trusted then array['retry', 'it runs; if it fails it is tried again as its policy says']
         when living = 0 then array['manual', 'start a worker: perdure worker APP; it takes back what the silent one holds']
-        when once then array['dead_letter', 'its worker is lost, and it must not run twice: it will be dead, to be reviewed']
+        when once then array['dead_letter', 'its worker is lost, and it must not run twice: if it may have begun it will be dead, to be reviewed']
         else array['retry', 'its worker is lost: another one takes it back within seconds, uncharged'] end as said
 ) c
 cross join lateral (select said[1] as next_action, said[2] as act) n

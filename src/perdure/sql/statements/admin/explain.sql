@@ -20,7 +20,7 @@ select v.id, v.task, v.queue, v.key, v.place, v.reason, v.outcome, v.attempt, v.
        extract(epoch from clock_timestamp() - c.requested_at)::float8 as cancel_asked, c.reason as cancel_reason,
        a.ending as last_ending, a.error as last_error,
        v.run_at >= timestamptz '9000-01-01 00:00:00+00' as in_line,
-       (v.options ->> 'put_off')::boolean as put_off, v.context ->> 'replayed_by' as replayed_by,
+       (v.options ->> 'put_off')::boolean as put_off, v.options ->> 'at_most_once' = 'true' as once, v.context ->> 'replayed_by' as replayed_by,
        case when v.place = 'waiting' then (
            select string_agg(s.kind || ' ' || coalesce(s.detail, s.name), ', ' order by s.seq)
            from perdure.step s where s.run = j.id and s.state = 'waiting') end as waits_for,
