@@ -280,7 +280,8 @@ class App(Declarations, Workflows):
         ``queue``: where its jobs go. ``priority``: 0 (first) to 9 (last), 5 when not said. ``tags``: for finding them.
         ``retry``: when failed attempts are repeated. ``at_most_once``: never; a job that may have started is not
         started again, whatever stopped it, and goes to the dead with ``needs_review``. When its worker is lost, that is
-        so for those which may have begun by what the worker had promised, a few more than had; the others run.
+        so for those which may have begun by what the worker had promised: more than have, and of a very busy worker all
+        that it held. The others run.
         ``timeout``: how long one attempt may run, in seconds or as a timedelta; None for no bound.
         ``expires``: how long after its enqueue a job that hasn't started is still wanted.
         ``version``: of the arguments; raise it by one when their meaning changes, and say with ``task.upgrade`` what to
