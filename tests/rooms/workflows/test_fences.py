@@ -159,11 +159,10 @@ def test_a_waiting_row_that_somebody_has_locked_is_woken_by_the_sweep(stage: Sta
     assert stage.main.sql("select payload::text from perdure.signal") == [("2",)]
 
 
-@pytest.mark.parametrize("how", ["buried", "shed"])
+@pytest.mark.parametrize("how", ["buried", "discarded"])
 def test_a_parent_hears_of_a_child_that_somebody_else_has_ended(stage: Stage, how: str) -> None:
-    """A run whose job was buried by a rescue, or gave way to others in a full queue, ends as such: it has its end, its
-    own children are asked to end, and the parent that waits for it is woken, once. Red when only the worker that ends a
-    run says so."""
+    """A run whose job was buried by a rescue, or ended by SQL alone, ends as such: it has its end, its own children are
+    asked to end, and the parent that waits for it is woken, once. Red when only the worker that ends a run says so."""
     member = stage.worker()
     [parent] = [started.job for started in stage.main.run(start(SPEC, ["parent"], ["{}"]))]
     [claimed] = stage.claim(member)
@@ -177,13 +176,17 @@ def test_a_parent_hears_of_a_child_that_somebody_else_has_ended(stage: Stage, ho
         stage.lose(other)
         stage.rescue()
     else:
-        stage.main.sql("delete from perdure.ready where id = %s", [grandchild])
-        stage.main.sql("select perdure.shed(%s, 0, 1)", [stage.queue])
-        stage.main.sql("insert into perdure.held (id, reason) values (%s, 'paused')", [grandchild])
+        stage.main.sql("delete from perdure.ready where id = %s", [child])
+        stage.main.sql(
+            "with e as (delete from perdure.job where id = %s returning *) insert into perdure.history (id, "
+            "created_at, finished_at, lane, generation, attempt, rescues, outcome, task, payload) select id, "
+            "created_at, now(), lane, generation, attempt, rescues, 'discarded', task, payload from e",
+            [child],
+        )
 
     def closed() -> int:
         with stage.main.conn.transaction():
-            return stage.main.run(close(all=how == "shed"))
+            return stage.main.run(close(all=how == "discarded"))
 
     assert stage.places()[parent] == "waiting"
     assert [closed(), closed()] == [1, 0]
