@@ -22,7 +22,7 @@ from perdure.jobs.ops import checkpoints, chores, progress, unique, wake
 from perdure.jobs.ops.attach import drop
 from perdure.jobs.ops.enqueue import enqueue, enqueue_each
 from perdure.jobs.ops.follow import FOLLOW_UPS, Sweep, followers
-from perdure.jobs.ops.settle import settle
+from perdure.jobs.ops.settle import BUSY_RUNS, settle
 from perdure.jobs.saves import Report, Save
 from perdure.machines.ops import declare, move, read
 from perdure.pg.link import PLANS
@@ -140,6 +140,9 @@ def _runs(stage: Stage, say: Callable[[Op[Any]], Any]) -> None:
     say(control.pause(901))
     say(control.resume(901))
     say(control.place(902))
+    say(after.ask(list(range(2_000, 2_000 + BATCH)), "why"))
+    say(rows(control.CHILDREN, parent=1, ids=list(range(2_000, 2_000 + BATCH))))
+    say(rows(BUSY_RUNS, ids=list(range(2_000, 2_000 + BATCH))))
     say(control.rewind(902, "waiting", "charge"))
     say(control.live(1_000, BATCH))
     say(control.prune(1, BATCH))
@@ -195,6 +198,7 @@ def large(new_database: Callable[[str, str], Database], template: str) -> Iterat
 
 
 DRIVEN = [
+    "workflows.ask", "workflows.pleas", "jobs.busy_runs", "workflows.children",
     "workflows.load", "workflows.record", "workflows.take", "workflows.note", "workflows.answer", "jobs.wait",
     "workflows.parents", "workflows.end", "workflows.orphans", "workflows.trouble", "workflows.renew",
     "workflows.settle_down", "workflows.stirred", "workflows.nudged", "jobs.wake", "jobs.rouse", "jobs.alarm_probe",

@@ -69,10 +69,11 @@ begin
     if exists (select from perdure.dead d where d.id = body.id) then
         return 'dead';
     end if;
-    if exists (select from perdure.run r where r.job = body.id) then
+    perform from perdure.run r where r.job = body.id for key share;
+    if found then
         -- A run hears of it wherever it stands: it may have something to undo.
         insert into perdure.cancel_request (id, reason) values (body.id, cancel_v1.reason) on conflict (id) do nothing;
-        insert into perdure.nudge (id) values (body.id) on conflict (id) do nothing;
+        insert into perdure.nudge (id) values (body.id);
         perform pg_notify('perdure', 'cancel');
         return 'requested';
     end if;
@@ -1227,13 +1228,38 @@ CREATE TABLE perdure.migration (
 );
 
 CREATE TABLE perdure.nudge (
-    id bigint NOT NULL
+    id bigint NOT NULL,
+    no bigint NOT NULL
+);
+
+ALTER TABLE perdure.nudge ALTER COLUMN no ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME perdure.nudge_no_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE TABLE perdure.pause (
     id bigint NOT NULL,
     asked_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     resumed boolean DEFAULT false NOT NULL
+);
+
+CREATE TABLE perdure.plea (
+    no bigint NOT NULL,
+    id bigint NOT NULL,
+    reason text
+);
+
+ALTER TABLE perdure.plea ALTER COLUMN no ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME perdure.plea_no_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE SEQUENCE perdure.pos
@@ -1477,10 +1503,13 @@ ALTER TABLE ONLY perdure.migration
     ADD CONSTRAINT migration_pkey PRIMARY KEY (number);
 
 ALTER TABLE ONLY perdure.nudge
-    ADD CONSTRAINT nudge_pkey PRIMARY KEY (id);
+    ADD CONSTRAINT nudge_pkey PRIMARY KEY (no);
 
 ALTER TABLE ONLY perdure.pause
     ADD CONSTRAINT pause_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY perdure.plea
+    ADD CONSTRAINT plea_pkey PRIMARY KEY (no);
 
 ALTER TABLE ONLY perdure.progress
     ADD CONSTRAINT progress_pkey PRIMARY KEY (job);
@@ -1538,6 +1567,8 @@ CREATE INDEX history_id ON ONLY perdure.history USING btree (id);
 CREATE INDEX history_default_id_idx ON perdure.history_default USING btree (id);
 
 CREATE INDEX lease_worker ON perdure.lease USING btree (worker);
+
+CREATE INDEX nudge_run ON perdure.nudge USING btree (id);
 
 CREATE INDEX queue_sample_latest ON perdure.queue_sample USING btree (queue, at);
 

@@ -10,7 +10,7 @@ from perdure.jobs.ops.settle import settle
 from perdure.jobs.work import Claimed, End
 from perdure.workflows.model import Entry, Recorded, RunSpec
 from perdure.workflows.ops import inbox
-from perdure.workflows.ops.after import close, follow, sweep
+from perdure.workflows.ops.after import close, follow, nudge, sweep
 from perdure.workflows.ops.record import load, record
 from perdure.workflows.ops.start import spawn, start
 from tests.conftest import Database
@@ -157,6 +157,20 @@ def test_a_waiting_row_that_somebody_has_locked_is_woken_by_the_sweep(stage: Sta
 
     assert stage.places()[run.id] == "ready"
     assert stage.main.sql("select payload::text from perdure.signal") == [("2",)]
+
+
+def test_a_nudge_isnt_swallowed_by_one_that_is_just_being_forgotten(stage: Stage) -> None:
+    """A run is nudged while a load that isn't committed forgets an older nudge: the later one waits for nobody, and
+    stays. Red with a unique key and ``on conflict do nothing``."""
+    _, run = _holding(stage)
+    stage.main.run(nudge([run.id]))
+    loading = stage.session()
+    loading.begin()
+    loading.run(load([run.id]))
+    stage.main.run(nudge([run.id]))
+    loading.commit()
+
+    assert stage.main.sql("select id from perdure.nudge") == [(run.id,)]
 
 
 @pytest.mark.parametrize("how", ["buried", "discarded"])

@@ -332,7 +332,7 @@ def _alive(id: str) -> Op[Run]:
 
 def _not_undone(run: Run) -> None:
     """A run whose steps were compensated can't go on as if they stood."""
-    if run.reason in ("compensated", "deadline"):
+    if run.reason in control.UNDONE:
         fix = "fork it from the first step that was undone, or start another run"
         raise WorkflowState(f"is {run.reason}: what it had done was undone", id=run.id, field=run.id, fix=fix)
 

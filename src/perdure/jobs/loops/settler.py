@@ -208,6 +208,11 @@ class Settler:
                 if not free:
                     free = True
                     continue
+                if len(ends) > 1:  # what it waits for isn't looked for beforehand: find whose end it is
+                    await self._halve(ends, emptied, doubtful, free=True)
+                    return
+                stale, blocked = [], ends
+                break
             except StatementTimeout as error:
                 log.warning("a settlement took too long, going on with less at a time: %s", error)
                 if len(ends) > 1:
@@ -282,11 +287,11 @@ class Settler:
         several = sides or rules.several(ends)
         return await (self._link.transaction(op) if several else self._link.run(op))
 
-    async def _halve(self, ends: list[End], emptied: Sequence[Lease], doubtful: bool) -> None:
+    async def _halve(self, ends: list[End], emptied: Sequence[Lease], doubtful: bool, free: bool = False) -> None:
         middle = len(ends) // 2
         # The leases stay until the last half: their jobs may stand in either.
-        await self._flush(ends[:middle], (), doubtful=doubtful)
-        await self._flush(ends[middle:], emptied, doubtful=doubtful)
+        await self._flush(ends[:middle], (), free, doubtful)
+        await self._flush(ends[middle:], emptied, free, doubtful)
 
     async def _split(self, ends: list[End], emptied: Sequence[Lease], error: DatabaseError, doubtful: bool) -> None:
         """One of these can't be stored. Alone, it becomes a failed attempt; its mates are settled without it."""

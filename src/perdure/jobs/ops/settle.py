@@ -30,6 +30,7 @@ TRACES = statement("jobs.traces", lambda row: int(row["id"]))
 HELD_LEASES = statement("jobs.held_leases", lambda row: int(row["id"]))
 LOCK = statement("jobs.lock", lambda row: int(row["id"]))
 LOCK_FREE = statement("jobs.lock_free", lambda row: int(row["id"]))
+BUSY_RUNS = statement("jobs.busy_runs", lambda row: int(row["job"]))
 HOLD = statement("jobs.hold", lambda row: int(row["id"]))
 DROP_LEASES = statement("jobs.drop_leases", lambda row: int(row["id"]))
 FORGET_SIDES = statement("jobs.forget_sides", lambda row: int(row["forgotten"]))
@@ -78,7 +79,8 @@ def settle(ends: Sequence[End], worker: int, emptied: Sequence[int] = (), *, sid
 def settle_free(
     ends: Sequence[End], worker: int, emptied: Sequence[int], *, sides: bool = False
 ) -> Op[tuple[list[End], list[End]]]:
-    """As ``settle``, of the ends whose jobs no other transaction has locked: the stale ends, and the locked ones.
+    """As ``settle``, of the ends whose jobs, and whose runs, no other transaction has locked: the stale ends, and the
+    locked ones.
 
     A lease with a locked job isn't emptied yet. Drive it in one transaction.
     """
@@ -87,6 +89,9 @@ def settle_free(
     rest = [end for end in ends if end.job.id not in free]
     now = (yield from generations([end.job.id for end in rest])) if rest else {}
     blocked = [end for end in rest if now.get(end.job.id) == end.job.generation]
+    if followed := [end.job.id for end in ends if end.then is not None and end.job.id in free]:
+        busy = set((yield from rows(BUSY_RUNS, ids=followed)))
+        blocked += [end for end in ends if end.job.id in busy]
     if not blocked:
         return (yield from settle(ends, worker, emptied, sides=sides)), []
     left_alone = {end.job.id for end in blocked}

@@ -167,12 +167,13 @@ class Activator:
         stop = self._machine.interrupt
         assert stop is not None
         outcome = encode([stop.reason, stop.text])
-        await self._records.ended("cancel", "cancel", "done", outcome, detail=turn.anchor)
-        self._machine.interrupt = None
+        told = self._records.entry("cancel", "cancel", "done")
+        told.ended_at, told.outcome, told.detail = self._records.clock(), outcome, turn.anchor
         rest = [
             each for each in turn.commands if (step := self._records.step(each.name)) is not None and not step.ended
         ]
-        await self._carrier.cancelled(rest)
+        await self._carrier.cancelled(rest, told)
+        self._machine.interrupt = None
 
     # Transactions.
 

@@ -11,15 +11,15 @@ from ...core.backoff import Again, decide
 from ...core.codec import encode
 from ...core.endings import Ending
 from ...core.errors import ContextMissing, InvalidInput, OwnershipLost, QueueSaturated, TransientError
-from ...core.run_errors import CommitUnknown
-from ...jobs.ops.control import cancel
+from ...core.run_errors import CommitUnknown, WorkflowExists
 from ...runtime import faults
 from ...runtime.clock import utc_now
 from ...runtime.dice import jittered, roll, secret
 from ..commands import Block, Command, Do, Sleep, Start, Token, Wait, Work
-from ..model import Message, Step, StepError
+from ..model import Entry, Message, Step, StepError
 from ..ops.record import record
 from ..ops.start import spawn
+from ..ops.stop import stop
 from .provider import Provider
 from .recorder import Recorder, as_step, encoded, told
 
@@ -200,7 +200,7 @@ class Carrier:
                 command, "retry", attempt=refused + 1, delay=jittered(full.retry_after), error=told(full, "queue_full")
             )
             return Parked(recorded.due_at)
-        except ContextMissing as error:
+        except (ContextMissing, WorkflowExists) as error:
             await self._records.failed(command, told(error, "not_retryable"), attempt=refused)
             return None
         faults.point("workflow.after_spawn")
@@ -243,17 +243,25 @@ class Carrier:
         """A block that was rolled back."""
         return await self._judge(command, error, attempt, started)
 
-    async def cancelled(self, commands: Sequence[Command]) -> None:
-        """Record these as cancelled."""
+    async def cancelled(self, commands: Sequence[Command], *also: Entry) -> None:
+        """Record these as cancelled, ask their children to end, and record ``also``: all of it, or nothing."""
+        entries, children = list(also), list[int]()
         for command in commands:
             step = self._records.step(command.name)
             stays = isinstance(command, Start) and command.close == "abandon"
             if step is not None and step.kind == "child" and step.detail is not None and not stays:
-                await self._provider.write(cancel(int(step.detail), "it was cancelled beside others"))
-        for command in commands:
-            step = self._records.step(command.name)
+                children.append(int(step.detail))
             attempt = 0 if step is None else step.attempt
-            await self._records.ended(command.name, command.kind, "cancelled", None, attempt=attempt)
+            entry = self._records.entry(command.name, command.kind, "cancelled", attempt=attempt)
+            entry.ended_at = self._records.clock()
+            entries.append(entry)
+        if not entries:
+            return
+        for answer in await self._provider.write(stop([*self._records.buffered(), *entries], children)):
+            if isinstance(answer, Exception):
+                raise answer
+        for entry in entries:
+            self._records.machine.add(as_step(entry, None))
 
     def _due(self, step: Step) -> bool:
         return step.due or (step.due_at is not None and step.due_at <= self._records.machine.history.now)

@@ -20,7 +20,9 @@ from ..ends import RunEnd
 PARENTS = statement("workflows.parents", lambda row: int(row["job"]))
 ENDED = statement("workflows.end", lambda row: int(row["parent"]))
 UNTOLD = statement("workflows.untold", lambda row: int(row["job"]))
-ORPHANS = statement("workflows.orphans", lambda row: int(row["id"]))
+ORPHANS = statement("workflows.orphans", lambda row: int(row["job"]))
+ASK = statement("workflows.ask", lambda row: int(row["job"]))
+PLEAS = statement("workflows.pleas", lambda row: int(row["id"]))
 SETTLE_DOWN = statement("workflows.settle_down", lambda row: int(row["job"]))
 STIRRED = statement("workflows.stirred", lambda row: int(row["id"]))
 TROUBLE = statement("workflows.trouble", lambda row: row)
@@ -68,8 +70,14 @@ def tell(ids: Sequence[int], failed: Mapping[int, str | None], unfinished: Seque
     yield from rows(PARENTS, ids=ids)
     parents = yield from rows(ENDED, ids=ids, failed_steps=[failed.get(id) for id in ids])
     yield from rouse(parents)
-    while unfinished and (asked := (yield from rows(ORPHANS, ids=unfinished, limit=limits.RUN_TREE_MAX))):
-        yield from rouse(asked)
+    while unfinished and (orphans := (yield from rows(ORPHANS, ids=unfinished, limit=limits.RUN_TREE_MAX))):
+        yield from ask(orphans, "the run that started it has ended")
+
+
+def ask(ids: Sequence[int], reason: str) -> Op[None]:
+    """Ask runs to end, and wait for nobody: the sweep asks those to which a transaction is just saying something."""
+    asked = yield from rows(ASK, ids=sorted(ids), reason=reason)
+    yield from rouse(asked)
 
 
 def _parked(ids: list[int]) -> Op[None]:
@@ -96,7 +104,7 @@ def nudge(ids: Sequence[int]) -> Op[None]:
 
 def sweep(limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
     """Wake runs that were asked to look up while they wait, let those go on that were resumed while they were being
-    parked, and forget those that have ended."""
+    parked, and forget those that have ended. Ask those to end that couldn't be asked at once."""
     found = yield from rows(NUDGED, limit=limit)
     waiting, ended = ([id for id, state in found if state == wanted] for wanted in ("waiting", "ended"))
     done = len((yield from wake(waiting)).ids) if waiting else 0
@@ -105,7 +113,9 @@ def sweep(limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
             done += yield from unpark(id)
     if ended:
         yield from rows(UNNUDGE, ids=ended)
-    return done + len(ended)
+    pleas = yield from rows(PLEAS, limit=limit)
+    yield from rouse(pleas)
+    return done + len(ended) + len(pleas)
 
 
 def unpark(job: int) -> Op[bool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ import msgspec
 
 from ...core import limits
 from ...core.op import Op, Row, maybe, one, rows
-from ...jobs.ops.control import redrive
+from ...jobs.ops.control import discard_some, redrive
 from ...jobs.ops.wake import wake
 from ...sql import statement
 from ..check import Plan
@@ -53,6 +53,18 @@ class Letter(msgspec.Struct, kw_only=True, frozen=True):
     payload: Any
 
 
+class _Child(msgspec.Struct, frozen=True):
+    """A child that is over without having completed. ``reason``: why it is dead; None when it is filed as cancelled."""
+
+    job: int
+    reason: str | None
+    failed_step: str | None
+
+
+UNDONE = ("compensated", "deadline")
+"""Why runs are dead that can't go on, because what they had done was undone."""
+
+
 class Stuck(msgspec.Struct, kw_only=True, frozen=True):
     """A run that nothing will ever move, and why."""
 
@@ -68,7 +80,9 @@ NOTE = statement("workflows.note", lambda row: row)
 PAUSE = statement("workflows.pause", lambda row: int(row["job"]))
 RESUME = statement("workflows.resume", lambda row: int(row["job"]))
 REOPEN = statement("workflows.reopen", lambda row: int(row["job"]))
-FORGET = statement("workflows.forget", lambda row: str(row["name"]))
+FORGET = statement("workflows.forget", lambda row: (str(row["name"]), row["child"]))
+CHILDREN = statement("workflows.children", lambda row: _Child(int(row["job"]), row["reason"], row["failed_step"]))
+BEQUEATH = statement("workflows.bequeath", lambda row: int(row["job"]))
 SKIP = statement("workflows.skip", lambda row: str(row["name"]))
 FREEZE = statement("workflows.freeze", lambda row: str(row["place"]))
 VERSIONS = statement("workflows.versions", lambda row: (str(row["name"]), int(row["version"]), int(row["runs"])))
@@ -132,17 +146,31 @@ def place(job: int) -> Op[str | None]:
 
 
 def retry(job: int, at: str, step: str | None) -> Op[None]:
-    """Let a run go on that stands ``at`` dead or held: what failed from the step on is forgotten, and done again."""
+    """Let a run go on that stands ``at`` dead or held: what failed from the step on is forgotten, and done again; a
+    child that failed goes on from where it failed, too."""
     if step is not None:
-        yield from rows(FORGET, run=job, step=step, failed=True)
+        forgotten = yield from rows(FORGET, run=job, step=step, failed=True)
+        yield from _revive(job, [child for _, child in forgotten if child is not None])
     yield from again(job, at)
+
+
+def _revive(parent: int, children: Sequence[int]) -> Op[None]:
+    """Let children that failed go on; the ids of those that can't are free again, and the parent starts them anew."""
+    found = (yield from rows(CHILDREN, parent=parent, ids=sorted(children))) if children else []
+    for child in found:
+        if child.reason is None or child.reason in UNDONE:
+            yield from rows(BEQUEATH, run=child.job)
+            yield from discard_some([child.job], "its parent has started it anew")
+        elif (yield from place(child.job)) == "dead":
+            yield from retry(child.job, "dead", child.failed_step)
 
 
 def rewind(job: int, at: str, step: str) -> Op[list[str]]:
     """Forget what a run has recorded from the step on, and let it go on from there; what was forgotten."""
     forgotten = yield from rows(FORGET, run=job, step=step, failed=False)
+    yield from _revive(job, [child for _, child in forgotten if child is not None])
     yield from again(job, at)
-    return forgotten
+    return [name for name, _ in forgotten]
 
 
 def skip(job: int, at: str, step: str, outcome: str | None, remark: str | None) -> Op[bool]:

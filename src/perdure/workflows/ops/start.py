@@ -29,6 +29,7 @@ PUT_OFF = statement("workflows.put_off", lambda row: int(row["id"]))
 FIND = statement("workflows.find", lambda row: Found(**row))
 SUPERSEDE = statement("workflows.supersede", lambda row: int(row["job"]))
 ORIGIN = statement("workflows.origin", lambda row: dict(row))
+STRANGER = statement("workflows.stranger", lambda row: int(row["job"]))
 FORK = statement("workflows.fork", lambda row: row)
 
 
@@ -130,8 +131,14 @@ def find(ids: Sequence[str]) -> Op[dict[str, Found]]:
 
 
 def spawn(entry: Entry, id: str, spec: RunSpec, close: Close) -> Op[int]:
-    """Start a child, and record it as a step of its parent, both or neither; the child's job."""
+    """Start a child, and record it as a step of its parent, both or neither; the child's job. Raises WorkflowExists
+    when it is to be waited for and is somebody else's, who alone is woken by its end."""
     [child] = yield from start(spec, [id], [spec.payload], parent=entry.run, close=close)
+    if not child.new and entry.state == "waiting" and (yield from maybe(STRANGER, run=child.job, parent=entry.run)):
+        raise WorkflowExists(
+            "there is a live run of this id, and this run hasn't started it: it would never hear of its end",
+            id=id, field=id, fix='give the child an id of its own: f"{wf.id}:…"',
+        )  # fmt: skip
     entry.detail = str(child.job)
     [answer] = yield from record([entry])
     if isinstance(answer, Exception):

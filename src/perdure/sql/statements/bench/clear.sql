@@ -4,4 +4,4 @@
 -- Bound: no row is read.
 truncate perdure.floor, perdure.job, perdure.ready, perdure.scheduled, perdure.lease, perdure.held, perdure.dead,
     perdure.history, perdure.attempt, perdure.cancel_request, perdure.unique_key, perdure.waiting, perdure.run, perdure.step, perdure.signal,
-    perdure.nudge
+    perdure.nudge, perdure.plea

@@ -1,4 +1,4 @@
--- Does: what there is to do, in one look: queues with something above a floor, when the next scheduled job is due (seconds), whether leases are lost, which workers' beats have run out and when the next one will (seconds), whether cancel requests, pauses or nudges wait, and whether jobs are parked whose task, or version of a task, is known here; the same of the next waiting job that has a moment.
+-- Does: what there is to do, in one look: queues with something above a floor, when the next scheduled job is due (seconds), whether leases are lost, which workers' beats have run out and when the next one will (seconds), whether cancel requests, pauses, nudges or pleas wait, and whether jobs are parked whose task, or version of a task, is known here; the same of the next waiting job that has a moment.
 -- Locks: none; no transaction id.
 -- Index: ready (lane, pos); scheduled (run_at, id) and waiting_due, from their floors on; lease by worker; worker_living; held by reason and key, when anything is parked.
 -- Bound: one row per lane; the leases; the living workers.
@@ -19,7 +19,7 @@ select coalesce((select array_agg(distinct l.lane / 4096)
         order by w.expires_at limit 1) as lapses_in,
        exists (select from perdure.cancel_request) or exists (
            select from perdure.pause p where p.resumed or not exists (select from perdure.held h where h.id = p.id)) as requests,
-       exists (select from perdure.nudge) as nudged,
+       exists (select from perdure.nudge) or exists (select from perdure.plea) as nudged,
        case when exists (select from perdure.held where reason in ('unknown_task', 'newer_version', 'checkpoint_version'))
             then exists (select from perdure.held where reason in ('unknown_task', 'newer_version', 'checkpoint_version') and key = any(%(tasks)s::text[]))
             else false end as parked

@@ -1,9 +1,17 @@
--- Does: drops what a run has recorded from a step on, or (`failed`) only what failed or was cancelled from there on.
--- Locks: the step rows.
--- Index: step by run and name.
--- Bound: one run: run_steps_max steps.
-delete from perdure.step s
-where s.run = %(run)s::bigint
-  and s.seq >= (select f.seq from perdure.step f where f.run = %(run)s::bigint and f.name = %(step)s::text)
-  and (not %(failed)s::boolean or s.state in ('failed', 'cancelled'))
-returning s.name
+-- Does: drops what a run has recorded from a step on, or (`failed`) only what failed or was cancelled from there on; the messages that it took are back in the inbox. What was dropped.
+-- Locks: the step rows and the messages' rows.
+-- Index: step by run and name; signal_run.
+-- Bound: one run: run_steps_max steps. Of the messages that a name took, only the last is of this round.
+with gone as (
+    delete from perdure.step s
+    where s.run = %(run)s::bigint
+      and s.seq >= (select f.seq from perdure.step f where f.run = %(run)s::bigint and f.name = %(step)s::text)
+      and (not %(failed)s::boolean or s.state in ('failed', 'cancelled'))
+    returning s.name, s.kind, s.detail, s.seq, s.state
+), untaken as (
+    update perdure.signal m set taken = null, taken_at = null
+    from (select distinct on (t.taken) t.id from perdure.signal t join gone g on g.name = t.taken and g.kind = 'signal' and g.state = 'done'
+          where t.run = %(run)s::bigint order by t.taken, t.taken_at desc, t.id desc) last
+    where m.id = last.id
+)
+select name, case when kind = 'child' then detail::bigint end as child from gone order by seq

@@ -1,0 +1,11 @@
+-- Does: those of the runs that are a run's own children, are over and haven't completed; why, when they are dead, and where they failed.
+-- Locks: none.
+-- Index: run, job and dead by job; history by id.
+-- Bound: the ids given.
+select r.job, d.reason, r.failed_step from perdure.run r
+left join perdure.dead d on d.id = r.job
+where r.job = any(%(ids)s::bigint[]) and r.parent = %(parent)s::bigint and not r.superseded
+  and (d.id is not null
+       or (not exists (select from perdure.job j where j.id = r.job)
+           and not exists (select from perdure.history h where h.id = r.job and h.outcome = 'completed')))
+order by r.job

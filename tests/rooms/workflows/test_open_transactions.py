@@ -1,0 +1,139 @@
+"""A caller's transaction that stays open: it says something about a run, and what else its worker does goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from perdure import Workflow
+from perdure.core.run_errors import WorkflowState
+from tests.rooms.worker.stage import BOUND_SECONDS
+from tests.rooms.workflows.stage import Stage
+
+
+def _declare(stage: Stage, gate: asyncio.Event) -> SimpleNamespace:
+    """A run that ends when the gate opens, a parent that waits for it, and a job that has nothing to do with them."""
+
+    @stage.app.workflow
+    async def child(wf: Workflow) -> str:
+        await wf.step("gate", gate.wait)
+        return "ok"
+
+    @stage.app.workflow
+    async def parent(wf: Workflow) -> Any:
+        return await wf.child(child, "c")
+
+    @stage.app.workflow
+    async def patient(wf: Workflow) -> None:
+        await wf.step("gate", gate.wait)
+        await wf.signal("never")
+
+    @stage.app.workflow
+    async def failing(wf: Workflow) -> None:
+        await wf.start(patient, "c", close="cancel")
+        await wf.signal("fail")
+        raise ValueError("no")
+
+    @stage.app.task
+    async def other() -> None: ...
+
+    return SimpleNamespace(child=child, parent=parent, failing=failing, other=other)
+
+
+async def _goes_on(stage: Stage, declared: SimpleNamespace) -> None:
+    """Another job of the worker is done."""
+    job = await stage.ask(stage.client.jobs.enqueue, declared.other.job())
+    await stage.ask(stage.client.jobs.wait, job.id, timeout=BOUND_SECONDS)
+
+
+@pytest.mark.parametrize("verb", ["pause", "cancel the parent", "lock the parent", "signal"])
+def test_a_run_whose_row_a_caller_holds_ends_later_and_holds_up_nobody(stage: Stage, verb: str) -> None:
+    """A run ends while a transaction that pauses it, cancels or locks its parent, or sends it a signal is open: what
+    else the worker settles is settled meanwhile, and the run's own end when that transaction is over. Red without the
+    look for busy runs and the halving of a flush that waits all the same (pause, lock), and with a nudge that has a
+    unique key (cancel)."""
+    gate = asyncio.Event()
+    declared = _declare(stage, gate)
+    flow = declared.parent if "parent" in verb else declared.child
+
+    async def play() -> None:
+        async with stage.working():
+            await stage.start(flow.run())
+            await stage.until_true("select exists (select from perdure.lease)")
+            if "parent" in verb:
+                await stage.until_state("waiting")
+            with stage.client.transaction() as tx:
+                if verb == "pause":
+                    tx.workflows.pause("r")
+                elif verb == "lock the parent":
+                    tx.connection.execute("select from perdure.run where id = 'r' for update")
+                elif verb == "signal":
+                    tx.workflows.signal("r", "hello")
+                else:
+                    tx.workflows.cancel("r")
+                gate.set()
+                await stage.until_true(
+                    "select not exists (select from perdure.step where name = 'gate' and ended_at is null)"
+                )
+                await _goes_on(stage, declared)
+                await _goes_on(stage, declared)
+            await stage.until_state("cancelled" if verb == "cancel the parent" else "completed")
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("ends", ["commit", "rollback"])
+def test_a_parent_that_fails_asks_its_child_though_a_caller_is_just_asking_it(stage: Stage, ends: str) -> None:
+    """A parent fails while a transaction that cancels its child is open: its end waits for nobody, and the child is
+    cancelled whether that transaction commits or not. Red when the request for orphans waits for the caller's, and when
+    the sweep forgets pleas."""
+    gate = asyncio.Event()
+    declared = _declare(stage, gate)
+    fails = pytest.raises(ZeroDivisionError) if ends == "rollback" else contextlib.nullcontext()
+
+    async def play() -> None:
+        async with stage.working():
+            await stage.start(declared.failing.run())
+            await stage.until_true("select count(*) = 1 from perdure.run where id = 'c'")
+            with fails, stage.client.transaction() as tx:
+                tx.workflows.cancel("c")
+                await stage.signal("fail")
+                await stage.until_state("failed")
+                if ends == "rollback":
+                    raise ZeroDivisionError
+            await stage.until_true("select exists (select from perdure.cancel_request)")
+            gate.set()
+            await stage.until_state("cancelled", "c")
+            await stage.until_true("select not exists (select from perdure.plea)")
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("verb", ["retry", "skip", "rewind"])
+def test_a_verb_that_is_refused_to_a_running_run_holds_up_no_record_of_it(stage: Stage, verb: str) -> None:
+    """``retry``, ``skip`` and ``rewind`` of a run that is just running are refused, and leave nothing locked: the run
+    goes on while that transaction is open. Red when freeze locks a leased job."""
+    gate = asyncio.Event()
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> None:
+        await wf.step("gate", gate.wait)
+        await wf.step("after", stage.do, "after")
+
+    async def play() -> None:
+        async with stage.working():
+            await stage.start(shop.run())
+            await stage.until_true("select exists (select from perdure.lease)")
+            with stage.client.transaction() as tx:
+                arguments = () if verb == "retry" else ("gate",)
+                with pytest.raises(WorkflowState):
+                    getattr(tx.workflows, verb)("r", *arguments)
+                gate.set()
+                await stage.until_true("select exists (select from perdure.step where name = 'after')")
+            await stage.result()
+
+    asyncio.run(play())
