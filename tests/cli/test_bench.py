@@ -54,7 +54,7 @@ TARGETS: dict[str, tuple[str, list[tuple[str, float, str]]]] = {
             ("at most", 15.0, "value"), ("at most", 150.0, "value"), ("at most", 1.05, "floor"),
         ],
     ),
-    "steps": ("10", [("at least", 0.25, "floor"), ("at most", 1.5, "floor")]),
+    "steps": ("10", [("at least", 0.25, "floor"), ("at least", 10_000, "value"), ("at most", 1.5, "floor")]),
     "parked": (
         "20",
         [
