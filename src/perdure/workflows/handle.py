@@ -16,7 +16,7 @@ from ..core.errors import InvalidOption
 from ..core.run_errors import InvalidWorkflow
 from .commands import Block, Command, Do, Gather, Leave, Mode, Sleep, Start, Token, Undo, Wait
 from .model import Close, RunSpec
-from .reading import decoder_of, wants_result, work_of
+from .reading import async_work_of, decoder_of, wants_result, work_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -145,7 +145,7 @@ class Workflow:
         """
         keeper = self._keeper
         _check_name(name)
-        work = None if function is None else work_of(function, name)
+        work = None if function is None else async_work_of(function, name)
         policy = _policy("retry", retry) or _declared(keeper)
         block = Block(keeper.name(name, "transaction", work), work, args, retry=policy)
         if work is not None:

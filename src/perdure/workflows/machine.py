@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ..core import codec, limits
-from ..core.errors import PerdureError
+from ..core.errors import InvalidOption, PerdureError
 from ..core.run_errors import Diverged, InvalidWorkflow, WorkflowError
 from .commands import Back, Block, Command, Do, Gather, Interrupted, Leave, diverged, misfit
 from .compensate import owed, undone
@@ -317,7 +317,7 @@ class Machine:
         if self._broken is not None:
             return Broken(self._broken)
         error = end.error if isinstance(end, Failed) else None
-        if isinstance(error, Diverged | InvalidWorkflow):
+        if isinstance(error, Diverged | InvalidWorkflow | InvalidOption):
             return Broken(error)
         if self._left:
             return Broken(diverged("", "", self._left.values()))

@@ -16,11 +16,20 @@ from .commands import Work
 
 def work_of(function: Callable[..., Any], step: str) -> Work:
     """The function as a step calls it; a task is called as its function, where it runs. Raises InvalidWorkflow."""
-    try:
+    plain = getattr(function, "function", function)
+    if inspect.isfunction(plain) and plain.__closure__ is None and "<locals>" not in plain.__qualname__:
         return _work_of(function)
-    except TypeError:
-        pass
-    return _made(function, step)
+    return _made(function, step)  # what was made for one run isn't kept: it would keep what the run holds
+
+
+def async_work_of(function: Callable[..., Any], step: str) -> Work:
+    """The same of a function that runs on the loop. Raises InvalidWorkflow for any other."""
+    work = work_of(function, step)
+    if work.run_in != "loop":
+        raise InvalidWorkflow(
+            f"{function!r} isn't async", field=step, fix="give an async def: the transaction is the event loop's"
+        )
+    return work
 
 
 @lru_cache(maxsize=4096)

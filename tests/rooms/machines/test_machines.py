@@ -21,7 +21,7 @@ from perdure.machines import errors
 from perdure.machines.model import Entity, Facts
 from perdure.pg.drive import drive
 from tests.conftest import Database
-from tests.rooms.worker.stage import Stage, working
+from tests.rooms.worker.stage import Stage, until, working
 
 SHOP = App("shop")
 
@@ -225,6 +225,31 @@ async def test_what_a_person_may_do_the_clock_does_by_the_same_edge(stage: Stage
     assert [each.state for each in (left, bought, back)] == ["expired", "bought", "reopened"]
     assert (left.event, left.moved_by, left.revision) == ("expire", "clock", 1)
     assert sent == ["left"]
+
+
+async def test_a_guard_that_says_no_to_the_clock_is_asked_again(stage: Stage) -> None:
+    """A timed transition whose guard says no, or asks for a fact that the clock doesn't give, isn't over: it is asked
+    again, and happens when the guard says yes; to a person who gives too little it is a refusal that names the fact
+    [PAT-11]. Red when a refused alarm ends, and when a missing fact is the guard's own error."""
+    app, asked, open_ = App("a"), list[str](), list[bool]()
+
+    def may_expire(entity: Entity, facts: Facts) -> bool:
+        asked.append(entity.id)
+        return bool(open_) or (len(asked) > 1 and facts["cents"] > 0)
+
+    expire = Transition("expire", "open", "expired", guard=may_expire, after=timedelta(seconds=0.2))
+    cart = app.machine(Machine("cart", initial="open", transitions=[expire]))
+    async with AsyncClient(stage.db.url) as client:
+        await client.machines.declare(app)
+        await client.machines.create(cart, "1")
+        async with working(stage.db, app):
+            await until(lambda: len(asked) >= 2)
+            with pytest.raises(errors.GuardRefused, match="'cents'"):
+                await client.machines.move(cart, "1", "expire")
+            open_.append(True)
+            await stage.until_true("select count(*) = 1 from perdure.history where task = 'machine/cart'")
+        assert (await client.machines.get(cart, "1")).state == "expired"
+    assert await stage.value("select count(*) from perdure.attempt where ending <> 'snooze'") == 0
 
 
 def test_what_is_stuck_is_found_by_an_index(client: Client, db: Database) -> None:

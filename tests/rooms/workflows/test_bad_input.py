@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
+from typing import Any
 
 import pytest
 
 from perdure import App, StepFailed, Workflow
+from perdure.core.errors import WaitTimeout
 from perdure.core.run_errors import InvalidWorkflow, WorkflowNotFound
 from perdure.fleet.loops import monitor
+from perdure.workflows.reading import work_of
 from tests.rooms.workflows.stage import Stage
 
 
@@ -81,3 +86,75 @@ def test_a_signal_to_nobody_and_a_result_of_no_form_are_told(stage: Stage) -> No
     asyncio.run(play())
     assert len(stage.did) == 1
     assert stage.value("select count(*) from perdure.signal") == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (lambda wf, stage: wf.signal("go", timeout=-1), "timeout"),
+        (lambda wf, stage: wf.step("", stage.do, 1), "name"),
+        (lambda wf, stage: wf.transaction("pay", stage.do_sync, 1), "async def"),
+    ],
+)
+def test_options_that_can_t_be_park_the_run_and_undo_nothing(stage: Stage, wrong: Any, told: str) -> None:
+    """An option or a name that can't be, and a plain function for a transaction, are mistakes of the code: the run is
+    parked with the sentence, compensates nothing, and goes on when the code is mended. Red when they fail the run."""
+    broken = [True]
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> str:
+        await wf.step("first", stage.do, "first", compensate=stage.do)
+        if broken:
+            await wrong(wf, stage)
+        return "mended"
+
+    async def play() -> None:
+        async with stage.working():
+            await stage.start(shop.run())
+            assert told in str((await stage.until_state("parked")).error)
+            broken.clear()
+            await stage.ask(stage.client.workflows.resume, "r")
+            assert await stage.result() == "mended"
+
+    asyncio.run(play())
+    assert stage.did == ["first"]
+
+
+def test_an_update_of_a_paused_run_is_told_what_it_waits_for(stage: Stage) -> None:
+    """An update that a paused run can't answer gives up with the advice to resume it [DW-196]. Red when the advice is
+    about workers."""
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> None:
+        await wf.signal("go")
+
+    async def play() -> None:
+        async with stage.working():
+            await stage.start(shop.run())
+            await stage.until_state("waiting")
+            await stage.ask(stage.client.workflows.pause, "r")
+            with pytest.raises(WaitTimeout, match="is paused") as late:
+                await stage.ask(stage.client.workflows.update, "r", "go", 1, timeout=0.2)
+        assert "resume" in str(late.value.fix)
+
+    asyncio.run(play())
+
+
+def test_what_a_run_s_functions_hold_is_let_go() -> None:
+    """A function made for one run isn't kept after its step, nor what it holds: a parked run costs no memory.
+    Red when every function is cached."""
+
+    class Held: ...
+
+    def step_of(held: Held) -> Any:
+        return lambda: held
+
+    held = Held()
+    seen = weakref.ref(held)
+    assert work_of(step_of(held), "step").run_in == "thread"
+    assert work_of(test_a_signal_to_nobody_and_a_result_of_no_form_are_told, "s") is work_of(
+        test_a_signal_to_nobody_and_a_result_of_no_form_are_told, "s"
+    )
+    del held
+    gc.collect()
+    assert seen() is None

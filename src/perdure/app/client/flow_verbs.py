@@ -37,6 +37,9 @@ CHECK_BATCH = 200
 STATES = ("running", "waiting", "paused", "parked", "failed", "deadline", "compensated", "compensation_failed",
           "completed", "cancelled")  # fmt: skip
 
+PAUSED = "is paused"
+"""How a run stands that answers no update until it is resumed."""
+
 UNDONE = ("compensated", "compensation_failed", "deadline", "cancelled")
 """How runs stand whose end was to be compensated."""
 
@@ -260,7 +263,9 @@ class Waiting:
             raise WaitTimeout(
                 f"hadn't ended after {self._timeout:g} s, and {state}",
                 field=f"workflow {self.id}",
-                fix="wait longer, or see that a worker runs its queue",
+                fix="resume it: it answers then"
+                if state == PAUSED
+                else "wait longer, or see that a worker runs its queue",
             )
         pause = self._pause * (0.75 + 0.5 * dice)
         self._pause = min(self._pause * PAUSE_GROWTH, PAUSE_SECONDS_MAX)
@@ -283,7 +288,8 @@ class Waiting:
 
 
 def judged(answer: inbox.Answer | None, id: str, name: str) -> tuple[bool, Any]:
-    """Whether an update has its answer, and what that is. Raises UpdateRefused or WorkflowFinished."""
+    """Whether an update has its answer, and what that is, or how its run stands. Raises UpdateRefused or
+    WorkflowFinished."""
     if answer is None:
         _missing(id)
     if answer.refusal is not None:
@@ -292,7 +298,7 @@ def judged(answer: inbox.Answer | None, id: str, name: str) -> tuple[bool, Any]:
         return True, None if answer.answer is None else msgspec.json.decode(answer.answer)
     if answer.ended:
         raise WorkflowFinished("has ended without answering", id=id, field=name, fix="look at its timeline")
-    return False, None
+    return False, PAUSED if answer.paused else "hasn't answered"
 
 
 def _spec(spec: object, options: Mapping[str, Any]) -> RunSpec:

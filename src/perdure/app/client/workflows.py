@@ -96,7 +96,7 @@ class Workflows:
             answered, value = verbs.judged(self._runs.look(inbox.answered, number), id, name)
             if answered:
                 return value
-            time.sleep(waiting.again(monotonic(), roll(), "hasn't answered"))
+            time.sleep(waiting.again(monotonic(), roll(), value))
 
     def cancel(self, id: str, *, reason: str | None = None, force: bool = False) -> str:
         """Ask a run to end ("requested"): its code hears of it, its steps are compensated, its children end with it.
@@ -210,7 +210,7 @@ class AsyncWorkflows:
             answered, value = verbs.judged(await self._runs.look(inbox.answered, number), id, name)
             if answered:
                 return value
-            await asyncio.sleep(waiting.again(monotonic(), roll(), "hasn't answered"))
+            await asyncio.sleep(waiting.again(monotonic(), roll(), value))
 
     async def cancel(self, id: str, *, reason: str | None = None, force: bool = False) -> str:
         """As ``Workflows.cancel``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -31,6 +32,21 @@ TRIES_MAX = 10
 
 TIMER = "machine/"
 """What the tasks that make timed transitions are called, before the machine's name."""
+
+
+class _Unsaid(Exception):
+    """A guard has asked for a fact that nobody gave."""
+
+    def __init__(self, fact: object) -> None:
+        super().__init__(fact)
+        self.fact = fact
+
+
+class _Facts(dict[str, Any]):
+    """What a guard may know: to ask for more is a no, and not an error of the guard's."""
+
+    def __missing__(self, fact: str) -> Any:
+        raise _Unsaid(fact)
 
 
 def create(machine: Machine, id: str, *, by: str | None = None, reason: str | None = None) -> Op[Entity]:
@@ -116,8 +132,15 @@ def _guarded(machine: Machine, id: str, event: str, expected: int | None, facts:
     found = yield from _found(machine, id)
     _refuse_illegal(machine, found, event)
     guard = machine.table[found.state, event].guard
-    if guard is not None and not guard(found, facts):
-        name = getattr(guard, "__name__", "its guard")
+    name = getattr(guard, "__name__", "its guard")
+    try:
+        open_ = guard is None or guard(found, _Facts(facts))
+    except _Unsaid as unsaid:
+        raise GuardRefused(
+            f"{event} isn't open now: {name} asks for the fact {unsaid.fact!r}, which wasn't given",
+            field=_named(machine, id), fix="give it in facts, or let the guard do without it: the clock gives none",
+        ) from None  # fmt: skip
+    if not open_:
         raise GuardRefused(
             f"{event} isn't open now: {name} says no", field=_named(machine, id), fix="see what the guard asks for"
         )

@@ -14,7 +14,8 @@ SEND = statement("workflows.send", lambda row: int(row["id"]))
 AWAITING = statement("workflows.awaiting", lambda row: int(row["id"]))
 ANSWER = statement("workflows.answer", lambda row: row)
 ANSWERED = statement(
-    "workflows.answered", lambda row: Answer(row["answered"], row["refusal"], row["answer"], row["ended"])
+    "workflows.answered",
+    lambda row: Answer(row["answered"], row["refusal"], row["answer"], row["ended"], row["paused"]),
 )
 TOKEN = statement("workflows.token", lambda row: (str(row["id"]), str(row["name"])))
 
@@ -29,6 +30,7 @@ class Answer:
     refusal: str | None
     answer: str | None
     ended: bool
+    paused: bool
 
 
 def signal(id: str, name: str, payload: str | None, key: str | None) -> Op[Sent]:
