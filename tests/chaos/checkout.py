@@ -34,6 +34,12 @@ class _Ledger:
                 run, step, os.getpid(),
             )  # fmt: skip
 
+    async def paid(self, run: str) -> bool:
+        """Whether the test has paid the run."""
+        async with self._turn:
+            assert self._conn is not None
+            return bool(await self._conn.fetchval("select exists (select from paid where run = $1)", run))
+
 
 _ledger = _Ledger()
 
@@ -72,6 +78,22 @@ async def checkout(wf: Workflow, order: int) -> str:
 async def invoice(wf: Workflow, order: str) -> None:
     """A child of one step."""
     await wf.step("invoice", act, wf.id, "invoice")
+
+
+async def hang(run: str, step: str, result: Any = None) -> Any:
+    """A step's work that takes for ever, unless its run is paid."""
+    await _ledger.enter(run, step)
+    if not await _ledger.paid(run):
+        await asyncio.Event().wait()
+    return result
+
+
+@app.workflow
+async def five(wf: Workflow) -> list[Any]:
+    """Five steps side by side, of which two are done at once."""
+    async with wf.gather() as group:
+        handles = [group.step(f"s{each}", act if each < 2 else hang, wf.id, f"s{each}", each) for each in range(5)]
+    return [handle.result for handle in handles]
 
 
 Program = list[Any]

@@ -109,6 +109,21 @@ def test_a_worker_that_was_frozen_records_nothing_and_starts_nothing(floor: Floo
     assert not relief.ended
 
 
+def test_a_crash_after_two_of_five_runs_only_the_other_three(floor: Floor, client: Client) -> None:
+    """A worker is killed when two of five steps that are gathered have been recorded and three run: another one runs
+    those three again and no other, and has all five results [KIT-39]. Red when a gathering is carried out whole."""
+    client.workflows.start(shop.five.run(), id="g")
+    doomed = _worker(floor)
+    floor.until_true("select count(*) = 5 and (select count(*) = 2 from perdure.step) from tried")
+    doomed.kill()
+    floor.conn.execute("insert into paid (run) values ('g')")
+    _worker(floor)
+
+    assert client.workflows.wait("g", timeout=60) == [0, 1, 2, 3, 4]
+    assert floor.rows("select step, count(*) from tried group by step order by step") == [
+        ("s0", 1), ("s1", 1), ("s2", 2), ("s3", 2), ("s4", 2)]  # fmt: skip
+
+
 instructions: st.SearchStrategy[list[Any]] = st.deferred(lambda: _instructions())
 
 
