@@ -55,7 +55,9 @@ picks = st.integers(0, 1_000)
 
 
 class Places(Bounded):
-    """Jobs, workers and people, on one database."""
+    """Jobs, workers and people, on one database. ``last``: whether a suspect crashes for the last time."""
+
+    last: bool | None = None
 
     # Jobs arrive, are claimed, end
 
@@ -152,6 +154,14 @@ class Places(Bounded):
             self.rescues()
             self.time_passes()
 
+    @rule(pick=picks, last=st.booleans())
+    def suspects_crash(self, pick: int, last: bool) -> None:
+        """What a worker claims crashes alone, for the last time or not."""
+        known, self.last = len(self.hands), last
+        self.claims(pick, 2)
+        self._flush([(job, "crashed") for _, job in self.hands[known:]], self.members[0])
+        self.last = None
+
     def _flush(self, flush: list[tuple[Claimed, Verdict]], member: Member) -> None:
         ours = [job for job, _ in flush if self._leased(job)]
         ends = [end(job, verdict, **self._soon(verdict)) for job, verdict in flush]
@@ -165,7 +175,8 @@ class Places(Bounded):
 
     def _soon(self, verdict: str) -> dict[str, Any]:
         if verdict == "crashed":
-            return {"reason": "worker_lost" if len(self.hands) % 2 else None}
+            last = len(self.hands) % 2 if self.last is None else self.last
+            return {"reason": "worker_lost" if last else None}
         return {"delay": 0.0 if self.clock % 2 else 60.0} if verdict in ("retry", "snooze") else {}
 
     # Chores

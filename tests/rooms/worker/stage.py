@@ -129,7 +129,7 @@ async def working(db: Database, app: App, *, url: str | None = None, **options: 
         assert worker.started.is_set(), running.exception() if running.done() else "the worker didn't start"
         yield worker
     finally:
-        if not running.done():
+        if not running.done() and not worker._stop.is_set():  # to say it twice would be to say at once
             worker.stop()
         await asyncio.wait_for(running, BOUND_SECONDS)
 

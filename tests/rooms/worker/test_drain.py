@@ -53,6 +53,26 @@ async def test_a_draining_worker_gives_back_what_it_has_not_started(stage: Stage
     assert await stage.counts() == {"ready": 18, "history": 3}
 
 
+async def test_a_stop_in_the_middle_of_a_look_is_heard(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told to stop while it looks for work, a worker doesn't rest until its next poll [DW-108]. Red when a rest begins
+    without asking whether the worker stops."""
+    app, _, _ = _app()
+    monkeypatch.setattr(limits, "POLL_IDLE_SECONDS", 3_600.0)
+    monkeypatch.setattr(limits, "RESCUE_CHECK_SECONDS", 3_600.0)
+    async with working(stage.db, app) as worker:
+        claimer = worker._claimer
+        upkeep = claimer._upkeep
+
+        async def told() -> None:
+            await upkeep()
+            claimer._stopping = True
+            claimer._stir.set()
+
+        monkeypatch.setattr(claimer, "_upkeep", told)
+        claimer.notified("")
+        await asyncio.wait_for(claimer._stopped.wait(), BOUND_SECONDS / 2)
+
+
 async def test_a_drained_worker_leaves_nothing_behind(stage: Stage) -> None:
     """What ran has finished, every end is committed, no lease is left, the worker's row says it has left, and nobody
     had to rescue anything [DW-109, DW-111, KIT-41]. Red when the drain doesn't wait for the settler."""

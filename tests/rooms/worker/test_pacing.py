@@ -43,7 +43,9 @@ async def test_a_worker_starts_no_more_than_it_has_promised(stage: Stage, monkey
         assert promised == most + 1
         assert most <= returned[0] <= promised + SLOTS
         go.set()
-        await stage.until_true("select unsettled > %s from perdure.worker where id = %s", promised, worker.id)
+        await stage.until_true(
+            "select coalesce(unsettled > %s, true) from perdure.worker where id = %s", promised, worker.id
+        )
         await until(lambda: returned[0] > promised + SLOTS)
         locked.execute("rollback")
         await stage.until_all_in("history", ids)

@@ -184,6 +184,8 @@ class Claimer:
     async def _rest(self) -> None:
         """Nothing could be claimed: fall asleep if there is room, then wait for a stir or the next poll."""
         self._stir.clear()
+        if self._stopping:
+            return  # told during the round before: what stirred has just been cleared
         if any(intake.wet and intake.demand() and self._may_claim() for intake in self._intakes):
             return
         if not self.asleep and any(intake.demand() for intake in self._intakes):
