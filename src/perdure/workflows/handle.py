@@ -354,13 +354,13 @@ def _declared(keeper: Keeper) -> Retry:
 
 
 @lru_cache(maxsize=4096)
-def _check_name(name: object) -> None:
+def _check_name(name: str) -> None:
     if _TAKEN.fullmatch(check.text("name", name, limits.STEP_NAME_CHARS_MAX)):
         raise InvalidWorkflow("is a name that runs use themselves", field=str(name), fix="give the step another name")
 
 
 def _do(keeper: Keeper, name: str, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Do:
-    _check_name(name)
+    _check_name(name if isinstance(name, str) else check.text("name", name, limits.STEP_NAME_CHARS_MAX))
     retry, timeout = options.pop("retry", None), options.pop("timeout", None)
     back, undo_retry = options.pop("compensate", None), options.pop("undo_retry", None)
     work = work_of(function, name)

@@ -93,6 +93,7 @@ def test_a_signal_to_nobody_and_a_result_of_no_form_are_told(stage: Stage) -> No
     [
         (lambda wf, stage: wf.signal("go", timeout=-1), "timeout"),
         (lambda wf, stage: wf.step("", stage.do, 1), "name"),
+        (lambda wf, stage: wf.step(["a"], stage.do, 1), "name"),
         (lambda wf, stage: wf.transaction("pay", stage.do_sync, 1), "async def"),
     ],
 )
