@@ -360,7 +360,7 @@ def test_every_job_stands_in_one_place_and_moves_by_the_table(db: Database, sche
     made = _play(db, max_examples=160 if whole else 15, stateful_step_count=30, derandomize=True)
     for _ in range(5):  # on a slow machine other things fall due between two acts, and a rare move may not come
         if whole and any(not made[move] for move in MOVES):
-            made += _play(db, max_examples=40, stateful_step_count=30)
+            made += _play(db, max_examples=40, stateful_step_count=30, derandomize=False)
 
     assert not whole or [move for move in MOVES if not made[move]] == [], "what was never tried isn't proved"
 
