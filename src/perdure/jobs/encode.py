@@ -72,8 +72,8 @@ def columns(said: dict[str, _Column]) -> dict[str, Any]:
         "priorities": _array(said["priority"]),
         "run_ats": _array(said["run_at"]),
         "delays": _array(said["delay"], timedelta.total_seconds),
-        "expires_ats": _array(said["expires"], _moment),
-        "expires_ins": _array(said["expires"], _period),
+        "expires_ats": _array(said["expires"], moment),
+        "expires_ins": _array(said["expires"], period),
         "options": [] if unsaid else [_options(*each) for each in chosen],
         "contexts": _array(said["context"], _context),
         "tags": [] if said["tags"].count(()) == count else [array_literal(tags) for tags in said["tags"]],
@@ -84,7 +84,7 @@ def dues(specs: Sequence[JobSpec], late: Mapping[int, datetime | timedelta]) -> 
     """The due times of ``jobs.enqueue`` where those at some places differ from what the specs say; and their options,
     where a full queue has put some off: nothing else would tell that from what an enqueuer wanted."""
     said = [late.get(place, spec.run_at or spec.delay) for place, spec in enumerate(specs)]
-    params: dict[str, Any] = {"run_ats": _array(tuple(said), _moment), "delays": _array(tuple(said), _period)}
+    params: dict[str, Any] = {"run_ats": _array(tuple(said), moment), "delays": _array(tuple(said), period)}
     if any(isinstance(due, timedelta) for due in late.values()):
         params["options"] = [
             options(spec, put_off=isinstance(late.get(place), timedelta)) for place, spec in enumerate(specs)
@@ -126,8 +126,8 @@ def scalars(spec: JobSpec) -> dict[str, Any]:
         "queue": spec.queue,
         "key": spec.key,
         "priority": spec.priority,
-        "expires_at": _moment(spec.expires),
-        "expires_in": _period(spec.expires),
+        "expires_at": moment(spec.expires),
+        "expires_in": period(spec.expires),
         "options": options(spec),
         "tags": list(spec.tags) or None,
         "context": spec.context or None,
@@ -198,9 +198,11 @@ def _context(stored: str) -> str | None:
     return stored or None
 
 
-def _moment(said: datetime | timedelta | None) -> datetime | None:
+def moment(said: datetime | timedelta | None) -> datetime | None:
+    """The moment, if that is what was said; a span is ``period``'s."""
     return said if isinstance(said, datetime) else None
 
 
-def _period(said: datetime | timedelta | None) -> float | None:
+def period(said: datetime | timedelta | None) -> float | None:
+    """The span in seconds, if that is what was said; a moment is ``moment``'s."""
     return said.total_seconds() if isinstance(said, timedelta) else None

@@ -162,8 +162,7 @@ def _replace(spec: JobSpec, holder: Holder, wake: bool) -> Op[bool]:
         # It is being taken, or its queue has no row yet, or is guarded. It moves to the back, so it asks for room as a
         # newcomer does.
         if (when := (yield from admit([spec])).get(0)) is not None:
-            said |= {"run_at": when if isinstance(when, datetime) else None}
-            said |= {"delay": when.total_seconds() if isinstance(when, timedelta) else None}
+            said |= {"run_at": encode.moment(when), "delay": encode.period(when)}
             said |= {"options": encode.options(spec, put_off=isinstance(when, timedelta))}
         replaced = yield from maybe(REPLACE, **said, admitted=True)
     return replaced is not None

@@ -119,8 +119,8 @@ def _put_off(said: JobSpec, late: Sequence[tuple[int, datetime | timedelta]]) ->
     yield from rows(
         PUT_OFF,
         ids=[job for job, _ in late],
-        run_ats=[when if isinstance(when, datetime) else None for when in dues],
-        delays=[when.total_seconds() if isinstance(when, timedelta) else None for when in dues],
+        run_ats=[encode.moment(when) for when in dues],
+        delays=[encode.period(when) for when in dues],
         options=[encode.options(said, put_off=isinstance(when, timedelta)) for when in dues],
     )
 
@@ -194,6 +194,6 @@ def _params(
         "parent": parent,
         "close": close,
         "attributes": None if attributes is None else msgspec.json.encode(attributes).decode(),
-        "deadline_at": deadline if isinstance(deadline, datetime) else None,
-        "deadline_in": deadline.total_seconds() if isinstance(deadline, timedelta) else None,
+        "deadline_at": encode.moment(deadline),
+        "deadline_in": encode.period(deadline),
     }
