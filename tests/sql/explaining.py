@@ -8,9 +8,17 @@ from typing import Any, TypeVar
 import psycopg
 
 from perdure.core.op import Call, Op, Row
+from perdure.pg.link import PLANS
 from perdure.sql import numbered
 
 R = TypeVar("R")
+
+CALLERS_HAVE = dict.fromkeys(PLANS, "on") | {
+    "enable_seqscan": "off",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
+"""Postgres' own settings, as callers' sessions have them, but with a generic plan that reads no table as a whole."""
 
 
 def recorded(op: Op[R], calls: dict[str, Call]) -> Op[R]:
@@ -51,7 +59,7 @@ def walks(node: dict[str, Any], large: Collection[str], limited: bool = False) -
     """Scans of a large table that nothing narrows: a sequential one, or an index read from its beginning."""
     table = node.get("Relation Name", "")
     if table.split("_")[0] in large and "Scan" in node["Node Type"]:
-        narrowed = "Index Cond" in node or node["Node Type"] == "Bitmap Heap Scan" or limited
+        narrowed = "Index Cond" in node or "TID Cond" in node or node["Node Type"] == "Bitmap Heap Scan" or limited
         if node["Node Type"] == "Seq Scan" or not narrowed:
             yield f"{node['Node Type']} on {table}"
     for inner in node.get("Plans", ()):

@@ -31,7 +31,7 @@ from perdure.workflows.model import Entry, RunSpec
 from perdure.workflows.ops import after, control, inbox, record, start
 from tests.conftest import Database
 from tests.rooms.jobs.stage import Member, Stage
-from tests.sql.explaining import explained, nodes, recorded, walks
+from tests.sql.explaining import CALLERS_HAVE, explained, nodes, recorded, walks
 
 RUNS = 50_000
 BATCH = 100
@@ -241,7 +241,7 @@ def test_a_statement_about_runs_finds_its_rows_by_index(known: Large, name: str)
     with conn.transaction(force_rollback=True):
         conn.execute("set local plan_cache_mode = force_generic_plan")
         for setting, value in PLANS.items():
-            conn.execute(f"set local {setting} = {value if name in DRIVEN else 'default'}")
+            conn.execute(f"set local {setting} = {value if name in DRIVEN else CALLERS_HAVE[setting]}")
         plan = explained(conn, known.calls[name])["Plan"]
 
     assert list(walks(plan, LARGE)) == []

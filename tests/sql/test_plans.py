@@ -26,7 +26,7 @@ from perdure.jobs.work import Verdict
 from perdure.pg.link import PLANS
 from tests.conftest import Database
 from tests.rooms.jobs.stage import Member, Stage, end
-from tests.sql.explaining import explained, nodes, recorded, walks
+from tests.sql.explaining import CALLERS_HAVE, explained, nodes, recorded, walks
 
 JOBS = 200_000
 LARGE = {"job", "ready", "scheduled", "held", "dead", "history", "attempt"}
@@ -38,7 +38,7 @@ alter table perdure.job set (autovacuum_enabled = false);
 alter table perdure.ready set (autovacuum_enabled = false);
 alter table perdure.scheduled set (autovacuum_enabled = false);
 insert into perdure.job (id, pos, created_at, run_at, lane, task, payload)
-select n, n, now(), case when n % 4 = 1 then now() + n * interval '1 s' end, 4096 + 5, 'work', '{}'
+select n, n, now(), case when n % 4 = 1 then now() + interval '1 hour' + n * interval '1 s' end, 4096 + 5, 'work', '{}'
 from generate_series(1, 200000) n;
 insert into perdure.ready (lane, pos, id) select lane, pos, id from perdure.job where id % 4 = 0;
 insert into perdure.scheduled (run_at, id) select run_at, id from perdure.job where id % 4 = 1;
@@ -170,7 +170,7 @@ def test_a_hot_statement_finds_its_rows_by_index(known: Large, name: str) -> Non
     with conn.transaction(force_rollback=True):
         conn.execute("set local plan_cache_mode = force_generic_plan")
         for setting, value in PLANS.items():
-            conn.execute(f"set local {setting} = {value if name in HOT else 'default'}")
+            conn.execute(f"set local {setting} = {value if name in HOT else CALLERS_HAVE[setting]}")
         plan = explained(conn, known.calls[name])
 
     assert list(walks(plan["Plan"], LARGE)) == []

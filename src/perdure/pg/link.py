@@ -21,12 +21,16 @@ log = logging.getLogger("perdure.link")
 PLANS = {
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
+    "enable_nestloop": "off",
     "jit": "off",
     "plan_cache_mode": "force_generic_plan",
 }
 """Hot statements find their rows by index whatever the statistics of a queue that was empty a minute ago say, and in
 ascending order, which a bitmap scan would not keep. They are planned once: with arrays for parameters Postgres would
-plan most of them anew each time, which takes a claim of one job half of its time."""
+plan most of them anew each time, which takes a claim of one job half of its time. The moment of that plan isn't ours,
+and may be one when all tables are empty; so what a statement has in hand is joined by hashing, never by nested loops,
+whose order would then be a matter of chance, and each statement names the rows that it looks up
+(``tests/sql/test_empty_plans.py``)."""
 
 
 DRIVERS_RAISE = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, psycopg.Error)

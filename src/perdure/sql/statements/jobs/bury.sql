@@ -8,7 +8,7 @@ with t as materialized (
 ), moved as (
     update perdure.job j
     set generation = j.generation + 1, attempt = j.attempt + %(charge)s::int, rescues = 0
-    from t where j.id = t.id and j.generation = %(generation)s::int
+    from t where j.id = t.id and j.id = any(%(ids)s::bigint[]) and j.generation = %(generation)s::int
     returning j.id, j.attempt, t.lease, t.elapsed, t.reason, t.error
 ), buried as (
     insert into perdure.dead (id, reason, error, died_at) select id, reason, error, statement_timestamp() from moved

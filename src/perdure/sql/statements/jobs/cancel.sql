@@ -4,28 +4,26 @@
 -- Bound: one job.
 with body as materialized (
     select * from perdure.job j where id = %(id)s::bigint
-      and (%(force)s::boolean or not exists (select from perdure.run r where r.job = j.id))
-      and (not %(asked)s::boolean or exists (select from perdure.cancel_request c where c.id = j.id))
+      and (%(force)s::boolean or not exists (select from perdure.run r where r.job = j.id offset 0))
+      and (not %(asked)s::boolean or exists (select from perdure.cancel_request c where c.id = j.id offset 0))
 ), r as (
-    delete from perdure.ready x using body b, (
-        select y.lane, y.pos from perdure.ready y join body c on y.lane = c.lane and y.pos = c.pos for update of y skip locked) l
-    where x.lane = l.lane and x.pos = l.pos returning x.id
+    delete from perdure.ready x where x.ctid = any(array(
+        select y.ctid from perdure.ready y
+        where y.lane = (select lane from body) and y.pos = (select pos from body) for update skip locked)) returning x.id
 ), s as (
-    delete from perdure.scheduled x using (
-        select y.run_at, y.id from perdure.scheduled y join body c on y.run_at = c.run_at and y.id = c.id for update of y skip locked) l
-    where x.run_at = l.run_at and x.id = l.id returning x.id
+    delete from perdure.scheduled x where x.ctid = any(array(
+        select y.ctid from perdure.scheduled y
+        where y.run_at = (select run_at from body) and y.id = (select id from body) for update skip locked)) returning x.id
 ), h as (
-    delete from perdure.held x using (
-        select y.id from perdure.held y join body c on y.id = c.id for update of y skip locked) l
-    where x.id = l.id returning x.id
+    delete from perdure.held x where x.id = any(array(
+        select y.id from perdure.held y where y.id = (select id from body) for update skip locked)) returning x.id
 ), w as (
-    delete from perdure.waiting x using (
-        select y.id from perdure.waiting y join body c on y.id = c.id for update of y skip locked) l
-    where x.id = l.id returning x.id
+    delete from perdure.waiting x where x.id = any(array(
+        select y.id from perdure.waiting y where y.id = (select id from body) for update skip locked)) returning x.id
 ), left_place as materialized (
     select id from r union all select id from s union all select id from h union all select id from w
 ), ended as (
-    delete from perdure.job j using left_place p where j.id = p.id returning j.*
+    delete from perdure.job j where j.id = any(array(select id from left_place)) returning j.*
 ), filed as (
     insert into perdure.history (id, created_at, finished_at, lane, generation, attempt, rescues, outcome, task, key, tags,
                                  options, context, error, payload)

@@ -10,15 +10,15 @@ with me as materialized (
                   cross join lateral (select from perdure.ready r where r.lane = l.lane and r.pos > l.floor limit 1) p)
     for key share of w
 ), picked as materialized (
-    select p.lane, p.pos
+    select p.place
     from me cross join unnest(%(lanes)s::int[], %(floors)s::bigint[]) as l(lane, floor)
     cross join lateral (
-        select r.lane, r.pos from perdure.ready r
+        select r.ctid as place from perdure.ready r
         where r.lane = l.lane and r.pos > l.floor order by r.pos limit %(limit)s::int for update skip locked
     ) p
     limit %(limit)s::int
 ), gone as (
-    delete from perdure.ready r using picked p where r.lane = p.lane and r.pos = p.pos returning r.id
+    delete from perdure.ready r where r.ctid = any(array(select place from picked)) returning r.id
 ), batch as materialized (
     select array_agg(b.id) as ids, array_agg(b.generation) as generations, array_agg(b.attempt) as attempts,
            array_agg(b.lane) as lanes, array_agg(b.pos) as positions,

@@ -5,8 +5,8 @@
 with empty as materialized (
     select l.id from perdure.lease l
     where not exists (select from perdure.worker w where w.id = l.worker and w.state in ('alive', 'draining'))
-      and not exists (select from unnest(l.jobs, l.generations) as t(id, generation)
-                      join perdure.job j on j.id = t.id and j.generation = t.generation)
+      and not exists (select from perdure.job j join unnest(l.jobs, l.generations) as t(id, generation)
+                      on j.id = t.id and j.generation = t.generation where j.id = any(l.jobs))
     order by l.id limit %(limit)s::int for update of l skip locked
 )
-delete from perdure.lease l using empty e where l.id = e.id returning l.id
+delete from perdure.lease l where l.id = any(array(select id from empty)) returning l.id

@@ -9,4 +9,4 @@ select count(*) filter (where
            and coalesce(%(tag)s::text = any(j.tags), %(tag)s::text is null)
            and coalesce(position(%(error)s::text in d.error) > 0, %(error)s::text is null)) as chosen,
        count(*) as of, clock_timestamp() as clock
-from perdure.dead d join perdure.job j on j.id = d.id
+from perdure.dead d cross join lateral (select x.* from perdure.job x where x.id = d.id limit 1) j

@@ -3,7 +3,7 @@
 -- Index: dead and job by id.
 -- Bound: `limit` rows, and those that the filter passes over.
 select d.id
-from perdure.dead d join perdure.job j on j.id = d.id
+from perdure.dead d cross join lateral (select x.* from perdure.job x where x.id = d.id limit 1) j
 where d.id > %(after)s::bigint
   and coalesce(d.died_at < %(before)s::timestamptz, true) and coalesce(d.died_at >= %(since)s::timestamptz, true)
   and coalesce(j.lane / 4096 = (select q.id from perdure.queue q where q.name = %(queue)s::text), %(queue)s::text is null)

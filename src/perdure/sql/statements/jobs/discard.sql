@@ -4,11 +4,11 @@
 -- Bound: the ids given.
 with mine as materialized (
     select j.id from perdure.job j join perdure.dead d on d.id = j.id
-    where j.id = any(%(ids)s::bigint[]) order by j.id for update of j
+    where j.id = any(%(ids)s::bigint[]) and d.id = any(%(ids)s::bigint[]) order by j.id for update of j
 ), gone as (
-    delete from perdure.dead d using mine m where d.id = m.id returning d.id, d.error
+    delete from perdure.dead d where d.id = any(array(select id from mine)) returning d.id, d.error
 ), ended as (
-    delete from perdure.job j using gone g where j.id = g.id returning j.*, g.error
+    delete from perdure.job j using gone g where j.id = g.id and j.id = any(array(select id from gone)) returning j.*, g.error
 ), filed as (
     insert into perdure.history (id, created_at, finished_at, lane, generation, attempt, rescues, outcome, task, key, tags,
                                  options, context, error, payload)

@@ -5,7 +5,7 @@
 with gone as (
     delete from perdure.follow_up f
     using unnest(%(jobs)s::bigint[], %(numbers)s::int[], %(followers)s::bigint[]) as t(job, number, follower)
-    where f.job = t.job and f.number = t.number
+    where f.job = t.job and f.job = any(%(jobs)s::bigint[]) and f.number = t.number
     returning f.job, f.cause, t.follower
 )
 insert into perdure.followed (job, follower, cause) select job, follower, cause from gone

@@ -4,4 +4,4 @@
 -- Bound: the ids given.
 delete from perdure.cancel_request c
 where c.id = any(%(ids)s::bigint[])
-  and (not exists (select from perdure.job j where j.id = c.id) or exists (select from perdure.dead d where d.id = c.id))
+  and (not exists (select from perdure.job j where j.id = c.id offset 0) or exists (select from perdure.dead d where d.id = c.id offset 0))

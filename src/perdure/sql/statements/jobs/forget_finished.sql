@@ -21,7 +21,7 @@ with rule as materialized (
     ) f
 ), gone as (
     delete from perdure.history h using page p, rule
-    where h.id = p.id and p.lane / 4096 = rule.queue
+    where h.id = p.id and h.id = any(array(select id from page)) and p.lane / 4096 = rule.queue
       and h.finished_at >= rule.day at time zone 'UTC' and h.finished_at < (rule.day + 1) at time zone 'UTC'
     returning h.id
 ), looked as materialized (

@@ -6,13 +6,13 @@ with t as materialized (
     select * from unnest(%(ids)s::bigint[], %(leases)s::bigint[], %(elapsed)s::float8[]) as t(id, lease, elapsed)
 ), mine as materialized (
     select j.id, t.lease, t.elapsed from perdure.job j join t on t.id = j.id
-    where j.generation = %(generation)s::int order by j.id for update of j
+    where j.id = any(%(ids)s::bigint[]) and j.generation = %(generation)s::int order by j.id for update of j
 ), drawn as materialized (
     select mine.*, nextval('perdure.pos') as pos from mine
 ), moved as (
     update perdure.job j
     set generation = j.generation + 1, pos = drawn.pos
-    from drawn where j.id = drawn.id
+    from drawn where j.id = drawn.id and j.id = any(array(select id from drawn))
     returning j.id, j.lane, j.pos, j.attempt, drawn.lease, drawn.elapsed
 ), arrivals as (
     insert into perdure.ready (lane, pos, id) select lane, pos, id from moved

@@ -9,7 +9,7 @@ with t as materialized (
     update perdure.job j
     set generation = j.generation + 1, attempt = j.attempt + %(charge)s::int, crashes = coalesce(j.crashes, 0) + %(charge)s::int,
         run_at = clock_timestamp() + greatest(t.delay, 0) * interval '1 second'
-    from t where j.id = t.id and j.generation = %(generation)s::int
+    from t where j.id = t.id and j.id = any(%(ids)s::bigint[]) and j.generation = %(generation)s::int
     returning j.id, j.run_at, j.attempt, j.lane, t.lease, t.elapsed, t.delay, t.last or j.crashes >= %(crashes_max)s::int as over,
               t.error || case when %(charge)s::int = 0 then '' else E'\ncrash ' || j.crashes || ' of ' || %(crashes_max)s::int end as error
 ), later as (

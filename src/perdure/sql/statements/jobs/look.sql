@@ -18,7 +18,7 @@ select coalesce((select array_agg(distinct l.lane / 4096)
         where w.state in ('alive', 'draining') and w.expires_at >= statement_timestamp()
         order by w.expires_at limit 1) as lapses_in,
        exists (select from perdure.cancel_request) or exists (
-           select from perdure.pause p where p.resumed or not exists (select from perdure.held h where h.id = p.id)) as requests,
+           select from perdure.pause p where p.resumed or not exists (select from perdure.held h where h.id = p.id offset 0)) as requests,
        exists (select from perdure.nudge) or exists (select from perdure.plea) as nudged,
        case when exists (select from perdure.held where reason in ('unknown_task', 'newer_version', 'checkpoint_version'))
             then exists (select from perdure.held where reason in ('unknown_task', 'newer_version', 'checkpoint_version') and key = any(%(tasks)s::text[]))

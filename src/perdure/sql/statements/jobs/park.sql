@@ -8,7 +8,7 @@ with t as materialized (
 ), moved as (
     update perdure.job j
     set generation = j.generation + 1
-    from t where j.id = t.id and j.generation = %(generation)s::int
+    from t where j.id = t.id and j.id = any(%(ids)s::bigint[]) and j.generation = %(generation)s::int
     returning j.id, j.attempt, t.lease, t.reason, t.key
 ), parked as (
     insert into perdure.held (id, reason, key, held_at) select id, reason, key, statement_timestamp() from moved

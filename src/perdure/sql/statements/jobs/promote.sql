@@ -3,13 +3,14 @@
 -- Index: scheduled (run_at, id), from its floor to now; job by id.
 -- Bound: `limit` rows.
 with due as materialized (
-    select run_at, id from perdure.scheduled
+    select ctid as place from perdure.scheduled
     where run_at > timestamptz 'epoch' + %(floor)s::bigint * interval '1 microsecond' and run_at <= statement_timestamp()
     order by run_at, id limit %(limit)s::int for update skip locked
 ), gone as (
-    delete from perdure.scheduled s using due d where s.run_at = d.run_at and s.id = d.id returning s.run_at, s.id
+    delete from perdure.scheduled s where s.ctid = any(array(select place from due)) returning s.run_at, s.id
 ), bodies as materialized (
-    select j.id, j.lane / 4096 as queue, g.run_at from perdure.job j join gone g on g.id = j.id order by j.id for update of j
+    select j.id, j.lane / 4096 as queue, g.run_at from perdure.job j join gone g on g.id = j.id
+    where j.id = any(array(select id from gone)) order by j.id for update of j
 ), rooms as materialized (
     select q.id as queue, a.room from perdure.queue q cross join lateral perdure.admit(q.id, 1) a
     where q.guarded and q.id = any(array(select queue from bodies))
@@ -19,11 +20,12 @@ with due as materialized (
 ), drawn as materialized (
     select id, nextval('perdure.pos') as pos from (select id from ranked where not lined order by run_at, id) b
 ), moved as (
-    update perdure.job j set pos = d.pos from drawn d where j.id = d.id returning j.lane, j.pos, j.id
+    update perdure.job j set pos = d.pos from drawn d where j.id = d.id and j.id = any(array(select id from drawn)) returning j.lane, j.pos, j.id
 ), arrivals as (
     insert into perdure.ready (lane, pos, id) select lane, pos, id from moved
 ), waiting as (
-    update perdure.job j set run_at = perdure.line(r.queue) from ranked r where j.id = r.id and r.lined returning j.run_at, j.id
+    update perdure.job j set run_at = perdure.line(r.queue) from ranked r
+    where j.id = r.id and r.lined and j.id = any(array(select id from ranked where lined)) returning j.run_at, j.id
 ), line as (
     insert into perdure.scheduled (run_at, id) select run_at, id from waiting
 )

@@ -4,9 +4,9 @@
 -- Bound: the ids given; those that aren't dead are left alone. `before`: how many of the same act went before them.
 with mine as materialized (
     select j.id from perdure.job j join perdure.dead d on d.id = j.id
-    where j.id = any(%(ids)s::bigint[]) order by j.id for update of j
+    where j.id = any(%(ids)s::bigint[]) and d.id = any(%(ids)s::bigint[]) order by j.id for update of j
 ), gone as (
-    delete from perdure.dead d using mine m where d.id = m.id returning d.id
+    delete from perdure.dead d where d.id = any(array(select id from mine)) returning d.id
 ), drawn as materialized (
     select id, nextval('perdure.pos') as pos,
            case when %(rate)s::float8 is not null
@@ -17,7 +17,7 @@ with mine as materialized (
     set generation = j.generation + 1, attempt = 0, rescues = 0, pos = d.pos, run_at = d.run_at,
         context = case when %(by)s::text is null then j.context
                        else (coalesce(j.context::jsonb, '{"v": 1}') || jsonb_build_object('replayed_by', %(by)s::text))::json end
-    from drawn d where j.id = d.id returning j.id, j.lane, j.pos, j.run_at
+    from drawn d where j.id = d.id and j.id = any(array(select id from drawn)) returning j.id, j.lane, j.pos, j.run_at
 ), arrivals as (
     insert into perdure.ready (lane, pos, id) select lane, pos, id from moved where run_at is null
 ), later as (

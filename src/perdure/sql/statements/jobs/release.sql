@@ -16,7 +16,7 @@ with freed as materialized (
 ), drawn as materialized (
     select id, nextval('perdure.pos') as pos from bodies
 ), moved as (
-    update perdure.job j set pos = d.pos from drawn d where j.id = d.id returning j.lane, j.pos, j.id
+    update perdure.job j set pos = d.pos from drawn d where j.id = d.id and j.id = any(array(select id from drawn)) returning j.lane, j.pos, j.id
 ), arrivals as (
     insert into perdure.ready (lane, pos, id) select lane, pos, id from moved
 )

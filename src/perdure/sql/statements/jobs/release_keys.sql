@@ -3,8 +3,8 @@
 -- Index: unique_key by id.
 -- Bound: the ids given.
 with mine as materialized (
-    select u.key, u.scope from perdure.unique_key u
+    select u.ctid as place from perdure.unique_key u
     where u.id = any(%(ids)s::bigint[]) and u.expires_at is null
-    order by u.key, u.scope for update skip locked
+    for update skip locked
 )
-delete from perdure.unique_key u using mine m where u.key = m.key and u.scope = m.scope returning u.id
+delete from perdure.unique_key u where u.ctid = any(array(select place from mine)) returning u.id

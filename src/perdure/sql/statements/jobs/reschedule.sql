@@ -9,7 +9,7 @@ with t as materialized (
     update perdure.job j
     set generation = j.generation + 1, attempt = j.attempt + %(charge)s::int, rescues = 0,
         run_at = clock_timestamp() + greatest(t.delay, 0) * interval '1 second'
-    from t where j.id = t.id and j.generation = %(generation)s::int
+    from t where j.id = t.id and j.id = any(%(ids)s::bigint[]) and j.generation = %(generation)s::int
     returning j.id, j.run_at, j.attempt, j.lane, t.lease, t.elapsed, t.delay, t.error
 ), later as (
     insert into perdure.scheduled (run_at, id) select run_at, id from moved

@@ -28,7 +28,7 @@ with lost as materialized (
         crashes = case when j.rescues > 0 then j.crashes end,
         run_at = case when j.rescues > 0
                       then clock_timestamp() + least(power(2, j.rescues - 1), %(delay_cap)s::float8) * interval '1 second' end
-    from mine where j.id = mine.id
+    from mine where j.id = mine.id and j.id = any(array(select id from mine))
     returning j.id, j.lane, j.pos, j.run_at, j.rescues, j.generation, j.attempt, j.task, j.options, mine.suspect
 ), judged as materialized (
     select m.*, case when m.suspect and m.options ->> 'at_most_once' = 'true' then 'needs_review'

@@ -9,11 +9,12 @@ with due as materialized (
 ), gone as (
     delete from perdure.waiting where id = any(array(select id from due)) returning wake_at, id
 ), bodies as materialized (
-    select j.id, g.wake_at from perdure.job j join gone g on g.id = j.id order by j.id for update of j
+    select j.id, g.wake_at from perdure.job j join gone g on g.id = j.id
+    where j.id = any(array(select id from gone)) order by j.id for update of j
 ), drawn as materialized (
     select id, nextval('perdure.pos') as pos from (select id from bodies order by wake_at, id) b
 ), moved as (
-    update perdure.job j set pos = d.pos from drawn d where j.id = d.id returning j.lane, j.pos, j.id
+    update perdure.job j set pos = d.pos from drawn d where j.id = d.id and j.id = any(array(select id from drawn)) returning j.lane, j.pos, j.id
 ), arrivals as (
     insert into perdure.ready (lane, pos, id) select lane, pos, id from moved
 )

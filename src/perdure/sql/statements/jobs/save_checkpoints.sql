@@ -20,8 +20,8 @@ with mine as materialized (
     returning c.job, c.advanced_at = c.saved_at as advanced
 ), renewed as (
     update perdure.job j set attempt = 0, rescues = 0
-    from saved s where j.id = s.job and s.advanced and (j.attempt > 0 or j.rescues > 0)
+    from saved s where j.id = s.job and j.id = any(array(select job from saved)) and s.advanced and (j.attempt > 0 or j.rescues > 0)
 )
 select mine.id, mine.generation, coalesce(saved.advanced, false) or exists (
-           select from perdure.checkpoint c where c.job = mine.id and c.advanced_in = mine.generation) as advanced
+           select from perdure.checkpoint c where c.job = mine.id and c.advanced_in = mine.generation offset 0) as advanced
 from mine left join saved on saved.job = mine.id

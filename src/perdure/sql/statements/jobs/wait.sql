@@ -8,7 +8,7 @@ with t as materialized (
 ), moved as (
     update perdure.job j
     set generation = j.generation + 1, rescues = 0
-    from t where j.id = t.id and j.generation = %(generation)s::int
+    from t where j.id = t.id and j.id = any(%(ids)s::bigint[]) and j.generation = %(generation)s::int
     returning j.id, j.lane, j.attempt, t.lease, t.elapsed, t.wake_at
 ), waits as (
     insert into perdure.waiting (id, wake_at)

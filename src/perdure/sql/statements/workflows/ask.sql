@@ -4,7 +4,7 @@
 -- Bound: the ids given.
 with live as materialized (
     select j.id from perdure.job j
-    where j.id = any(%(ids)s::bigint[]) and not exists (select from perdure.dead d where d.id = j.id)
+    where j.id = any(%(ids)s::bigint[]) and not exists (select from perdure.dead d where d.id = j.id offset 0)
 ), free as materialized (
     select r.job from perdure.run r where r.job = any(array(select id from live)) order by r.job for update skip locked
 ), asked as (

@@ -2,4 +2,4 @@
 -- Locks: the run's row.
 -- Index: run by job.
 -- Bound: one run.
-update perdure.run set superseded = true where job = %(run)s::bigint and not superseded returning job
+update perdure.run set superseded = true where job = %(run)s::bigint and superseded is distinct from true returning job

@@ -10,8 +10,9 @@ with gone as (
     returning s.name, s.kind, s.detail, s.seq, s.state
 ), untaken as (
     update perdure.signal m set taken = null, taken_at = null
-    from (select distinct on (t.taken) t.id from perdure.signal t join gone g on g.name = t.taken and g.kind = 'signal' and g.state = 'done'
-          where t.run = %(run)s::bigint order by t.taken, t.taken_at desc, t.id desc) last
-    where m.id = last.id
+    where m.id = any(array(
+        select distinct on (t.taken) t.id from perdure.signal t
+        join gone g on g.name = t.taken and g.kind = 'signal' and g.state = 'done'
+        where t.run = %(run)s::bigint order by t.taken, t.taken_at desc, t.id desc))
 )
 select name, case when kind = 'child' then detail::bigint end as child from gone order by seq

@@ -12,7 +12,7 @@ with seen as materialized (
     from perdure.job j where j.id = %(run)s::bigint
 ), locked as materialized (
     select j.id from seen s join perdure.job j on j.id = s.id and j.generation = s.generation
-    where s.place <> 'leased' for update of j
+    where j.id = %(run)s::bigint and s.place <> 'leased' for update of j
 )
 select case when l.id is null then 'leased' else s.place end as place
 from seen s left join locked l on l.id = s.id

@@ -22,8 +22,8 @@ select r.job, r.id, r.round, extract(epoch from clock_timestamp() + r.skew)::flo
                                    when h.outcome is null then 'cancelled' else h.outcome end,
             h.result, coalesce(d.error, h.error))::text, ',') || ']'
         from perdure.step s
-        left join perdure.job j on j.id = s.detail::bigint
-        left join perdure.dead d on d.id = s.detail::bigint
+        left join lateral (select x.id from perdure.job x where x.id = s.detail::bigint limit 1) j on true
+        left join lateral (select x.id, x.error from perdure.dead x where x.id = s.detail::bigint limit 1) d on true
         left join lateral (select x.outcome, x.result, x.error from perdure.history x where x.id = s.detail::bigint
                            order by x.finished_at desc limit 1) h on true
         where s.run = r.job and s.kind = 'child' and s.state = 'waiting') as children

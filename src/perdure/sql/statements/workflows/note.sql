@@ -5,4 +5,4 @@
 with fenced as materialized (
     select j.id from perdure.job j where j.id = %(run)s::bigint and j.generation = %(generation)s::int for share
 )
-update perdure.run r set attributes = %(attributes)s::text::json from fenced f where r.job = f.id
+update perdure.run r set attributes = %(attributes)s::text::json from fenced f where r.job = %(run)s::bigint

@@ -4,8 +4,8 @@
 -- Bound: `limit` rows.
 select n.id, case when w.id is not null then 'waiting' when h.id is not null then 'held' else 'ended' end as state
 from perdure.nudge n
-left join perdure.waiting w on w.id = n.id
-left join perdure.held h on h.id = n.id and h.reason = 'paused'
-     and (select r.paused_at is null from perdure.run r where r.job = n.id)
-where w.id is not null or h.id is not null or not exists (select from perdure.job j where j.id = n.id)
+left join lateral (select x.id from perdure.waiting x where x.id = n.id limit 1) w on true
+left join lateral (select x.id from perdure.held x where x.id = n.id and x.reason = 'paused' limit 1) h
+     on (select r.paused_at is null from perdure.run r where r.job = n.id)
+where w.id is not null or h.id is not null or not exists (select from perdure.job j where j.id = n.id offset 0)
 order by n.id limit %(limit)s::int

@@ -6,7 +6,7 @@ with children as materialized (
     select c.job from perdure.run c where c.parent = any(%(ids)s::bigint[]) and c.close = 'cancel'
 )
 select c.job from children c
-where exists (select from perdure.job j where j.id = c.job) and not exists (select from perdure.dead d where d.id = c.job)
-  and not exists (select from perdure.cancel_request q where q.id = c.job)
+where exists (select from perdure.job j where j.id = c.job offset 0) and not exists (select from perdure.dead d where d.id = c.job offset 0)
+  and not exists (select from perdure.cancel_request q where q.id = c.job offset 0)
   and not exists (select from perdure.plea p where p.id = c.job)
 order by c.job limit %(limit)s::int

@@ -3,5 +3,5 @@
 -- Index: run by job.
 -- Bound: the ids given, and their parents.
 select job from perdure.run
-where job = any(array(select c.parent from perdure.run c where c.job = any(%(ids)s::bigint[]) and c.parent is not null))
+where job = any(array(select c.parent from perdure.run c where c.job = any(%(ids)s::bigint[])))
 order by job for key share

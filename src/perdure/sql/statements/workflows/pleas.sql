@@ -7,13 +7,14 @@ with found as materialized (
 ), free as materialized (
     select r.job from perdure.run r where r.job = any(array(select id from found)) order by r.job for update skip locked
 ), gone as (
-    delete from perdure.plea p using found s
-    where p.no = s.no and (s.id in (select job from free) or not exists (select from perdure.run r where r.job = s.id))
+    delete from perdure.plea p
+    where p.no = any(array(select no from found))
+      and (p.id in (select job from free) or not exists (select from perdure.run r where r.job = p.id offset 0))
     returning p.id, p.reason
 ), asked as (
     insert into perdure.cancel_request (id, reason)
     select g.id, min(g.reason) from gone g
-    where exists (select from perdure.job j where j.id = g.id) and not exists (select from perdure.dead d where d.id = g.id)
+    where exists (select from perdure.job j where j.id = g.id offset 0) and not exists (select from perdure.dead d where d.id = g.id offset 0)
     group by g.id order by g.id
     on conflict (id) do nothing
 )

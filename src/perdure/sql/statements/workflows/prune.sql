@@ -5,7 +5,7 @@
 with old as materialized (
     select r.job from perdure.run r
     where r.ended_at < statement_timestamp() - %(days)s::int * interval '1 day'
-      and not exists (select from perdure.job j where j.id = r.job)
+      and not exists (select from perdure.job j where j.id = r.job offset 0)
     order by r.ended_at limit %(limit)s::int for update skip locked
 ), steps as (
     delete from perdure.step where run = any(array(select job from old))

@@ -7,9 +7,11 @@ with late as (
     set run_at = coalesce(t.run_at, clock_timestamp() + t.delay * interval '1 second'), options = t.options::json
     from unnest(%(ids)s::bigint[], %(run_ats)s::timestamptz[], %(delays)s::float8[], %(options)s::text[])
          as t(id, run_at, delay, options)
-    where j.id = t.id
+    where j.id = t.id and j.id = any(%(ids)s::bigint[])
     returning j.id, j.lane, j.pos, j.run_at
 ), gone as (
-    delete from perdure.ready r using late l where r.lane = l.lane and r.pos = l.pos
+    delete from perdure.ready r where r.ctid = any(array(
+        select x.place from late l cross join lateral (
+            select y.ctid as place from perdure.ready y where y.lane = l.lane and y.pos = l.pos limit 1) x))
 )
 insert into perdure.scheduled (run_at, id) select run_at, id from late returning id

@@ -5,6 +5,6 @@
 with again as (
     update perdure.run set round = round + 1 where job = %(run)s::bigint returning job
 ), gone as (
-    delete from perdure.step s using again a where s.run = a.job
+    delete from perdure.step s using again a where s.run = %(run)s::bigint
 )
-update perdure.job j set payload = %(payload)s::text::json from again a where j.id = a.job
+update perdure.job j set payload = %(payload)s::text::json from again a where j.id = %(run)s::bigint

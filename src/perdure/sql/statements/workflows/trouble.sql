@@ -3,4 +3,4 @@
 -- Index: run by job.
 -- Bound: the ids given.
 update perdure.run r set trouble = t.trouble
-from unnest(%(ids)s::bigint[], %(troubles)s::text[]) as t(job, trouble) where r.job = t.job
+from unnest(%(ids)s::bigint[], %(troubles)s::text[]) as t(job, trouble) where r.job = t.job and r.job = any(%(ids)s::bigint[])

@@ -5,7 +5,7 @@
 with gone as (
     delete from perdure.held where id = %(run)s::bigint returning id
 ), moved as (
-    update perdure.job j set pos = nextval('perdure.pos') from gone g where j.id = g.id returning j.id, j.lane, j.pos
+    update perdure.job j set pos = nextval('perdure.pos') from gone g where j.id = %(run)s::bigint returning j.id, j.lane, j.pos
 ), arrivals as (
     insert into perdure.ready (lane, pos, id) select lane, pos, id from moved
 )
