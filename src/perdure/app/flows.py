@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial, update_wrapper
@@ -31,7 +32,7 @@ from ..runtime.patience import patiently
 from ..workflows.handle import Workflow
 from ..workflows.loops.driver import Driver
 from ..workflows.model import RunSpec, task_name
-from ..workflows.ops.after import close, sweep
+from ..workflows.ops.after import close, fallen, sweep
 from ..workflows.ops.control import prune, versions
 from .client.bound import AsyncTransaction
 from .desk import Desk
@@ -66,6 +67,8 @@ class Flow(Generic[P, R]):
         if not inspect.iscoroutinefunction(function):
             raise InvalidWorkflow("isn't async", field=self.name, fix="declare it with async def")
         self.function, self.version = function, version
+        self.siblings: Mapping[str, Flow[..., Any]] = {}
+        """All workflows of its app, by name and version."""
         self._validators: dict[str, Callable[..., Any]] = {}
         self.signature = Signature(function, task=self.name, injected=is_handle)
         if self.signature.context is None:
@@ -200,6 +203,7 @@ class Workflows:
                     f"the app already has version {version}", field=named, fix="give one another version"
                 )
             self._workflows[flow.task] = flow
+            flow.siblings = self._workflows
             return flow
 
         return declare if function is None else declare(function)
@@ -218,7 +222,7 @@ def handler(flow: Flow[..., Any], driver: Driver) -> Handler:
     async def activate(payload: msgspec.Raw, ctx: Any) -> Any:
         return await driver.activate(flow, ctx.lent(), payload)
 
-    run_in: Literal["loop"] = "loop"
+    found, run_in = address(flow), _ON_THE_LOOP
     return Handler(
         name=flow.task,
         function=activate,
@@ -229,9 +233,24 @@ def handler(flow: Flow[..., Any], driver: Driver) -> Handler:
         decode=lambda payload: {"payload": payload},
         encode=encode,
         context="ctx",
-        address="",
+        address=found,
         asks=True,
+        host=partial(driver.host, found) if found else None,
+        crashed=fallen,
     )
+
+
+_ON_THE_LOOP: Literal["loop"] = "loop"
+
+
+def address(flow: Flow[..., Any]) -> str:
+    """Where a child process finds a workflow of the app, and by that all of them. Empty when it can't: the function
+    stands inside another one, say."""
+    named = flow.function
+    stands: Any = sys.modules.get(named.__module__)
+    for part in named.__qualname__.split("."):
+        stands = getattr(stands, part, None)
+    return f"{named.__module__}:{named.__qualname__}" if getattr(stands, "siblings", None) is flow.siblings else ""
 
 
 class StepTransaction(AsyncTransaction):

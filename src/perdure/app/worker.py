@@ -45,7 +45,7 @@ from ..runtime.dice import jittered
 from ..runtime.patience import patiently
 from .books import WorkerBooks
 from .context import Context, in_child
-from .flows import Drivers, errands
+from .flows import Drivers, address, errands
 from .handlers import handler
 from .meter import Meter
 from .premises import Premises, check_retention
@@ -157,7 +157,8 @@ class Worker:
         self._books = WorkerBooks(self._links["keep"], self._handlers.values())
         self._premises = Premises(self._app, self._queues, self._url, self._schema, self._books)
         self._leases: dict[int, Lease] = {}
-        self._minder = Minder(self._handlers.values(), partial(in_child, self._url, self._schema, self._books.versions))
+        context = partial(in_child, self._url, self._schema, self._books.versions)
+        self._minder = Minder(self._handlers.values(), context, map(address, self._flows))
         self._drivers = Drivers(self._flows, self._links, self._minder, self._stop.is_set, self._queues)
         self._handlers.update(self._drivers.handlers)
         threaded = sum(each.run_in == "thread" for each in self._handlers.values()) and len(self._queues)

@@ -121,6 +121,12 @@ enter = _frame.set
 leave = _frame.reset
 
 
+def portable() -> Frame | None:
+    """The frame as something that travels to another process: without what else its holder knows."""
+    frame = _frame.get()
+    return None if frame is None else _Bound(frame.envelope, frame.cause)
+
+
 def captured() -> str | None:
     """What an enqueue here stores: the envelope that is bound, one hop on. None when there is nothing to store."""
     frame = _frame.get()

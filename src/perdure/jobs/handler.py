@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
@@ -13,6 +13,7 @@ from ..core import codec
 from ..core.backoff import Retry
 from ..core.context import Envelope
 from ..core.errors import Unsupported
+from ..core.op import Op
 from .saves import StateUpgrade
 from .work import Claimed, End
 
@@ -29,6 +30,8 @@ class Handler:
     ``upgrades``: what makes arguments of a version into those of the next one, by the version they come from;
     ``checkpoint_version``, ``checkpoint_upgrades``: the same of the state that it saves.
     ``asks``: it asks its context whether its job is cancelled, and isn't stopped for that.
+    ``host``: drives it in a child in which it runs alone, where that is more than a call; ``crashed`` follows in the
+    transaction that settles jobs whose child died.
     """
 
     name: str
@@ -46,6 +49,8 @@ class Handler:
     checkpoint_version: int = 1
     checkpoint_upgrades: Mapping[int, StateUpgrade] = field(default_factory=dict)
     asks: bool = False
+    host: Callable[..., Awaitable[Any]] | None = None
+    crashed: Callable[[Sequence[End]], Op[object]] | None = None
     plain: bool = field(init=False)
     """Whether it is called on the loop with its arguments, and that is all there is to it."""
 

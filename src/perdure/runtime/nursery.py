@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from . import forkserver
@@ -38,7 +38,7 @@ class NoChild(Exception):
 
 
 class Child:
-    """One child. It answers one message after the other."""
+    """One child. It answers one message after the other, or has more to say: then ``send`` and ``receive``."""
 
     def __init__(
         self, pid: int, code: asyncio.Future[int | None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -47,7 +47,20 @@ class Child:
 
     async def ask(self, message: bytes) -> bytes:
         """Its answer. Raises ChildEnded; cancelled, it leaves a child that is good for nothing but ``kill``."""
-        answering = asyncio.ensure_future(self._exchange(message))
+        return await self._unless_ended(self._exchange(message))
+
+    async def send(self, message: bytes) -> None:
+        """Send it a message. That it is gone is told by ``receive``."""
+        with contextlib.suppress(OSError):
+            self._writer.write(len(message).to_bytes(_LENGTH_BYTES, "big") + message)
+            await self._writer.drain()
+
+    async def receive(self) -> bytes:
+        """Its next message; also what it has sent before it ended. Raises, and is cancelled, as ``ask``."""
+        return await self._unless_ended(self._read())
+
+    async def _unless_ended(self, talk: Coroutine[Any, Any, bytes]) -> bytes:
+        answering = asyncio.ensure_future(talk)
         try:
             either: set[asyncio.Future[Any]] = {answering, self._code}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -61,8 +74,10 @@ class Child:
         raise ChildEnded(self._code.result() if self._code.done() else None)
 
     async def _exchange(self, message: bytes) -> bytes:
-        self._writer.write(len(message).to_bytes(_LENGTH_BYTES, "big") + message)
-        await self._writer.drain()
+        await self.send(message)
+        return await self._read()
+
+    async def _read(self) -> bytes:
         length = int.from_bytes(await self._reader.readexactly(_LENGTH_BYTES), "big")
         return await self._reader.readexactly(length)
 

@@ -10,6 +10,7 @@ import pytest
 from perdure import App, Permanent, Retry, StepFailed, Workflow, WorkflowFailed
 from perdure.workflows.loops.provider import Provider
 from perdure.workflows.model import Entry
+from tests.rooms.worker.stage import BOUND_SECONDS
 from tests.rooms.workflows.stage import Stage
 
 ONCE = Retry(max_attempts=1)
@@ -356,3 +357,39 @@ def test_arguments_that_don_t_fit_park_the_run(stage: Stage) -> None:
             assert await stage.result() == "ok"
 
     asyncio.run(play())
+
+
+@pytest.mark.parametrize("way", ["stopped", "parked"])
+def test_a_block_that_is_left_before_its_end_leaves_nothing(stage: Stage, way: str) -> None:
+    """A run that is stopped inside the block of a transaction, or parked there for what its code does, has written
+    nothing; it goes on from before the block, and its rows stand once [DW-194]. Red when the block's transaction is
+    committed with the end of the activation, without its record."""
+    stage.conn.execute("create table paid (id int)")
+    inside = asyncio.Event()
+    tries: list[str] = []
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> str:
+        async with wf.transaction("pay") as tx:
+            await tx.connection.execute("insert into paid values (1)")
+            tries.append(way)
+            if len(tries) == 1:
+                inside.set()
+                await (wf.sleep(1) if way == "parked" else asyncio.Event().wait())
+        return "paid"
+
+    async def play() -> None:
+        await stage.start(shop.run())
+        async with stage.working(drain_seconds=0.1):
+            await asyncio.wait_for(inside.wait(), BOUND_SECONDS)
+            if way == "parked":
+                await stage.until_state("parked")
+        assert stage.value("select count(*) from paid") == 0
+        if way == "parked":
+            await stage.ask(stage.client.workflows.resume, "r")
+        async with stage.working():
+            assert await stage.result() == "paid"
+
+    asyncio.run(play())
+    assert len(tries) == 2
+    assert stage.value("select count(*) from paid") == 1

@@ -1,4 +1,7 @@
-"""A child of a worker: it answers one call after the other, each with what a handler returned or raised."""
+"""A child of a worker: it answers one call after the other, each with what a handler returned or raised.
+
+What is more than a call (``workflows.loops.lodger``) is a Request of its own kind, and talks on the socket meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,10 @@ class Request(msgspec.Struct, frozen=True):
     timeout: float | None = None
     memory_bytes: int | None = None
 
+    def perform(self, sock: socket.socket) -> Any:
+        """What the handler returns. Raises what it raises."""
+        return _run(self)
+
 
 def lent(context: Callable[[Claimed], Context], job: Claimed) -> Context:
     """What a task is given that is a step of a run."""
@@ -58,7 +65,7 @@ def serve(sock: socket.socket) -> None:
     """Answer calls until the worker lets go."""
     with sock.makefile("rwb") as wire:
         while (message := _receive(wire)) is not None:
-            answer = _answer(pickle.loads(message))
+            answer = _answer(pickle.loads(message), sock)
             wire.write(len(answer).to_bytes(8, "big") + answer)
             wire.flush()
 
@@ -68,12 +75,12 @@ def _receive(wire: Any) -> bytes | None:
     return wire.read(int.from_bytes(length, "big")) if len(length) == 8 else None
 
 
-def _answer(request: Request) -> bytes:
+def _answer(request: Request, sock: socket.socket) -> bytes:
     if request.memory_bytes is not None:
         memory.bound(request.memory_bytes)
         os.nice(NICENESS)
     try:
-        return pickle.dumps(_call(request))
+        return pickle.dumps(_call(request, sock))
     except MemoryError:
         return _OUT_OF_MEMORY
 
@@ -81,16 +88,16 @@ def _answer(request: Request) -> bytes:
 _OUT_OF_MEMORY = pickle.dumps(("raised", MemoryError()))
 
 
-def _call(request: Request) -> tuple[str, Any]:
+def _call(request: Request, sock: socket.socket) -> tuple[str, Any]:
     """Run the task. Its context is a copy: a child that is to stop isn't told, it is killed."""
     try:
-        value = _run(request)
+        value = request.perform(sock)
     except MemoryError:
         raise
     except PerdureError as error:
         return "raised", f"{type(error).__name__}: {error}"
     except BaseException as error:  # a SystemExit, too: in the worker it would end the job and no more
-        return "raised", _portable(error)
+        return "raised", portable(error)
     if value is None or isinstance(value, Ending | End):
         return "returned", value
     try:
@@ -101,7 +108,7 @@ def _call(request: Request) -> tuple[str, Any]:
 
 def _run(request: Request) -> Any:
     """Find the task again, decode its arguments, run it."""
-    job, task = request.job, _task(request.address)
+    job, task = request.job, found(request.address)
     enter(job)  # for this call; the next one enters its own
     given = request.context(job)
     try:
@@ -127,12 +134,13 @@ def _run(request: Request) -> Any:
             given.conclude_here(End(job, "returned", 0))
 
 
-def _task(address: str) -> Any:
+def found(address: str) -> Any:
+    """What stands at an address."""
     module, _, name = address.partition(":")
-    task: Any = import_module(module)
+    stands: Any = import_module(module)
     for part in name.split("."):
-        task = getattr(task, part)
-    return task
+        stands = getattr(stands, part)
+    return stands
 
 
 def _concluded(value: Any, given: Context, once: bool) -> Any:
@@ -192,7 +200,7 @@ def _uncommitted(job: Claimed, error: TransientError, declared: bool) -> End:
     return rules.uncommitted(job, error, elapsed=elapsed, dice=roll(), at_most_once=once)
 
 
-def _portable(error: BaseException) -> BaseException | str:
+def portable(error: BaseException) -> BaseException | str:
     """The exception if it can travel, else its text."""
     if isinstance(error, Exception):
         try:

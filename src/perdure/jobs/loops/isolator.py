@@ -8,7 +8,7 @@ waits here and takes no slot, so its queue goes on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from inspect import iscoroutinefunction
 from typing import Any
@@ -41,12 +41,15 @@ class Isolator(Runner):
         trusted_until: Callable[[], float],
         context: Callable[[Claimed], Context] = Context,
     ) -> None:
-        # What runs a workflow can't run in a child: few at a time, then, and its rescues are counted.
+        # A run that no child finds is driven in the worker: few at a time, then, and its rescues are counted.
         alone = {
             name: each if each.asks else replace(each, run_in="process", encode=encoded)
             for name, each in handlers.items()
         }
-        count, self.memory_bytes = share(memory.budget_bytes(), cores() * limits.SUSPECTS_PER_CORE)
+        # Runs may have steps in processes, each beside the child of its run.
+        hosts = any(each.host is not None for each in handlers.values())
+        beside = cores() if hosts and any(each.run_in == "process" for each in handlers.values()) else 0
+        count, self.memory_bytes = share(memory.budget_bytes(), cores() * limits.SUSPECTS_PER_CORE, beside)
         super().__init__(
             alone,
             count,
@@ -72,6 +75,9 @@ class Isolator(Runner):
         return {"children": len(self.slots), "running": self.running, "waiting": len(self.backlog)}
 
     async def _call(self, slot: Slot, job: Claimed, handler: Handler) -> Any:
+        slot.doing = ""
+        if handler.host is not None:
+            return await self._hosted(slot, job, handler.host)
         if handler.asks:
             return await super()._call(slot, job, handler)
         timeout = rules.timeout_for(job, handler.timeout)
@@ -86,6 +92,20 @@ class Isolator(Runner):
         gently = timeout if gentle else None
         return await self._minder.call_alone(child, handler.address, job, gently, self.memory_bytes)
 
+    async def _hosted(self, slot: Slot, job: Claimed, host: Callable[..., Awaitable[Any]]) -> Any:
+        """Have it driven in a child that asks for things meanwhile, and so says when it is to be given up."""
+        child = await self._minder.alone(self._trusted_until)
+        job.started = monotonic()
+        given = slot.gives(self._context(job))
+
+        def watch(until: float | None, doing: str) -> None:
+            slot.deadline, slot.doing = until, doing
+
+        try:
+            return await host(child, given, self.memory_bytes, watch)
+        finally:
+            child.kill()
+
     def _raised(self, slot: Slot, job: Claimed, handler: Handler, error: BaseException) -> End:
         if slot.stop is not None:
             return super()._raised(slot, job, handler, error)
@@ -93,9 +113,10 @@ class Isolator(Runner):
             log.error("suspect %d could not be run alone, and is tried again: %s", job.id, error)
             return self._deferred(job, f"it could not be run alone: {error}")
         if isinstance(error, ChildEnded):
-            return self._crashed(job, handler, f"the child that ran it alone {ended_how(error.code)}")
+            return self._crashed(slot, job, handler, f"the child that ran it alone {ended_how(error.code)}")
         if isinstance(error, MemoryError):
-            return self._crashed(job, handler, f"it ran alone into its memory limit of {self.memory_bytes:,} bytes")
+            text = f"it ran alone into its memory limit of {self.memory_bytes:,} bytes"
+            return self._crashed(slot, job, handler, text)
         return super()._raised(slot, job, handler, error)
 
     def _interrupted(self, slot: Slot, job: Claimed, handler: Handler, error: BaseException) -> End | None:
@@ -103,12 +124,14 @@ class Isolator(Runner):
             timeout = rules.timeout_for(job, handler.timeout)
             if timeout is None or iscoroutinefunction(handler.function):
                 ran = monotonic() - job.started
-                return self._crashed(job, handler, f"still running alone after {ran:.3f} s, its child was killed")
+                text = f"still running alone after {ran:.3f} s, its child was killed"
+                return self._crashed(slot, job, handler, text)
         return super()._interrupted(slot, job, handler, error)
 
-    def _crashed(self, job: Claimed, handler: Handler, text: str) -> End:
+    def _crashed(self, slot: Slot, job: Claimed, handler: Handler, text: str) -> End:
+        text = f"{text}, in {slot.doing}" if slot.doing else text
         log.warning("suspect %d (%s): %s", job.id, job.task, text)
-        return rules.crashed(
+        end = rules.crashed(
             job,
             text,
             rules.policy_for(job, handler.retry),
@@ -116,16 +139,18 @@ class Isolator(Runner):
             dice=roll(),
             now=utc_now(),
         )
+        end.then = handler.crashed
+        return end
 
     def _deferred(self, job: Claimed, why: str) -> End:
         return End(job, "deferred", 0, text=why, delay=jittered(limits.SUSPECT_PAUSE_SECONDS, 0.5))
 
 
-def share(budget: int | None, most: int) -> tuple[int, int | None]:
-    """How many children may run, and what each may allocate: a share of the budget, so that all of them together stay
-    below what would end the worker."""
+def share(budget: int | None, most: int, beside: int = 0) -> tuple[int, int | None]:
+    """How many children may run, and what each may allocate: a share of the budget, so that all of them together, and
+    so many ``beside`` them, stay below what would end the worker."""
     if budget is None:
         return most, None
     whole = int(budget * limits.SUSPECT_MEMORY_SHARE)
-    count = max(min(most, whole // limits.SUSPECT_MEMORY_BYTES_MIN), 1)
-    return count, whole // count
+    count = max(min(most, whole // limits.SUSPECT_MEMORY_BYTES_MIN - beside), 1)
+    return count, whole // (count + beside)

@@ -45,11 +45,14 @@ def encoded(value: object) -> str:
 
 
 class Minder:
-    """Minds the children of one worker. ``context`` makes what handlers are given, in the child."""
+    """Minds the children of one worker. ``context`` makes what handlers are given, in the child. ``beside``: addresses
+    of what runs there, too."""
 
-    def __init__(self, handlers: Iterable[Handler], context: Callable[[Claimed], Context] = Context) -> None:
-        self._context = context
-        modules = {each.address.partition(":")[0] for each in handlers}
+    def __init__(
+        self, handlers: Iterable[Handler], context: Callable[[Claimed], Context] = Context, beside: Iterable[str] = ()
+    ) -> None:
+        self.context = context
+        modules = {address.partition(":")[0] for address in (*(each.address for each in handlers), *beside) if address}
         self._nursery = Nursery(sorted(modules), f"{serve.__module__}:{serve.__name__}")
         self._kept: list[Child] = []
         self._turn = asyncio.Semaphore(cores())
@@ -74,7 +77,7 @@ class Minder:
                 await self._distrusted(child)
             slot.queued, job.started = None, monotonic()
             slot.deadline = None if timeout is None else job.started + timeout
-            return await self._call(child, Request(handler.address, job, self._context))
+            return await self._call(child, Request(handler.address, job, self.context))
 
     async def _distrusted(self, child: Child) -> None:
         """Wait a moment with a child that has nothing to do yet; it is kept for another call when the wait ends so."""
@@ -88,7 +91,18 @@ class Minder:
         """Run a process task as a step of a workflow, whose job is given with the step's arguments; when a child has
         its turn. Raises as ``call`` does."""
         async with self._turn:
-            return await self._call(await self._child(), Request(address, job, partial(lent, self._context)))
+            return await self._call(await self._child(), Request(address, job, partial(lent, self.context)))
+
+    async def call_step_alone(self, address: str, job: Claimed, memory_bytes: int | None) -> Any:
+        """The same for a run that is a suspect: in a child for this call only, which may allocate no more than that."""
+        async with self._turn:
+            child = await self._new_child()
+            try:
+                return await _ask(child, Request(address, job, partial(lent, self.context), None, memory_bytes))
+            except ChildEnded as error:
+                raise ChildFailed(f"the child process {ended_how(error.code)} under the handler") from None
+            finally:
+                child.kill()
 
     async def _call(self, child: Child, request: Request) -> Any:
         try:
@@ -116,7 +130,7 @@ class Minder:
         self, child: Child, address: str, job: Claimed, timeout: float | None, memory_bytes: int | None
     ) -> Any:
         """Run a handler in that child, which ends with it. Raises ChildEnded, too."""
-        request = Request(address, job, self._context, timeout, memory_bytes)
+        request = Request(address, job, self.context, timeout, memory_bytes)
         try:
             return await _ask(child, request)
         finally:
@@ -132,6 +146,9 @@ class Minder:
             if not child.ended:
                 return child
             child.close()
+        return await self._new_child()
+
+    async def _new_child(self) -> Child:
         try:
             return await self._nursery.child()
         except NoChild as error:
@@ -140,7 +157,11 @@ class Minder:
 
 async def _ask(child: Child, request: Request) -> Any:
     faults.point("child.before")
-    ending, value = pickle.loads(await child.ask(pickle.dumps(request)))
+    return outcome(*pickle.loads(await child.ask(pickle.dumps(request))))
+
+
+def outcome(ending: str, value: Any) -> Any:
+    """What a call in a child has returned. Raises what it has raised there, or ChildFailed."""
     if ending == "returned":
         return value
     raise value if isinstance(value, BaseException) else ChildFailed(value)

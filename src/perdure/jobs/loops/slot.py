@@ -14,13 +14,15 @@ class Slot:
 
     ``stop`` is set with the reason when its job is told to end, ``told`` with the monotonic seconds then. ``queued``:
     its job, when it waits for a child process and its handler has not been called. ``ending``: its handler has ended
-    and left a transaction that is being committed, which nothing stops any more.
+    and left a transaction that is being committed, which nothing stops any more. ``doing``: what of it runs just now,
+    where that is known.
     """
 
     __slots__ = (
         "busy",
         "context",
         "deadline",
+        "doing",
         "ending",
         "handler",
         "job",
@@ -44,6 +46,7 @@ class Slot:
         self.stop: str | None = None
         self.told = 0.0
         self.queued: Claimed | None = None
+        self.doing = ""
         self.busy = False
         self.ending = False
 

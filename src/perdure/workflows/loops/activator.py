@@ -7,6 +7,8 @@ from collections.abc import Generator
 from contextlib import AsyncExitStack
 from typing import Any
 
+import msgspec
+
 from ...core.codec import encode
 from ...core.errors import InvalidInput, OwnershipLost, PerdureError, TransientError
 from ...core.run_errors import StepFailed
@@ -24,13 +26,30 @@ from ..turns import Broken, Enter, Exit, Failed, Foreign, Interrupt, Perform, Re
 from .answerer import Answerer
 from .carrier import Carrier, Parked, lost
 from .gatherer import Gatherer
-from .provider import Flow, Provider
+from .provider import Flow, Means
 from .recorder import Recorder, encoded
 
 log = logging.getLogger("perdure.workflows")
 
 BUSY_SECONDS = 0.25
 """A turn of a workflow's code that keeps the loop for longer is reported."""
+
+
+async def activate(means: Means, flow: Flow, ctx: Context, payload: msgspec.Raw) -> End:
+    """Replay the run and go on with it, until it ends or has nothing to do. Returns how its job ends."""
+    job = ctx.claimed
+    try:
+        arguments = flow.decode(payload)
+    except PerdureError as error:
+        text = f"its arguments don't fit: {error}"
+        log.error("run of %s, job %d, is parked: %s", flow.name, job.id, text)
+        return RunEnd(job, "held", 0, text=text, reason="invalid", key=str(job.id), then=follow)
+    history = await means.loads.put(job.id)
+    return await Activator(means, flow, ctx, arguments, history).run()
+
+
+class Unrecorded(Exception):
+    """Rolls back a transaction that is left without its record."""
 
 
 class _Passed:
@@ -46,9 +65,7 @@ class _Passed:
 class Activator:
     """One activation."""
 
-    def __init__(
-        self, provider: Provider, flow: Flow, ctx: Context, arguments: dict[str, Any], history: History
-    ) -> None:
+    def __init__(self, provider: Means, flow: Flow, ctx: Context, arguments: dict[str, Any], history: History) -> None:
         self._provider, self._flow, self._ctx = provider, flow, ctx
         self._job = ctx.claimed
         machine = Machine(lambda wf: flow.function(**{flow.handle: wf}, **arguments), history, seeded)
@@ -89,7 +106,8 @@ class Activator:
             log.warning("run %s is loaded anew: %s", self._machine.id, error)
             return self._back("unknown_commit")
         finally:
-            await self._block.aclose()
+            if self._tx is not None:  # it was stopped, or parked, inside of a block that hasn't come to its record
+                await self._roll_back(Unrecorded("the run goes on from before the block"))
             self._machine.close()
 
     def _turn(self) -> Turn:
@@ -187,7 +205,7 @@ class Activator:
         return None
 
     async def _exit(self, turn: Exit) -> Parked | None:
-        tx, self._tx = self._tx, None
+        tx = self._tx
         attempt, started = self._begun
         try:
             if turn.error is not None:
@@ -203,6 +221,7 @@ class Activator:
                 step = self._machine.steps[turn.block.name]
                 self._leave(step, turn.block.failure(step))
             return parked
+        self._tx = None
         self._carrier.committed(turn.block)
         step = self._machine.steps[turn.block.name]
         turn.block.kept = turn.block.read(step)
@@ -214,7 +233,7 @@ class Activator:
         self._machine.left(error)
 
     async def _roll_back(self, error: Exception) -> None:
-        block, self._block = self._block, AsyncExitStack()
+        block, self._block, self._tx = self._block, AsyncExitStack(), None
         try:
             await block.__aexit__(type(error), error, error.__traceback__)
         except Exception as again:

@@ -13,13 +13,13 @@ from ...jobs.work import Claimed
 from ..machine import Machine
 from ..model import Message
 from ..ops.inbox import answer
-from .provider import Flow, Provider
+from .provider import Flow, Means
 
 
 class Answerer:
     """Answers the updates of one run. One that is accepted is a signal from then on."""
 
-    def __init__(self, provider: Provider, flow: Flow, job: Claimed, machine: Machine) -> None:
+    def __init__(self, provider: Means, flow: Flow, job: Claimed, machine: Machine) -> None:
         self._provider, self._flow, self._job, self._machine = provider, flow, job, machine
 
     async def answer(self, messages: Sequence[Message]) -> list[Message]:
@@ -28,7 +28,7 @@ class Answerer:
         for message in messages:
             if not message.answered:
                 refusal, value = await self._judge(message)
-                await self._provider.write(answer(self._job.id, self._job.generation, message.id, refusal, value))
+                await self._provider.write(answer, self._job.id, self._job.generation, message.id, refusal, value)
                 if refusal is not None:
                     continue
                 message.answered = True

@@ -20,7 +20,7 @@ from ..model import Entry, Message, Step, StepError
 from ..ops.record import record
 from ..ops.start import spawn
 from ..ops.stop import stop
-from .provider import Provider
+from .provider import Means
 from .recorder import Recorder, as_step, encoded, told
 
 
@@ -34,7 +34,7 @@ class Parked:
 class Carrier:
     """Carries out commands for one activation. ``inbox``: messages that nobody has taken."""
 
-    def __init__(self, provider: Provider, recorder: Recorder, context: Any) -> None:
+    def __init__(self, provider: Means, recorder: Recorder, context: Any) -> None:
         self._provider, self._records, self._context = provider, recorder, context
         self.inbox: list[Message] = list(recorder.machine.history.messages)
         self.taken: set[int] = set()
@@ -119,6 +119,7 @@ class Carrier:
         """A failed attempt: when it is repeated, or that it isn't."""
         if isinstance(error, OwnershipLost | CommitUnknown):
             raise error
+        self._provider.bounds(error)
         self._records.machine.buffered[:0], self._unsure = self._unsure, []  # was rolled back with the transaction
         verdict = None if final else decide(command.retry, attempt, error, dice=roll(), now=utc_now())
         if isinstance(verdict, Again):
@@ -194,7 +195,7 @@ class Carrier:
         entry.ended_at = self._records.clock() if command.detached else None
         entry.outcome = encode(command.id) if command.detached else None
         try:
-            entry.detail = str(await self._provider.write(spawn(entry, command.id, command.spec, command.close)))
+            entry.detail = str(await self._provider.write(spawn, entry, command.id, command.spec, command.close))
         except QueueSaturated as full:
             recorded = await self._records.pending(
                 command, "retry", attempt=refused + 1, delay=jittered(full.retry_after), error=told(full, "queue_full")
@@ -257,7 +258,7 @@ class Carrier:
             entries.append(entry)
         if not entries:
             return
-        for answer in await self._provider.write(stop([*self._records.buffered(), *entries], children)):
+        for answer in await self._provider.write(stop, [*self._records.buffered(), *entries], children):
             if isinstance(answer, Exception):
                 raise answer
         for entry in entries:

@@ -4,22 +4,20 @@ records each outcome before the machine hears of it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
-from ...core.errors import PerdureError
 from ...jobs.handler import Context
 from ...jobs.loops.minder import Minder
 from ...jobs.loops.settler import Link
 from ...jobs.work import End
-from ..ends import RunEnd
-from ..ops.after import follow
-from .activator import Activator
+from ...runtime.nursery import Child
+from .activator import activate
+from .host import Host, Watch
+from .lodger import RunRequest
 from .provider import Desk, Flow, Provider
-
-log = logging.getLogger("perdure.workflows")
 
 
 class Driver:
@@ -34,6 +32,7 @@ class Driver:
         minder: Minder,
         stopping: Callable[[], bool],
     ) -> None:
+        self._threads = threads
         self._provider = Provider(link, desks, threads=threads, minder=minder, stopping=stopping)
 
     async def run(self) -> None:
@@ -42,15 +41,15 @@ class Driver:
 
     async def activate(self, flow: Flow, ctx: Context, payload: msgspec.Raw) -> End:
         """Replay the run and go on with it, until it ends or has nothing to do. Returns how its job ends."""
-        job = ctx.claimed
-        try:
-            arguments = flow.decode(payload)
-        except PerdureError as error:
-            text = f"its arguments don't fit: {error}"
-            log.error("run of %s, job %d, is parked: %s", flow.name, job.id, text)
-            return RunEnd(job, "held", 0, text=text, reason="invalid", key=str(job.id), then=follow)
-        history = await self._provider.loads.put(job.id)
-        return await Activator(self._provider, flow, ctx, arguments, history).run()
+        return await activate(self._provider, flow, ctx, payload)
+
+    async def host(self, address: str, child: Child, given: Context, memory_bytes: int | None, watch: Watch) -> Any:
+        """Have that done in the child, which finds the run's workflow at the address."""
+        request = RunRequest(
+            address, given.claimed, self._provider.minder.context, None, memory_bytes,
+            desks=self._provider.desks, threads=self._threads,
+        )  # fmt: skip
+        return await Host(self._provider, child, given, memory_bytes, watch).run(request)
 
     def close(self) -> None:
         """Forget the threads."""

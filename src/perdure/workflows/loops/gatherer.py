@@ -13,7 +13,7 @@ from collections.abc import Callable
 from ..commands import Command, Gather
 from ..model import Step
 from .carrier import Carrier, Parked
-from .provider import Provider
+from .provider import Means
 from .recorder import Recorder
 
 LOOK_SECONDS, LOOK_SECONDS_MAX = 1.0, 15.0
@@ -24,7 +24,7 @@ class Gatherer:
     """Carries out one gathering. ``halts``: whether the run is to look up, so that nothing further is begun."""
 
     def __init__(
-        self, provider: Provider, recorder: Recorder, carrier: Carrier, gather: Gather, halts: Callable[[], bool]
+        self, provider: Means, recorder: Recorder, carrier: Carrier, gather: Gather, halts: Callable[[], bool]
     ) -> None:
         self._provider, self._records, self._carrier, self._gather = provider, recorder, carrier, gather
         self._halts, self._look_in = halts, LOOK_SECONDS

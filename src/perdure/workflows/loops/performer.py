@@ -7,24 +7,30 @@ import contextvars
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from ...jobs.loops.minder import Minder, encoded
+from ...jobs.loops.minder import encoded
 from ...jobs.work import Claimed
 from ..commands import Work
 
 
+class Processes(Protocol):
+    """Where the process tasks of steps run: a worker's Minder."""
+
+    async def call_step(self, address: str, job: Claimed) -> Any: ...  # noqa: D102
+
+
 class Performer:
-    """Calls functions. ``threads``: how many plain ones run at a time. ``minder``: of the children for process tasks.
+    """Calls functions. ``threads``: how many plain ones run at a time. ``processes``: where process tasks run.
 
     What runs on the loop is cancelled when its time is over, a child process is killed. A thread can't be stopped: its
     step fails with TimeoutError, what it still returns is dropped, and until it does it takes one of the threads.
     """
 
-    def __init__(self, threads: int, minder: Minder) -> None:
-        self._size, self._minder = threads, minder
+    def __init__(self, threads: int, processes: Processes) -> None:
+        self._size, self._processes = threads, processes
         self._threads: ThreadPoolExecutor | None = None
 
     async def call(
@@ -54,7 +60,7 @@ class Performer:
         else:
             assert work.bind is not None
             payload = msgspec.Raw(work.bind(*args, **kwargs).encode())
-            value = await self._minder.call_step(
+            value = await self._processes.call_step(
                 work.address, msgspec.structs.replace(job, payload=payload, extras=None)
             )
             return None if value is None else msgspec.json.decode(encoded(value))

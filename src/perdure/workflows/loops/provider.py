@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
@@ -18,6 +18,11 @@ from ...jobs.loops.settler import Link
 from ..model import Entry, History, Recorded
 from ..ops.record import load, record
 from .performer import Performer
+
+P = ParamSpec("P")
+R = TypeVar("R")
+E = TypeVar("E", contravariant=True)
+A = TypeVar("A", covariant=True)
 
 RECORDS_MAX = 250
 """In one write: while Postgres has these, the runs of the ones before go on to their next step."""
@@ -43,6 +48,31 @@ class Desk(Protocol):
     def transaction(self) -> AbstractAsyncContextManager[Any]: ...  # noqa: D102
 
 
+class Puts(Protocol[E, A]):
+    """What takes entries, and has written each of them when it has answered."""
+
+    async def put(self, entry: E) -> A: ...  # noqa: D102
+
+
+class Means(Protocol):
+    """By which a run is carried out, in a worker or in a child of one: see ``Provider``."""
+
+    @property
+    def loads(self) -> Puts[int, History]: ...  # noqa: D102
+    @property
+    def records(self) -> Puts[Entry, Recorded]: ...  # noqa: D102
+    @property
+    def takes(self) -> Puts[Entry, Recorded]: ...  # noqa: D102
+    @property
+    def performer(self) -> Performer: ...  # noqa: D102
+    @property
+    def desks(self) -> Callable[[Context], Desk]: ...  # noqa: D102
+    def stopping(self) -> bool: ...  # noqa: D102
+    async def drive(self, op: Callable[P, Op[R]], *args: P.args, **kwargs: P.kwargs) -> R: ...  # noqa: D102
+    async def write(self, op: Callable[P, Op[R]], *args: P.args, **kwargs: P.kwargs) -> R: ...  # noqa: D102
+    def bounds(self, error: Exception) -> None: ...  # noqa: D102
+
+
 class Provider:
     """What runs are given. ``stopping``: whether the worker drains, so that they go back between two steps."""
 
@@ -55,7 +85,7 @@ class Provider:
         minder: Minder,
         stopping: Callable[[], bool],
     ) -> None:
-        self.link, self.desks, self.stopping = link, desks, stopping
+        self._link, self.desks, self.stopping, self.minder = link, desks, stopping, minder
         self.performer = Performer(threads, minder)
         self.loads = Journal[int, History](link, load, batch_max=200)
         self.records = Journal[Entry, Recorded](link, record, batch_max=RECORDS_MAX)
@@ -67,9 +97,17 @@ class Provider:
             for journal in (self.loads, self.records, self.takes):
                 group.create_task(journal.run())
 
-    async def write(self, op: Op[Any]) -> Any:
-        """Drive an op of several statements, which commit together."""
-        return await self.link.transaction(op)
+    async def drive(self, op: Callable[P, Op[R]], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Drive the op of these arguments."""
+        return await self._link.run(op(*args, **kwargs))
+
+    async def write(self, op: Callable[P, Op[R]], *args: P.args, **kwargs: P.kwargs) -> R:
+        """The same of one of several statements, which commit together."""
+        return await self._link.transaction(op(*args, **kwargs))
+
+    def bounds(self, error: Exception) -> None:
+        """Raise what ends the run here and now, if a step met a bound that is its process's, and not its own. A worker
+        has none."""
 
     def close(self) -> None:
         """Forget the threads."""

@@ -17,7 +17,7 @@ from ..commands import Command
 from ..machine import Machine
 from ..model import Entry, Kind, Recorded, State, Step, StepError
 from ..ops.control import note
-from .provider import Provider
+from .provider import Means
 
 MESSAGE_CHARS_MAX = 4_000
 """What is kept of a step's error."""
@@ -26,7 +26,7 @@ MESSAGE_CHARS_MAX = 4_000
 class Recorder:
     """Records for one activation. ``asked``: somebody wants the run to look up."""
 
-    def __init__(self, provider: Provider, job: Claimed, machine: Machine) -> None:
+    def __init__(self, provider: Means, job: Claimed, machine: Machine) -> None:
         self._provider, self.job, self.machine = provider, job, machine
         self.asked = False
 
@@ -93,7 +93,7 @@ class Recorder:
         buffered = self.buffered()
         if self.machine.noted:
             self.machine.noted = False
-            await self._provider.link.run(note(self.job.id, self.job.generation, self.machine.attributes))
+            await self._provider.drive(note, self.job.id, self.job.generation, self.machine.attributes)
         journal = self._provider.records if entry.taken is None else self._provider.takes
         if buffered:
             told = await asyncio.gather(*map(journal.put, buffered), journal.put(entry))  # in one journal: in order
@@ -120,7 +120,7 @@ class Recorder:
         buffered = self.buffered()
         if self.machine.noted:
             self.machine.noted = False
-            await self._provider.link.run(note(self.job.id, self.job.generation, self.machine.attributes))
+            await self._provider.drive(note, self.job.id, self.job.generation, self.machine.attributes)
         if buffered:
             await asyncio.gather(*map(self._provider.records.put, buffered))
 

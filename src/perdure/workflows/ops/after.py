@@ -20,6 +20,7 @@ from ..ends import RunEnd
 PARENTS = statement("workflows.parents", lambda row: int(row["job"]))
 ENDED = statement("workflows.end", lambda row: int(row["parent"]))
 UNTOLD = statement("workflows.untold", lambda row: int(row["job"]))
+FALLEN = statement("workflows.fallen", lambda row: int(row["id"]))
 ORPHANS = statement("workflows.orphans", lambda row: int(row["job"]))
 ASK = statement("workflows.ask", lambda row: int(row["job"]))
 PLEAS = statement("workflows.pleas", lambda row: int(row["id"]))
@@ -54,6 +55,13 @@ def follow(ends: Sequence[End]) -> Op[None]:
     parked = sorted(end.job.id for end in ends if end.verdict == "waiting" and end.job.id not in anew)
     if parked:
         yield from _parked(parked)
+
+
+def fallen(ends: Sequence[End]) -> Op[None]:
+    """What follows when children died under runs: those for which it was the last time have ended."""
+    dead = yield from rows(FALLEN, ids=sorted(end.job.id for end in ends))
+    if dead:
+        yield from tell(dead, {}, dead)
 
 
 def close(limit: int = limits.CHORE_BATCH_MAX, *, all: bool = True) -> Op[int]:

@@ -1,0 +1,196 @@
+"""Runs whose steps take their process with them, or try to. A child imports their module, so they aren't local to a
+test. A step leaves its trace in the table ``trace``, on a connection of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import time
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+
+from perdure import App, Context, Retry, StepFailed, Workflow
+
+app = App("culprit-runs")
+AT_ONCE = Retry(max_attempts=5, delays=(0.01,) * 4, jitter="none")
+TRACE = "create table trace (run text, step text, pid int, at timestamptz not null default clock_timestamp())"
+
+
+def trace(run: str, step: str, result: Any = None) -> Any:
+    """A step: leave a trace, in a thread."""
+    with psycopg.connect(os.environ["TRACES_URL"], autocommit=True) as conn:
+        conn.execute("insert into trace (run, step, pid) values (%s, %s, %s)", [run, step, os.getpid()])
+    return result
+
+
+async def atrace(run: str, step: str, result: Any = None) -> Any:
+    """The same on the loop."""
+    return await asyncio.to_thread(trace, run, step, result)
+
+
+async def leave(code: int) -> None:
+    """End the process without a word."""
+    os._exit(code)
+
+
+def segfault(_: int) -> None:
+    """Read what isn't there."""
+    ctypes.string_at(0)
+
+
+def hoard(_: int) -> None:
+    """Take memory until there is none."""
+    hoarded = []
+    while True:
+        hoarded.append(b"x" * 16_777_216)
+
+
+async def hang(_: int) -> None:
+    """Hold the loop for ever."""
+    time.sleep(3_600)
+
+
+KINDS = {"leave": leave, "segfault": segfault, "hoard": hoard, "hang": hang}
+
+
+@app.workflow
+async def guilty(wf: Workflow, kind: str) -> None:
+    """Two steps that do something, and one that ends its process."""
+    await wf.step("first", trace, wf.id, "first")
+    await wf.step("second", atrace, wf.id, "second")
+    await wf.step("kill", KINDS[kind], 42, retry=AT_ONCE)
+
+
+@app.workflow
+async def deaf(wf: Workflow) -> None:
+    """A step that holds the loop past its timeout."""
+    await wf.step("kill", hang, 0, timeout=0.2)
+
+
+@app.workflow
+async def beside(wf: Workflow) -> None:
+    """Steps side by side, of which the last one kills when the others are done."""
+    async with wf.gather(limit=3) as group:
+        group.step("first", trace, wf.id, "first")
+        group.step("second", atrace, wf.id, "second")
+        group.step("kill", leave_after, wf.id)
+
+
+async def leave_after(run: str) -> None:
+    """End the process when two traces of the run are there."""
+    with psycopg.connect(os.environ["TRACES_URL"], autocommit=True) as conn:
+        query = "select count(distinct step) = 2 from trace where run = %s"
+        while conn.execute(query, [run]).fetchone() != (True,):  # noqa: ASYNC110  # from other threads
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    os._exit(7)
+
+
+@app.task(run_in="process")
+def crunch(number: int) -> int:
+    """A step in a process of its own."""
+    return number + 1
+
+
+@app.task(run_in="process", retry=Retry(max_attempts=1))
+def crash(number: int) -> int:
+    """One that ends it."""
+    os._exit(9)
+
+
+@app.task
+def told(ctx: Context, number: int) -> str:
+    """A step that is given its job's context."""
+    return f"{ctx.job.task} {number}"
+
+
+def fail_twice(run: str, step: str) -> str:
+    """A step that succeeds the third time."""
+    trace(run, step)
+    with psycopg.connect(os.environ["TRACES_URL"], autocommit=True) as conn:
+        row = conn.execute("select count(*) from trace where run = %s and step = %s", [run, step]).fetchone()
+    if row is not None and row[0] < 3:
+        raise ConnectionError("not yet")
+    return "third"
+
+
+async def write(tx: Any, run: str) -> str:
+    """The function of a transaction."""
+    await tx.connection.execute("insert into trace (run, step, pid) values (%s, 'tx', %s)", [run, os.getpid()])
+    return "written"
+
+
+@app.workflow
+async def echo(wf: Workflow, value: int) -> int:
+    """A child."""
+    result: int = await wf.step("echo", trace, wf.id, "echo", value)
+    return result
+
+
+@app.workflow(version=2, name="innocent")
+async def innocent(wf: Workflow) -> dict[str, Any]:
+    """Something of everything that a run can do without being put to wait."""
+    found: dict[str, Any] = {"thread": await wf.step("thread", trace, wf.id, "thread", 1)}
+    found["loop"] = await wf.step("loop", atrace, wf.id, "loop", 2, timeout=30)
+    found["process"] = await wf.step("process", crunch, 2)
+    try:
+        await wf.step("crash", crash, 1)
+    except StepFailed as error:
+        found["crash"] = error.kind
+    found["context"] = await wf.step("context", told, 4)
+    found["tx"] = await wf.transaction("tx", write, wf.id)
+    async with wf.transaction("block") as tx:
+        await tx.connection.execute("insert into trace (run, step, pid) values (%s, 'block', %s)", [wf.id, os.getpid()])
+        tx.keep("kept")
+    async with wf.gather(limit=2) as group:
+        handles = [group.step(f"side {each}", trace, wf.id, f"side {each}", each) for each in range(4)]
+    found["gather"] = [handle.result for handle in handles]
+    found["early"] = await wf.signal("early")
+    try:
+        await wf.step("late", asyncio.sleep, 60, timeout=0.05, retry=Retry(max_attempts=1))
+    except StepFailed as error:
+        found["late"] = error.kind
+    wf.set(at="the end")
+    await wf.start(echo, f"{wf.id}/echo", 5)
+    await wf.sleep(timedelta(0))
+    return found
+
+
+@app.workflow
+async def waits(wf: Workflow) -> str:
+    """A run that is put to wait: for a retry, a child, a moment, a signal."""
+    await wf.step("first", trace, wf.id, "first", compensate=trace)
+    third = await wf.step("fail", fail_twice, wf.id, "fail", retry=AT_ONCE)
+    echoed = await wf.child(echo, f"{wf.id}/child", 3)
+    await wf.sleep(0.05)
+    said = await wf.signal("go")
+    return f"{third} {echoed} {said}"
+
+
+@app.workflow
+async def fails(wf: Workflow) -> None:
+    """A run that fails, and undoes what it has done."""
+    await wf.step("do", trace, wf.id, "do", compensate=undo)
+    raise ValueError("no")
+
+
+def undo(run: str, step: str) -> None:
+    """A compensation."""
+    trace(run, f"undo {step}")
+
+
+@app.workflow
+async def lingers(wf: Workflow, seconds: float) -> str:
+    """A step that takes its time, and one after it."""
+    await wf.step("linger", linger, wf.id, seconds)
+    await wf.step("after", trace, wf.id, "after")
+    return "done"
+
+
+async def linger(run: str, seconds: float) -> None:
+    """Begin, take some time."""
+    await atrace(run, "linger")
+    await asyncio.sleep(seconds)
