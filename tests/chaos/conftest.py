@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from perdure import Client
 from tests.chaos.floor import Floor, Record
+from tests.chaos.traces import TABLES
 from tests.conftest import Database
 
 
@@ -24,6 +26,14 @@ def floor(db: Database, tmp_path: Path, record: Record) -> Iterator[Floor]:
     floor = Floor(db, tmp_path, record)
     yield floor
     floor.close()
+
+
+@pytest.fixture
+def client(floor: Floor) -> Iterator[Client]:
+    """A client for the floor's database, and the tables in which workflows' steps leave their traces."""
+    floor.conn.execute(TABLES)
+    with Client(floor.db.url) as client:
+        yield client
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

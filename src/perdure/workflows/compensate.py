@@ -24,6 +24,12 @@ def owed(steps: Sequence[Do], records: Mapping[str, Step]) -> Back | None:
     return None
 
 
+def over(records: Sequence[Step]) -> dict[str, Step]:
+    """The records that say that a run was on its way out: where it was told to end, and what was undone. Until its code
+    has come to that, it may begin nothing."""
+    return {each.name: each for each in records if each.kind == "undo" or (each.kind == "cancel" and each.detail)}
+
+
 def undone(steps: Sequence[Do], records: Mapping[str, Step]) -> int:
     """How many of the steps have been compensated."""
     return sum(undo_name(step.name) in records for step in steps)

@@ -17,7 +17,7 @@ from ..core import codec, limits
 from ..core.errors import InvalidOption, PerdureError
 from ..core.run_errors import Diverged, InvalidWorkflow, WorkflowError
 from .commands import Back, Block, Command, Do, Gather, Interrupted, Leave, diverged, misfit
-from .compensate import owed, undone
+from .compensate import over, owed, undo_name, undone
 from .handle import Done, Workflow
 from .model import History, Step
 from .turns import Broken, Enter, Exit, Failed, Foreign, Interrupt, Perform, Returned, Turn
@@ -60,6 +60,7 @@ class Machine:
         self.interrupt: Interrupted | None = None
         """Set by the driver: thrown at the next thing that isn't recorded."""
         self._left = {name: step for name, step in self.steps.items() if step.kind not in ASIDE}
+        self._over = over(history.steps) if len(self._left) < len(self.steps) else {}
         self._seq = max((step.seq for step in history.steps), default=0)
         self._now, self._dice = history.created_at, dice
         self._seeded: Dice | None = None
@@ -162,7 +163,7 @@ class Machine:
         """Whether the run goes the new way: it has been recorded, or nothing recorded is left."""
         if name not in self._patches:
             record = f"patch {name}"
-            self._patches[name] = record in self.steps or not self._left
+            self._patches[name] = record in self.steps or not (self._left or self._over)
             if self._patches[name] and record not in self.steps:
                 step = Step(record, self.next_seq(), "patch", "done", ended_at=self._now)
                 self.steps[record] = step
@@ -224,7 +225,7 @@ class Machine:
             self._raise(stop)
             return None
         step = self.steps.get(command.name)
-        odd = bool(self._left) if step is None else step.kind != command.kind or not step.ended
+        odd = bool(self._left or self._over) if step is None else step.kind != command.kind or not step.ended
         if odd and (broken := self._mismatch([command])) is not None:
             return broken
         if step is not None and step.ended:
@@ -263,11 +264,12 @@ class Machine:
         self._pass(*(self.steps[member.name] for member in gather.members))
         failure = gather.verdict()
         if failure is not None and gather.undo:
-            done = [each for each in gather.members if isinstance(each, Do) and self.steps[each.name].state == "done"]
+            undoable = [each for each in gather.members if isinstance(each, Do) and each.compensate is not None]
+            for each in undoable:
+                self._over.pop(undo_name(each.name), None)
+            done = [each for each in undoable if self.steps[each.name].state == "done"]
             if (back := owed(done, self.steps)) is not None:
-                step = self.steps.get(back.name)
-                gave_up = step is not None and step.state == "failed"
-                return Failed(failure, unsettled=step) if gave_up else self._undo(back)
+                return self._undo(back, failure)
         self._asked, self._answer, self._error = None, None, failure
         return None
 
@@ -306,7 +308,7 @@ class Machine:
             new = new or step is None or not step.ended
         if new:
             mine = {command.name for command in commands}
-            left = [step for name, step in self._left.items() if name not in mine]
+            left = [step for name, step in self._left.items() if name not in mine] + list(self._over.values())
             if left:
                 first = next((each for each in commands if each.name not in self.steps), commands[0])
                 return Broken(diverged(first.name, first.kind, left))
@@ -319,8 +321,8 @@ class Machine:
         error = end.error if isinstance(end, Failed) else None
         if isinstance(error, Diverged | InvalidWorkflow | InvalidOption):
             return Broken(error)
-        if self._left:
-            return Broken(diverged("", "", self._left.values()))
+        if left := [*self._left.values(), *(self._over.values() if error is None else ())]:
+            return Broken(diverged("", "", left))
         if isinstance(end, Returned) and self._made:
             name = next(iter(self._made))
             return Broken(InvalidWorkflow("was never awaited", field=name, fix=f"await wf.{self._made[name].kind}(…)"))
@@ -329,17 +331,15 @@ class Machine:
                 "was called and not returned", field="continue_as_new", fix="return wf.continue_as_new(…)"
             ))  # fmt: skip
         if error is not None and not self.past_pivot:
-            back = owed(self._undoable, self.steps)
-            if back is not None:
-                step = self.steps.get(back.name)
-                return (
-                    Failed(error, unsettled=step) if step is not None and step.state == "failed" else self._undo(back)
-                )
+            if (back := owed(self._undoable, self.steps)) is not None:
+                return self._undo(back, error)
             return Failed(error, compensated=undone(self._undoable, self.steps))
         return end
 
-    def _undo(self, back: Back) -> Turn:
-        return Perform([back], None)
+    def _undo(self, back: Back, error: BaseException) -> Turn:
+        """Carry out a compensation, unless it has given up before."""
+        step = self.steps.get(back.name)
+        return Failed(error, unsettled=step) if step is not None and step.state == "failed" else Perform([back], None)
 
     def _remember(self, command: Command) -> None:
         """Note a step that can be compensated, once, in the order in which the code comes to them."""
@@ -356,6 +356,7 @@ class Machine:
         reason, text = msgspec.json.decode(cancel.outcome, type=tuple[str, str])
         self.cancelled, self.interrupt = True, None
         self._left.pop(name, None)
+        self._over.pop("cancel", None)
         return Interrupted("deadline" if reason == "deadline" else "cancelled", text)
 
     def _interrupted(self) -> bool:

@@ -1,0 +1,95 @@
+"""What steps leave behind: a row for every try, and an effect that is one by its key."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from typing import Any
+
+import asyncpg
+
+TABLES = """
+create table tried (run text not null, step text not null, pid int not null,
+                    at timestamptz not null default clock_timestamp());
+create table done (run text not null, step text not null, primary key (run, step));
+create table paid (run text primary key);
+create table booked (run text not null, step text not null)
+"""
+"""``booked`` has no key: what is written into it twice stands there twice."""
+
+TRIED_AGAIN = (
+    "select t.run, t.step from tried t join perdure.run r on r.id = t.run join perdure.step s on s.run = r.job "
+    "and s.name = t.step where t.at > s.ended_at"
+)
+"""Steps that were tried after they had been recorded."""
+
+
+class _Ledger:
+    """One connection for all steps of this process."""
+
+    def __init__(self) -> None:
+        self._conn: asyncpg.Connection[asyncpg.Record] | None = None
+        self._turn = asyncio.Lock()
+
+    async def ask(self, query: str, *values: Any) -> Any:
+        """The first value of what the query brings."""
+        async with self._turn:
+            if self._conn is None or self._conn.is_closed():
+                self._conn = await asyncpg.connect(os.environ["EFFECTS_URL"])
+            return await self._conn.fetchval(query, *values)
+
+
+_ledger = _Ledger()
+
+
+async def enter(run: str, step: str) -> None:
+    """Keep that a step was tried, and its effect, which happens once."""
+    await _ledger.ask(
+        "with t as (insert into tried (run, step, pid) values ($1, $2, $3)) "
+        "insert into done (run, step) values ($1, $2) on conflict do nothing",
+        run, step, os.getpid(),
+    )  # fmt: skip
+
+
+async def is_paid(run: str) -> bool:
+    """Whether the test has paid the run."""
+    return bool(await _ledger.ask("select exists (select from paid where run = $1)", run))
+
+
+async def act(run: str, step: str, result: Any = None) -> Any:
+    """A step's work."""
+    await enter(run, step)
+    return result
+
+
+async def undo(run: str, step: str, *_: Any) -> None:
+    """The compensation of a step, which is given what the step was given."""
+    await enter(run, f"undo {step}")
+
+
+async def stumble(run: str, step: str) -> None:
+    """A step that fails for good, and for no other reason: a server that is away is waited for."""
+    while True:
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+            await enter(run, step)
+            break
+        await asyncio.sleep(0.05)
+    raise ValueError(step)
+
+
+async def falter(run: str, step: str, tries: int) -> int:
+    """A step that succeeds once it has been tried so often."""
+    await enter(run, step)
+    tried = await _ledger.ask("select count(*) from tried where run = $1 and step = $2", run, step)
+    if tried < tries:
+        raise ValueError(f"{tried} of {tries}")
+    return tries
+
+
+async def hang(run: str, step: str, result: Any = None) -> Any:
+    """A step's work that takes for ever, unless its run is paid."""
+    await enter(run, step)
+    if not await is_paid(run):
+        await asyncio.Event().wait()
+    return result
