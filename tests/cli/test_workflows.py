@@ -66,3 +66,33 @@ def test_runs_are_shown_signalled_mended_and_checked(
     asked("workflows", "resume", "checkout:1")
     asked("workflows", "--stuck")
     asked("workflows", "signal", "nobody", "x", code=1)
+
+
+def test_a_list_of_runs_says_what_it_leaves_out(
+    db: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Runs are listed by state and by what they say, a page at a time; a page that isn't the last says where the next
+    one begins, and so do lists of what is stuck [DW-208]. Red when a list ends without a word."""
+
+    def asked(*arguments: str, code: int = 0) -> tuple[list[str], str]:
+        assert run(["workflows", *arguments]) == code
+        found = capsys.readouterr()
+        return [line.partition("\t")[0] for line in found.out.splitlines()[1:]], found.err
+
+    monkeypatch.setenv("DATABASE_URL", db.url)
+    with Client(db.url) as client:
+        for number in range(3):
+            said = {"stage": "paid", "count": number % 2}
+            client.workflows.start(RunSpec(name="shop", version=1, payload="{}"), id=f"r{number}", attributes=said)
+    page, told = asked("list", "--state", "running", "--limit", "2")
+    assert page == ["r2", "r1"]
+    assert "there are more: --cursor " in told
+    assert asked("list", "--limit", "2", "--cursor", told.split()[-1]) == (["r0"], "")
+    assert asked("list", "--attribute", "stage=paid", "--attribute", "count=0") == (["r2", "r0"], "")
+    assert "write --attribute stage=paid" in asked("list", "--attribute", "stage", code=2)[1]
+    conn = db.connect()
+    conn.execute("delete from perdure.ready")
+    found, told = asked("list", "--stuck", "--limit", "2")
+    assert len(found) == 2
+    assert "there are more than 2" in told
+    assert asked("list", "--stuck")[1] == ""

@@ -28,7 +28,7 @@ from perdure.machines.ops import declare, move, read
 from perdure.pg.link import PLANS
 from perdure.workflows.ends import RunEnd
 from perdure.workflows.model import Entry, RunSpec
-from perdure.workflows.ops import after, control, inbox, record, start
+from perdure.workflows.ops import after, control, inbox, listing, record, start
 from tests.conftest import Database
 from tests.rooms.jobs.stage import Member, Stage
 from tests.sql.explaining import CALLERS_HAVE, explained, nodes, recorded, walks
@@ -45,15 +45,18 @@ select n, n, now(), 4096 + 5, 'flow/1', '{}' from generate_series(1, 50000) n;
 insert into perdure.ready (lane, pos, id) select lane, pos, id from perdure.job where id <= 200;
 insert into perdure.waiting (id, wake_at)
 select id, case when id % 2 = 0 then now() + interval '1 day' + id * interval '1 second' end
-from perdure.job where id > 200;
-insert into perdure.run (job, id, name, version, parent, close)
-select n, 'run:' || n, 'flow', 1, case when n % 10 = 0 then n - 1 end, case when n % 10 = 0 then 'cancel' end
+from perdure.job where id > 400;
+insert into perdure.held (id, reason) select n, 'diverged' from generate_series(201, 400) n;
+insert into perdure.run (job, id, name, version, parent, close, paused_at, attributes)
+select n, 'run:' || n, 'flow', 1, case when n % 10 = 0 then n - 1 end, case when n % 10 = 0 then 'cancel' end,
+       case when n % 500 = 0 then now() end, case when n % 250 = 0 then '{"stage": "paid"}'::json end
 from generate_series(1, 50000) n;
 insert into perdure.history
     (id, created_at, finished_at, lease, lane, generation, attempt, rescues, outcome, task, payload)
-select n, now(), now(), 1, 4101, 0, 1, 0, 'completed', 'flow/1', '{}' from generate_series(50001, 100000) n;
-insert into perdure.run (job, id, name, version, ended_at)
-select n, 'run:' || n, 'flow', 1, now() from generate_series(50001, 100000) n;
+select n, now(), now(), 1, 4101, 0, 1, 0, case when n % 250 = 0 then 'cancelled' else 'completed' end, 'flow/1', '{}'
+from generate_series(50001, 100000) n;
+insert into perdure.run (job, id, name, version, ended_at, completed)
+select n, 'run:' || n, 'flow', 1, now(), n % 250 > 0 from generate_series(50001, 100000) n;
 insert into perdure.step (run, name, seq, kind, state, attempt, ended_at, outcome)
 select n, 'charge', 1, 'step', 'done', 1, now(), '1' from generate_series(1, 100000) n;
 insert into perdure.step (run, name, seq, kind, state, attempt, detail)
@@ -134,7 +137,11 @@ def _runs(stage: Stage, say: Callable[[Op[Any]], Any]) -> None:
     say(start.find([f"run:{number}" for number in range(1, BATCH)]))
     say(start.start(spec, ["run:700"], ["{}"], conflict="replace"))
     say(start.fork(800, "charge", "fork:800"))
-    say(control.get("run:900"))
+    say(listing.get("run:900"))
+    for state in ("cancelled", *listing.STANDING):
+        say(listing.page(limit=BATCH, state=state))
+    say(listing.page(limit=BATCH))
+    say(listing.page(limit=BATCH, attributes={"stage": "paid"}))
     say(control.timeline(900))
     say(control.inbox(900))
     say(control.pause(901))
@@ -210,6 +217,8 @@ DRIVEN = [
 ASKED = [
     "workflows.start", "workflows.find", "workflows.hold", "workflows.send", "workflows.awaiting", "workflows.answered",
     "workflows.nudge", "workflows.supersede", "workflows.origin", "workflows.fork", "workflows.timeline",
+    "workflows.get", "workflows.list", "workflows.list_saying", "workflows.list_waiting", "workflows.list_paused",
+    "workflows.list_parked", "workflows.list_running", "workflows.list_completed", "workflows.list_broken",
     "workflows.inbox", "workflows.pause", "workflows.resume", "workflows.freeze", "workflows.forget", "workflows.live",
     "jobs.enqueue_unique_one", "jobs.enqueue_unique", "jobs.free_keys", "jobs.release_keys", "jobs.once",
     "jobs.forget_effect", "jobs.progress", "jobs.add_follow_ups", "jobs.followers", "machines.put", "machines.strays",

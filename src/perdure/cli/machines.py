@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..app.client.verbs import PAGE_ROWS_MAX
 from ..app.loading import load_app
 from ..core.errors import InvalidOption
 from ..machines.errors import EntityNotFound
@@ -13,8 +14,6 @@ from ..machines.ops import read
 from . import show
 from .database import opened
 from .options import AppPath, Json, Schema, Url, noun
-
-STUCK_SHOWN_MAX = 100
 
 Name = Annotated[str, typer.Argument(metavar="MACHINE", help="The machine's name.")]
 
@@ -38,15 +37,23 @@ def list_(url: Url = None, schema: Schema = "perdure", as_json: Json = False) ->
 
 
 @command.command()
-def stuck(url: Url = None, schema: Schema = "perdure", as_json: Json = False) -> None:
+def stuck(
+    limit: Annotated[int, typer.Option(min=1, max=PAGE_ROWS_MAX, help="How many to show.")] = 100,
+    url: Url = None,
+    schema: Schema = "perdure",
+    as_json: Json = False,
+) -> None:
     """List the entities that have stood in their state for longer than they should, the longest first."""
     with opened(url, schema) as database:
-        found = database.ask(read.stuck(None, STUCK_SHOWN_MAX))
+        found = database.ask(read.stuck(None, limit + 1))
+    shown = found[:limit]
     if as_json:
-        show.document(found)
-        return
-    rows = [[each.machine, each.id, each.state, each.revision, each.entered_at, each.stuck_at] for each in found]
-    show.table(["machine", "id", "state", "revision", "entered", "stuck since"], rows, empty="none is stuck")
+        show.document(shown)
+    else:
+        rows = [[each.machine, each.id, each.state, each.revision, each.entered_at, each.stuck_at] for each in shown]
+        show.table(["machine", "id", "state", "revision", "entered", "stuck since"], rows, empty="none is stuck")
+    if len(found) > limit:
+        show.say(f"there are more than {limit}; perdure machines counts them")
 
 
 @command.command()

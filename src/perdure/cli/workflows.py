@@ -13,9 +13,9 @@ from ..core import codec
 from ..core.errors import InvalidOption
 from ..jobs.view import gist
 from ..workflows.model import Run
-from ..workflows.ops import control
+from ..workflows.ops import control, listing
 from . import show
-from .database import opened
+from .database import Database, opened
 from .options import AppPath, Json, Schema, Url, noun
 
 COLUMNS = ["id", "workflow", "state", "waits for", "created", "error"]
@@ -34,7 +34,10 @@ def _workflows() -> None: ...
 @command.command("list")
 def list_(
     name: Annotated[str | None, typer.Option(help="Of this workflow only.")] = None,
-    state: Annotated[str | None, typer.Option(help=f"In this state only: {', '.join(verbs.STATES)}.")] = None,
+    state: Annotated[str | None, typer.Option(help=f"In this state only: {', '.join(listing.STATES)}.")] = None,
+    attribute: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="That say this of themselves; may be repeated.")
+    ] = None,
     stuck: Annotated[bool, typer.Option("--stuck", help="Those that nothing will ever move.")] = False,
     cursor: Annotated[int | None, typer.Option(metavar="JOB", help="Those before this one.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many to show.")] = 50,
@@ -45,19 +48,26 @@ def list_(
     """List runs, newest first, a page at a time."""
     with opened(url, schema) as database:
         if stuck:
-            found = database.ask(control.stuck())
-            if as_json:
-                show.document(found)
-            else:
-                show.table(["id", "job", "problem"], [[e.id, e.job, e.problem] for e in found], empty="no run is stuck")
+            _list_stuck(database, limit, as_json)
             return
-        page = database.ask(verbs.list_runs(name, state, None, cursor, limit))
+        page = database.ask(verbs.list_runs(name, state, _attributes(attribute), cursor, limit))
     if as_json:
         show.document({"runs": list(page), "next": page.next})
         return
     show.table(COLUMNS, [_cells(run) for run in page], empty="no such run")
     if page.next is not None:
         show.say(f"there are more: --cursor {page.next}")
+
+
+def _list_stuck(database: Database, limit: int, as_json: bool) -> None:
+    found = database.ask(control.stuck(limit + 1))
+    shown = found[:limit]
+    if as_json:
+        show.document(shown)
+    else:
+        show.table(["id", "job", "problem"], [[e.id, e.job, e.problem] for e in shown], empty="no run is stuck")
+    if len(found) > limit:
+        show.say(f"there are more than {limit}: --limit shows up to 1,000")
 
 
 @command.command()
@@ -190,6 +200,24 @@ def _value(text: str | None) -> Any:
         return msgspec.json.decode(codec.accept(text))
     except Exception as error:
         raise InvalidOption(f"{text!r} is no JSON: {error}", field="JSON", fix="quote texts: '\"yes\"'") from None
+
+
+def _attributes(said: list[str] | None) -> dict[str, Any] | None:
+    """What runs are to say of themselves: a value is JSON where it is, and text otherwise."""
+    if not said:
+        return None
+    pairs = [each.partition("=") for each in said]
+    for name, equals, _ in pairs:
+        if not name or not equals:
+            raise InvalidOption(f"{name!r} has no value", field="--attribute", fix="write --attribute stage=paid")
+    return {name: _json_or_text(value) for name, _, value in pairs}
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
 
 
 def _cells(run: Run) -> list[Any]:

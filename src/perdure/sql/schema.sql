@@ -369,6 +369,15 @@ begin
     return dropped;
 end $_$;
 
+CREATE FUNCTION perdure.drop_moves() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+begin
+    delete from perdure.entity_move v where v.machine = old.machine and v.id = old.id;
+    return null;
+end $$;
+
 CREATE FUNCTION perdure.drop_parts(parent text, days integer, parts_max integer) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog'
@@ -509,6 +518,32 @@ begin
         perform perdure.wake(lane_queue);
     end if;
     return coalesce(holder, made);
+end $$;
+
+CREATE FUNCTION perdure.keep_entity() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+begin
+    if exists (select from perdure.transition t where t.machine = old.machine and t.source = old.state) then
+        raise exception using errcode = 'PD010', column = 'state',
+            message = format('machine %s: %s stands in %s, which isn''t final, and can''t be deleted', old.machine, old.id, old.state),
+            hint = 'move it to a final state first';
+    end if;
+    return old;
+end $$;
+
+CREATE FUNCTION perdure.keep_moves() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+begin
+    if tg_op = 'UPDATE' or exists (select from perdure.entity e where e.machine = old.machine and e.id = old.id) then
+        raise exception using errcode = 'PD010',
+            message = format('machine %s: the history of %s isn''t changed', old.machine, old.id),
+            hint = 'only moves write it; it goes when its entity is deleted';
+    end if;
+    return old;
 end $$;
 
 CREATE FUNCTION perdure.line(queue integer) RETURNS timestamp with time zone
@@ -1346,6 +1381,8 @@ CREATE TABLE perdure.run (
     ended_at timestamp with time zone,
     failed_step text,
     trouble text,
+    completed boolean,
+    told json,
     CONSTRAINT run_close_check CHECK ((close = ANY (ARRAY['cancel'::text, 'abandon'::text]))),
     CONSTRAINT run_id_check CHECK ((id <> ''::text)),
     CONSTRAINT run_name_check CHECK ((name <> ''::text)),
@@ -1572,11 +1609,21 @@ CREATE INDEX nudge_run ON perdure.nudge USING btree (id);
 
 CREATE INDEX queue_sample_latest ON perdure.queue_sample USING btree (queue, at);
 
+CREATE INDEX run_attributes ON perdure.run USING gin (((attributes)::jsonb) jsonb_path_ops) WHERE (attributes IS NOT NULL);
+
+CREATE INDEX run_broken ON perdure.run USING btree (job) WHERE ((ended_at IS NOT NULL) AND (completed IS NOT TRUE));
+
+CREATE INDEX run_completed ON perdure.run USING btree (job) WHERE ((ended_at IS NOT NULL) AND (completed IS NOT FALSE));
+
 CREATE INDEX run_ended ON perdure.run USING btree (ended_at) WHERE (ended_at IS NOT NULL);
 
 CREATE UNIQUE INDEX run_id ON perdure.run USING btree (id) WHERE (NOT superseded);
 
+CREATE INDEX run_live ON perdure.run USING btree (job) WHERE (ended_at IS NULL);
+
 CREATE INDEX run_parent ON perdure.run USING btree (parent) WHERE (parent IS NOT NULL);
+
+CREATE INDEX run_paused ON perdure.run USING btree (job) WHERE (paused_at IS NOT NULL);
 
 CREATE UNIQUE INDEX signal_key ON perdure.signal USING btree (run, name, key) WHERE (key IS NOT NULL);
 
@@ -1596,7 +1643,13 @@ ALTER INDEX perdure.history_id ATTACH PARTITION perdure.history_default_id_idx;
 
 CREATE TRIGGER entity_checked BEFORE INSERT OR UPDATE ON perdure.entity FOR EACH ROW EXECUTE FUNCTION perdure.check_entity();
 
+CREATE TRIGGER entity_dropped AFTER DELETE ON perdure.entity FOR EACH ROW EXECUTE FUNCTION perdure.drop_moves();
+
+CREATE TRIGGER entity_kept BEFORE DELETE ON perdure.entity FOR EACH ROW EXECUTE FUNCTION perdure.keep_entity();
+
 CREATE TRIGGER entity_logged AFTER INSERT OR UPDATE ON perdure.entity FOR EACH ROW EXECUTE FUNCTION perdure.log_entity();
+
+CREATE TRIGGER moves_kept BEFORE DELETE OR UPDATE ON perdure.entity_move FOR EACH ROW EXECUTE FUNCTION perdure.keep_moves();
 
 ALTER TABLE ONLY perdure.machine_state
     ADD CONSTRAINT machine_state_machine_fkey FOREIGN KEY (machine) REFERENCES perdure.machine(name) ON DELETE CASCADE;

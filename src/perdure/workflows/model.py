@@ -83,7 +83,8 @@ class Message(msgspec.Struct, array_like=True, gc=False):
 
 
 class Child(msgspec.Struct, array_like=True, gc=False):
-    """How a child stands: ``outcome`` is completed, cancelled, failed, or None while it lives."""
+    """How a child stands: ``outcome`` is completed, cancelled, failed, forgotten (it has ended, and that is all that is
+    known of it), or None while it lives."""
 
     job: int
     outcome: str | None

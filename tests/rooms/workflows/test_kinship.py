@@ -9,7 +9,7 @@ import pytest
 
 from perdure import Interrupted, Retry, StepFailed, Workflow
 from perdure.pg.drive import drive
-from perdure.workflows.ops.control import stuck
+from perdure.workflows.ops.control import prune, stuck
 from tests.rooms.workflows.stage import Stage
 
 ONCE = Retry(max_attempts=1)
@@ -163,3 +163,98 @@ def test_a_child_is_told_with_the_record_that_its_parent_was(stage: Stage) -> No
     told = "select xmin::text from perdure.step where name in ('cancel', 'child c') and run = %s"
     run = stage.value("select job from perdure.run where id = 'r'")
     assert len({xmin for (xmin,) in stage.rows(told, run)}) == 1
+
+
+def _a_month_passes(stage: Stage, *ids: str) -> None:
+    """These runs ended a month ago: history has dropped them, and whoever forgets old runs has been there."""
+    ended = list(ids)
+    stage.rows("delete from perdure.history where id in (select job from perdure.run where id = any(%s)) returning id",
+               ended)  # fmt: skip
+    stage.rows(
+        "update perdure.run set ended_at = ended_at - interval '30 days' where id = any(%s) returning job", ended
+    )
+    drive(stage.conn, prune(14))
+
+
+def test_a_parent_that_asks_late_is_told_how_its_child_ended(stage: Stage) -> None:
+    """What came of a child is told to its parent however late that asks, when history has long forgotten it: to one
+    that was paused while it waited, and to one that asks only then; the child isn't run again, and is forgotten when
+    its parent has no record of it any more. Red when its end isn't kept with the child, when the child is forgotten by
+    its age alone, and when it is kept for ever.
+    """
+
+    @stage.app.workflow
+    async def child(wf: Workflow, well: bool) -> str:
+        await wf.signal("end")
+        stage.did.append(wf.id)
+        if not well:
+            raise ValueError("no luck")
+        return f"{wf.id} is done"
+
+    @stage.app.workflow
+    async def parent(wf: Workflow) -> list[str]:
+        await wf.start(child, "early", well=True)
+        await wf.start(child, "unlucky", well=False)
+        found = [await wf.child(child, "awaited", well=True)]
+        for id in ("early", "unlucky"):
+            try:
+                found.append(await wf.child(child, id, well=True))
+            except StepFailed as error:
+                found.append(f"{error.kind}: {error.message.partition(': ')[2]}")
+        return found
+
+    verbs = stage.client.workflows
+
+    async def play() -> None:
+        async with stage.working():
+            await stage.start(parent.run())
+            await stage.until_true("select count(*) = 4 from perdure.waiting")
+            await stage.ask(verbs.pause, "r")
+            await stage.until_state("paused")
+            for id, state in (("early", "completed"), ("awaited", "completed"), ("unlucky", "failed")):
+                await stage.signal("end", id=id)
+                await stage.until_state(state, id)
+            await stage.ask(verbs.cancel, "unlucky", reason="given up")
+            _a_month_passes(stage, "early", "awaited", "unlucky")
+            assert verbs.wait("early", timeout=1) == "early is done"
+            assert (verbs.get("unlucky").state, verbs.list(state="completed")[1].id) == ("discarded", "early")
+            await stage.ask(verbs.resume, "r")
+            assert await stage.result() == [
+                "awaited is done", "early is done",
+                "WorkflowFailed: unlucky given up",
+            ]  # fmt: skip
+
+    asyncio.run(play())
+    assert sorted(stage.did) == ["awaited", "early", "unlucky"]
+    assert stage.value("select count(*) from perdure.run") == 4
+    _a_month_passes(stage, "r")
+    drive(stage.conn, prune(14))
+    assert stage.value("select count(*) from perdure.run") == 0
+
+
+def test_a_child_whose_end_nobody_knows_is_started_anew_by_a_retry(stage: Stage) -> None:
+    """A parent that was waiting for somebody else's run, which has ended and is forgotten, is told so instead of being
+    told that it was cancelled, or of waiting for ever; a retry starts a child of its own. Red when what isn't kept is
+    taken for cancelled."""
+
+    @stage.app.workflow
+    async def child(wf: Workflow) -> int:
+        return await wf.step("one", stage.do, 1)
+
+    @stage.app.workflow
+    async def parent(wf: Workflow) -> int:
+        return int(await wf.child(child, "c"))
+
+    async def play() -> None:
+        async with stage.working():
+            assert await stage.run(child.run(), "c") == 1
+            stage.rows("delete from perdure.history returning id")
+            await stage.start(parent.run())
+            run = await stage.until_state("failed")
+            assert "c has ended, and what came of it isn't kept any more" in str(run.error)
+            _a_month_passes(stage, "c")
+            await stage.ask(stage.client.workflows.retry, "r")
+            assert await stage.result() == 1
+
+    asyncio.run(play())
+    assert stage.did == [1, 1]

@@ -27,15 +27,13 @@ from ...runtime.dice import seeded
 from ...workflows.check import Checked, Flow, checked
 from ...workflows.compensate import undo_name
 from ...workflows.model import Conflict, Moment, Run, RunSpec, Started, task_name
-from ...workflows.ops import after, control, inbox, record
+from ...workflows.ops import after, control, inbox, listing, record
 from ...workflows.ops import start as starting
-from .verbs import PAGE_ROWS_MAX, PAUSE_GROWTH, PAUSE_SECONDS, PAUSE_SECONDS_MAX, Page
+from ...workflows.ops.listing import STATES
+from .verbs import ID_MAX, PAUSE_GROWTH, PAUSE_SECONDS, PAUSE_SECONDS_MAX, Page, page_limit
 
 CHECK_BATCH = 200
 """Histories that a check loads at a time."""
-
-STATES = ("running", "waiting", "paused", "parked", "failed", "deadline", "compensated", "compensation_failed",
-          "completed", "cancelled")  # fmt: skip
 
 PAUSED = "is paused"
 """How a run stands that answers no update until it is resumed."""
@@ -91,7 +89,7 @@ def _groups(pairs: Sequence[tuple[RunSpec, str]], groups: Mapping[RunSpec, Seque
 
 def get(id: str) -> Op[Run]:
     """One run. Raises WorkflowNotFound."""
-    run = yield from control.get(_id(id))
+    run = yield from listing.get(_id(id))
     return _missing(id) if run is None else run
 
 
@@ -101,10 +99,15 @@ def list_runs(
     """One page, newest first. Raises InvalidOption."""
     if state is not None and state not in STATES:
         raise InvalidOption(f"{state!r} is no state", field="state", fix=f"give one of {', '.join(STATES)}")
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= PAGE_ROWS_MAX:
-        raise InvalidOption(f"{limit!r} is not allowed", field="limit", fix=f"give 1 to {PAGE_ROWS_MAX:,}")
-    found = yield from control.list_runs(name=name, state=state, attributes=attributes, cursor=cursor, limit=limit + 1)
-    return Page(found[:limit], found[limit - 1].job if len(found) > limit else None)
+    if name is not None:
+        check.text("name", name, limits.TASK_NAME_CHARS_MAX)
+    if cursor is not None and (isinstance(cursor, bool) or not isinstance(cursor, int) or not 0 < cursor <= ID_MAX):
+        raise InvalidOption(f"{cursor!r} is no cursor", field="cursor", fix="give `next` of the page before")
+    asked = None if attributes is None else _named(attributes)
+    found, then = yield from listing.page(
+        name=name, state=state, attributes=asked, cursor=cursor, limit=page_limit(limit)
+    )
+    return Page(found, then)
 
 
 def signal(id: str, name: str, payload: object, key: str | None) -> Op[bool]:
@@ -159,6 +162,7 @@ def cancel(id: str, reason: str | None, force: bool) -> Op[str]:
     said = None if reason is None else check.text("reason", reason, limits.REASON_CHARS_MAX)
     if run.place == "dead":
         yield from job_control.discard(run.job, said)
+        yield from after.tell([run.job], {run.job: run.failed_step}, [run.job])  # its parent may ask much later
         return "discarded"
     answer = yield from job_control.cancel(run.job, said, force=force)
     if answer == "missing":
@@ -274,6 +278,11 @@ class Waiting:
     def _judge(self, run: Run) -> None:
         if run.outcome == "completed":
             return
+        if run.state == "forgotten":
+            raise WorkflowNotFound(
+                "has ended, and what came of it isn't kept any more",
+                id=run.id, field=f"workflow {run.id}", fix="ask sooner, or keep the history of its queue for longer",
+            )  # fmt: skip
         kind = WorkflowCancelled if run.outcome == "cancelled" else WorkflowFailed
         told = gist(run.error)
         ended = f"was {run.state}" if run.place == "history" else f"has failed ({run.reason})"
@@ -321,8 +330,11 @@ def _spec(spec: object, options: Mapping[str, Any]) -> RunSpec:
 
 def _attributes(options: Mapping[str, Any]) -> dict[str, Any] | None:
     given = options.get("attributes")
-    if given is None:
-        return None
+    return None if given is None else _named(given)
+
+
+def _named(given: object) -> dict[str, Any]:
+    """Attributes, checked. Raises InvalidOption, Unserialisable or PayloadTooLarge."""
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
         raise InvalidOption(f"got {type(given).__name__}", field="attributes", fix="give values by name")
     encode(dict(given), field="attributes", bytes_max=limits.RUN_ATTRIBUTES_BYTES_MAX)

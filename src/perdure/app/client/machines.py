@@ -1,4 +1,4 @@
-"""The noun ``machines``: declare, create, move, get, list, history, stuck, counts."""
+"""The noun ``machines``: declare, create, move, forget, get, list, history, stuck, counts."""
 
 from __future__ import annotations
 
@@ -44,6 +44,11 @@ def _move(
     _checked(machine, id, by, reason)
     check.text("event", event, limits.STATE_CHARS_MAX)
     return (yield from move.move(machine, id, event, expected=expected, facts=facts, by=by, reason=reason))
+
+
+def _forget(machine: Machine, id: str) -> Op[Entity]:
+    _checked(machine, id)
+    return (yield from move.forget(machine, id))
 
 
 def _get(machine: Machine, id: str) -> Op[Entity]:
@@ -107,6 +112,12 @@ class Machines:
         """
         return self._runs.change(_move(machine, id, event, expected, facts, by, reason))
 
+    def forget(self, machine: Machine, id: str) -> Entity:
+        """Delete an entity that has come to a final state, with its history; where it stood. Its id is free then.
+        Raises EntityNotFound, or IllegalTransition while something still leaves its state.
+        """
+        return self._runs.change(_forget(machine, id))
+
     def get(self, machine: Machine, id: str) -> Entity:
         """Where an entity stands. Raises EntityNotFound."""
         return self._runs.look(_get, machine, id)
@@ -157,6 +168,10 @@ class AsyncMachines:
     ) -> Entity:
         """As ``Machines.move``."""
         return await self._runs.change(_move(machine, id, event, expected, facts, by, reason))
+
+    async def forget(self, machine: Machine, id: str) -> Entity:
+        """As ``Machines.forget``."""
+        return await self._runs.change(_forget(machine, id))
 
     async def get(self, machine: Machine, id: str) -> Entity:
         """As ``Machines.get``."""

@@ -1,4 +1,4 @@
-"""Create and move entities, by compare-and-set: the row's own state is asked in the statement that changes it."""
+"""Create, move and forget entities, by compare-and-set: the row's state is asked in the statement that changes it."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from .read import entity, get
 
 CREATE = statement("machines.create", entity)
 MOVE = statement("machines.move", entity)
+FORGET = statement("machines.forget", entity)
 
 TRIES_MAX = 10
 """How often a guarded move looks again, when others move the entity between its look and its act."""
@@ -125,6 +126,21 @@ def _move(
             )
         seen = found.revision
     raise TransitionConflict("is moved by others all the time", field=_named(machine, id), fix="try again later")
+
+
+def forget(machine: Machine, id: str) -> Op[Entity]:
+    """Delete an entity that is in a final state, with its history; as it was. Raises IllegalTransition or
+    EntityNotFound."""
+    found = yield from _found(machine, id)
+    if events := machine.events(found.state):
+        raise IllegalTransition(
+            f"stands in {found.state}, which isn't final, so it isn't forgotten",
+            field=_named(machine, id), fix=f"{', '.join(events)} would leave it",
+        )  # fmt: skip
+    gone = yield from maybe(FORGET, machine=machine.name, id=id)
+    if gone is None:
+        raise EntityNotFound("somebody else has forgotten it", field=_named(machine, id))
+    return gone
 
 
 def _guarded(machine: Machine, id: str, event: str, expected: int | None, facts: Facts) -> Op[int]:

@@ -23,6 +23,10 @@ from ..ops.stop import stop
 from .provider import Means
 from .recorder import Recorder, as_step, encoded, told
 
+_ENDED = {"cancelled": "WorkflowCancelled", "forgotten": "WorkflowNotFound"}
+_TOLD = {"forgotten": "has ended, and what came of it isn't kept any more"}
+"""What a parent is told of a child that hasn't completed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parked:
@@ -183,8 +187,8 @@ class Carrier:
         if child.outcome == "completed":
             await self._records.done(command, bytes(child.result).decode(), detail=step.detail)
         else:
-            kind = "WorkflowCancelled" if child.outcome == "cancelled" else "WorkflowFailed"
-            text = (child.error or child.outcome).strip().splitlines()[-1]
+            kind = _ENDED.get(child.outcome, "WorkflowFailed")
+            text = (child.error or _TOLD.get(child.outcome, child.outcome)).strip().splitlines()[-1]
             await self._records.failed(command, StepError(kind, f"{command.id} {text}"), detail=step.detail)
         return None
 

@@ -76,7 +76,8 @@ def tell(ids: Sequence[int], failed: Mapping[int, str | None], unfinished: Seque
     """These have ended, in ascending id, those at a step that failed, these without completing: parents hear of it, and
     children end with them."""
     yield from rows(PARENTS, ids=ids)
-    parents = yield from rows(ENDED, ids=ids, failed_steps=[failed.get(id) for id in ids])
+    completed = [id not in unfinished for id in ids]
+    parents = yield from rows(ENDED, ids=ids, failed_steps=[failed.get(id) for id in ids], completed=completed)
     yield from rouse(parents)
     while unfinished and (orphans := (yield from rows(ORPHANS, ids=unfinished, limit=limits.RUN_TREE_MAX))):
         yield from ask(orphans, "the run that started it has ended")

@@ -1,4 +1,4 @@
-"""What a person or a program does to one run: look, pause, retry, skip, rewind; and what the run says of itself."""
+"""What a person or a program does to one run: pause, retry, skip, rewind; what it has recorded, and says of itself."""
 
 from __future__ import annotations
 
@@ -14,27 +14,12 @@ from ...jobs.ops.control import discard_some, redrive
 from ...jobs.ops.wake import wake
 from ...sql import statement
 from ..check import Plan
-from ..model import Moment, Run
+from ..model import Moment
 from .after import nudge, unpark
 
 
 def _json(text: Any) -> Any:
     return msgspec.json.decode(text) if isinstance(text, str) else text
-
-
-def _run(row: Row) -> Run:
-    values = {**row, "attributes": _json(row["attributes"]) or {}, "input": _json(row["input"]) or {}}
-    values["result"] = _json(row["result"])
-    return Run(**values, state=state_of(row))
-
-
-def state_of(row: Row) -> str:
-    """Place, reason and outcome in one word."""
-    place = row["place"]
-    if place not in ("history", "dead") and row["paused_at"] is not None:
-        return "paused"
-    words = {"ready": "running", "leased": "running", "scheduled": "running", "waiting": "waiting", "held": "parked"}
-    return str({"dead": row["reason"], "history": row["outcome"], None: "lost"}.get(place) or words.get(place, place))
 
 
 def _moment(row: Row) -> Moment:
@@ -73,7 +58,6 @@ class Stuck(msgspec.Struct, kw_only=True, frozen=True):
     problem: str
 
 
-GET = statement("workflows.get", _run)
 TIMELINE = statement("workflows.timeline", _moment)
 INBOX = statement("workflows.inbox", lambda row: Letter(**{**row, "payload": _json(row["payload"])}))
 NOTE = statement("workflows.note", lambda row: row)
@@ -90,26 +74,6 @@ STUCK = statement("workflows.stuck", lambda row: Stuck(**row))
 SKIP_TIME = statement("workflows.skip_time", lambda row: int(row["runs"]))
 LIVE = statement("workflows.live", lambda row: Plan(**row))
 PRUNE = statement("workflows.prune", lambda row: int(row["pruned"]))
-
-
-def get(id: str) -> Op[Run | None]:
-    """One run."""
-    found = yield from list_runs(limit=1, id=id)
-    return found[0] if found else None
-
-
-def list_runs(
-    *,
-    limit: int,
-    id: str | None = None,
-    name: str | None = None,
-    state: str | None = None,
-    attributes: Mapping[str, Any] | None = None,
-    cursor: int | None = None,
-) -> Op[list[Run]]:
-    """Runs, newest first, below the cursor (the job of the last one seen)."""
-    wanted = None if attributes is None else msgspec.json.encode(attributes).decode()
-    return (yield from rows(GET, id=id, name=name, state=state, attributes=wanted, cursor=cursor, limit=limit))
 
 
 def timeline(job: int) -> Op[list[Moment]]:

@@ -1,10 +1,15 @@
--- Does: notes that runs have ended, or given up; the parents that may wait for them.
+-- Does: notes that runs have ended, or given up, and of those that another one has started what came of it; the parents that may wait for them.
 -- Locks: the run rows.
--- Index: run by job.
+-- Index: run by job; history by id, of children.
 -- Bound: the ids given.
 with ended as (
-    update perdure.run r set ended_at = clock_timestamp(), failed_step = t.failed_step
-    from unnest(%(ids)s::bigint[], %(failed_steps)s::text[]) as t(job, failed_step) where r.job = t.job and r.job = any(%(ids)s::bigint[])
+    update perdure.run r
+    set ended_at = clock_timestamp(), failed_step = t.failed_step, completed = t.completed,
+        told = case when r.parent is not null then
+            (select json_build_array(h.outcome, h.result, h.error) from perdure.history h where h.id = r.job
+             order by h.finished_at desc limit 1) end
+    from unnest(%(ids)s::bigint[], %(failed_steps)s::text[], %(completed)s::boolean[]) as t(job, failed_step, completed)
+    where r.job = t.job and r.job = any(%(ids)s::bigint[])
     returning r.parent
 )
 select distinct parent from ended where parent is not null order by parent

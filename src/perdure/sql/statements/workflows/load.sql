@@ -19,9 +19,10 @@ select r.job, r.id, r.round, extract(epoch from clock_timestamp() + r.skew)::flo
         from perdure.signal m where m.run = r.job and m.taken is null and m.refusal is null) as messages,
        (select '[' || string_agg(json_build_array(
             s.detail::bigint, case when d.id is not null then 'failed' when j.id is not null then null
-                                   when h.outcome is null then 'cancelled' else h.outcome end,
-            h.result, coalesce(d.error, h.error))::text, ',') || ']'
+                                   else coalesce(h.outcome, c.told ->> 0, 'forgotten') end,
+            coalesce(h.result, c.told -> 1), coalesce(d.error, h.error, c.told ->> 2))::text, ',') || ']'
         from perdure.step s
+        left join lateral (select x.told from perdure.run x where x.job = s.detail::bigint limit 1) c on true
         left join lateral (select x.id from perdure.job x where x.id = s.detail::bigint limit 1) j on true
         left join lateral (select x.id, x.error from perdure.dead x where x.id = s.detail::bigint limit 1) d on true
         left join lateral (select x.outcome, x.result, x.error from perdure.history x where x.id = s.detail::bigint
