@@ -37,7 +37,7 @@ test-oldest: .venv/dev ## the tests that need a server, on PostgreSQL 15
 	$(PYTEST) -n $(PROCESSES) --pg=15
 
 soak: .venv/dev ## the long tests: minutes of chaos under load
-	$(PYTEST) -m soak
+	$(PYTEST) -m soak --timeout=1800
 
 bench: .venv/run ## the figures of this machine, each beside its floor
 	@for what in drain enqueue latency bloat crash steps; do $(BIN)/perdure bench $$what || exit 1; done

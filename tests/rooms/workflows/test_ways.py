@@ -8,78 +8,10 @@ from typing import Any
 import pytest
 
 from perdure import App, Permanent, Retry, StepFailed, Workflow, WorkflowFailed
-from perdure.workflows.loops.provider import Provider
-from perdure.workflows.model import Entry
 from tests.rooms.worker.stage import BOUND_SECONDS
 from tests.rooms.workflows.stage import Stage
 
 ONCE = Retry(max_attempts=1)
-
-
-@pytest.fixture
-def deferred(stage: Stage) -> None:
-    """A table whose rows are refused when they are committed."""
-    stage.conn.execute("create table paid (id int primary key)")
-    stage.conn.execute("create table sent (id int references paid (id) deferrable initially deferred)")
-
-
-@pytest.mark.usefixtures("deferred")
-def test_what_was_to_be_written_with_a_transaction_outlives_its_rollback(stage: Stage) -> None:
-    """A sleep's end and a patch that go with a transaction's record are written with its retry when the commit fails:
-    the run goes on, and by the way that it was told first [DW-194, DW-204]. Red when they are gone with the rollback:
-    then the run is parked as diverged, or the patch turns to the old way."""
-    ways: list[bool] = []
-
-    @stage.app.workflow
-    async def shop(wf: Workflow) -> str:
-        await wf.sleep(0.05)
-        ways.append(wf.patched("new"))
-        async with wf.transaction("pay", retry=Retry(delays=(0.05,))) as tx:
-            if len(ways) > 1:
-                await tx.connection.execute("insert into paid values (1)")
-            await tx.connection.execute("insert into sent values (1)")
-        return "paid"
-
-    async def play() -> None:
-        async with stage.working():
-            assert await stage.run(shop.run()) == "paid"
-
-    asyncio.run(play())
-    assert set(ways) == {True}
-
-
-def test_what_goes_with_a_record_is_never_written_after_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The end of a sleep goes the same way as the signal after it, in order, so that no crash leaves the later alone
-    [DW-194]. Red when the two go by different journals."""
-    ways: list[tuple[str, str]] = []
-    made = Provider.__init__
-
-    def listened(self: Provider, *arguments: Any, **options: Any) -> None:
-        made(self, *arguments, **options)
-        for name in ("records", "takes"):
-            journal = getattr(self, name)
-
-            async def put(entry: Entry, name: str = name, write: Any = journal.put) -> Any:
-                ways.append((name, f"{entry.name} {entry.state}"))
-                return await write(entry)
-
-            journal.put = put
-
-    monkeypatch.setattr(Provider, "__init__", listened)
-
-    @stage.app.workflow
-    async def shop(wf: Workflow) -> None:
-        await wf.sleep(0.05)
-        await wf.signal("go")
-
-    async def play() -> None:
-        await stage.start(shop.run())
-        await stage.signal("go")
-        async with stage.working():
-            await stage.result()
-
-    asyncio.run(play())
-    assert ways[-2:] == [("takes", "sleep done"), ("takes", "signal go done")]
 
 
 def test_a_compensation_beside_a_failure_that_gives_up_waits_for_a_person(stage: Stage) -> None:

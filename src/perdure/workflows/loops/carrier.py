@@ -198,18 +198,24 @@ class Carrier:
         entry = self._records.entry(command.name, "child", "done" if command.detached else "waiting", attempt=refused)
         entry.ended_at = self._records.clock() if command.detached else None
         entry.outcome = encode(command.id) if command.detached else None
+        machine = self._records.machine
+        left, before = machine.buffered, self._records.buffered()
         try:
-            entry.detail = str(await self._provider.write(spawn, entry, command.id, command.spec, command.close))
+            entry.detail = str(
+                await self._provider.write(spawn, entry, command.id, command.spec, command.close, before)
+            )
         except QueueSaturated as full:
+            machine.buffered[:0] = left
             recorded = await self._records.pending(
                 command, "retry", attempt=refused + 1, delay=jittered(full.retry_after), error=told(full, "queue_full")
             )
             return Parked(recorded.due_at)
         except (ContextMissing, WorkflowExists) as error:
+            machine.buffered[:0] = left
             await self._records.failed(command, told(error, "not_retryable"), attempt=refused)
             return None
         faults.point("workflow.after_spawn")
-        self._records.machine.add(as_step(entry, None))
+        machine.add(as_step(entry, None))
         return None if command.detached else Parked(None)
 
     async def _block(self, command: Block, step: Step | None) -> Parked | None:

@@ -33,6 +33,7 @@ class Gatherer:
 
     async def carry(self) -> Parked | None:
         """Until it is decided or halted (None), or nothing is left to do but to wait."""
+        await self._records.flush()  # members are recorded by several ways, and none may be before what was before them
         waiting = deque(each for each in self._gather.members if not self._ended(each))
         try:
             while not self._gather.decided(self._steps()):

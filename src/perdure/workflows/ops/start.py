@@ -130,9 +130,10 @@ def find(ids: Sequence[str]) -> Op[dict[str, Found]]:
     return {found.id: found for found in (yield from rows(FIND, ids=sorted(set(ids))))} if ids else {}
 
 
-def spawn(entry: Entry, id: str, spec: RunSpec, close: Close) -> Op[int]:
-    """Start a child, and record it as a step of its parent, both or neither; the child's job. Raises WorkflowExists
-    when it is to be waited for and is somebody else's, who alone is woken by its end."""
+def spawn(entry: Entry, id: str, spec: RunSpec, close: Close, before: Sequence[Entry] = ()) -> Op[int]:
+    """Start a child, and record it as a step of its parent, both or neither; the child's job. ``before``: what is to be
+    recorded with it. Raises WorkflowExists when it is to be waited for and is somebody else's, who alone is woken by
+    its end."""
     [child] = yield from start(spec, [id], [spec.payload], parent=entry.run, close=close)
     if not child.new and entry.state == "waiting" and (yield from maybe(STRANGER, run=child.job, parent=entry.run)):
         raise WorkflowExists(
@@ -140,7 +141,7 @@ def spawn(entry: Entry, id: str, spec: RunSpec, close: Close) -> Op[int]:
             id=id, field=id, fix='give the child an id of its own: f"{wf.id}:…"',
         )  # fmt: skip
     entry.detail = str(child.job)
-    [answer] = yield from record([entry])
+    *_, answer = yield from record([*before, entry])
     if isinstance(answer, Exception):
         raise answer
     return child.job
