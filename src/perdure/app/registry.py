@@ -30,7 +30,7 @@ from ..core import check, limits
 from ..core.backoff import Retry
 from ..core.errors import InvalidOption, InvalidTask, UnknownTask
 from ..core.signature import Signature
-from ..jobs.handler import Upgrade
+from ..jobs.handler import Upgrade, is_context
 from ..jobs.model import JobSpec
 from ..jobs.saves import StateUpgrade
 from ..machines.errors import InvalidMachine
@@ -324,17 +324,6 @@ class App(Declarations, Workflows):
 
     def __repr__(self) -> str:
         return f"<App {self.name}, {len(self._tasks)} tasks>"
-
-
-CONTEXT_MARK = "__perdure_context__"
-"""The attribute by which a class says that parameters annotated with it are filled in by the worker."""
-
-
-def is_context(annotation: object) -> bool:
-    """Whether a parameter with this annotation is given the job's context: ``Context`` or ``Context | None``."""
-    if isinstance(annotation, str):  # imported for type checkers only
-        return annotation.removesuffix(" | None") in ("Context", "perdure.Context")
-    return any(hasattr(each, CONTEXT_MARK) for each in (annotation, *get_args(annotation)))
 
 
 def _own_name(function: Callable[..., Any]) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Self, TypeAlias
+from typing import Any, Literal, NamedTuple, Self, TypeAlias, get_args
+from uuid import UUID, uuid5
 
 import msgspec
 
@@ -15,7 +17,7 @@ from ..core.context import Envelope
 from ..core.errors import Unsupported
 from ..core.op import Op
 from .saves import StateUpgrade
-from .work import Claimed, End
+from .work import Claimed, End, StepCall
 
 Upgrade: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 """Makes the arguments of one version, as plain JSON values by name, into those of the next."""
@@ -74,6 +76,9 @@ def upgraded(job: Claimed, version: int, upgrades: Mapping[int, Upgrade]) -> msg
     return msgspec.Raw(codec.encode(words).encode())
 
 
+_KEYS = UUID("8f0c9a52-4f0e-4e0e-9d37-3b1f6a1f7c11")
+
+
 class Fence(NamedTuple):
     """What a job's writes to outside systems carry. A later holder of the job has a higher ``generation``."""
 
@@ -93,6 +98,20 @@ class Running(NamedTuple):
 
 class Stopped(Exception):
     """Raised in a handler that was told to stop. It says nothing of its own: the job ends as it was told to."""
+
+
+STEP: ContextVar[StepCall | None] = ContextVar("perdure_step", default=None)
+"""The step that is being called here, when a run calls one that is given a context."""
+
+CONTEXT_MARK = "__perdure_context__"
+"""The attribute by which a class says that parameters annotated with it are filled in by the worker."""
+
+
+def is_context(annotation: object) -> bool:
+    """Whether a parameter with this annotation is given the job's context: ``Context`` or ``Context | None``."""
+    if isinstance(annotation, str):  # imported for type checkers only
+        return annotation.removesuffix(" | None") in ("Context", "perdure.Context")
+    return any(hasattr(each, CONTEXT_MARK) for each in (annotation, *get_args(annotation)))
 
 
 class Context:
@@ -135,8 +154,9 @@ class Context:
 
     @property
     def attempt(self) -> int:
-        """Which attempt this is, from 1. A crash of a worker isn't one."""
-        return self._claimed.attempt
+        """Which attempt this is, from 1; of the step, in a step of a run. A crash of a worker isn't one."""
+        step = STEP.get() if self.in_step else None
+        return self._claimed.attempt if step is None else step.attempt
 
     @property
     def fence(self) -> Fence:
@@ -146,9 +166,14 @@ class Context:
     @property
     def idempotency_key(self) -> str:
         """What to give to an outside system that knows a repeated request by its key: the same in every attempt of this
-        job, and no other job's. Raises Unsupported in a step, since the steps of a run would share it."""
-        self.refuse_in_step("idempotency_key", "make one of wf.id and the step's name, and give it to the step")
-        return f"{self._claimed.id}-{int(self._claimed.created_at.timestamp() * 1_000_000)}"
+        job, and no other job's. In a step of a run it is the step's: the same in every attempt and after every crash,
+        and no other step's, nor that of the same step in another round or another run."""
+        key = f"{self._claimed.id}-{int(self._claimed.created_at.timestamp() * 1_000_000)}"
+        if not self.in_step:
+            return key
+        if (step := STEP.get()) is None:
+            raise Unsupported("is asked for outside of a step", field="ctx.idempotency_key", fix="ask in the step")
+        return str(uuid5(_KEYS, f"{key}-{step.of}"))
 
     @property
     def cancelled(self) -> bool:

@@ -27,12 +27,20 @@ class Lease(msgspec.Struct, gc=False, eq=False):
     lost: bool = False
 
 
+class StepCall(msgspec.Struct, frozen=True, gc=False):
+    """The step as which a run's job calls something: which attempt of it that is, and its run's round and its name."""
+
+    attempt: int
+    of: str
+
+
 class Extras(msgspec.Struct, gc=False):
     """What few jobs have, so it travels apart: key, tags, the enqueuer's options, rescues so far, when it expires.
 
     ``expires_at``: seconds since 1970; a job may expire at a moment that no datetime can hold. ``unreadable``: why the
     job can't be run by anybody, found when it was claimed. ``context``: its envelope's stored form, decoded. ``kept``:
-    the checkpoint it goes on from. ``sides``: it has rows in side tables, which its end must clear.
+    the checkpoint it goes on from. ``sides``: it has rows in side tables, which its end must clear. ``step``: as which
+    step of a run it is called, in a child process.
     """
 
     key: str | None = None
@@ -44,6 +52,7 @@ class Extras(msgspec.Struct, gc=False):
     unreadable: str | None = None
     kept: Kept | None = None
     sides: bool = False
+    step: StepCall | None = None
 
 
 class Claimed(msgspec.Struct, eq=False):

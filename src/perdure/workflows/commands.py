@@ -118,8 +118,8 @@ class Back(Do):
 
 class Work(msgspec.Struct, frozen=True):
     """A function that a step calls. ``run_in``: on the loop, in a thread, in a child process, which finds it again by
-    ``address``. ``decode`` makes a value of its recorded result. ``context``: the parameter of a task's function that
-    wants its job's context; ``bind``: what makes its arguments travel to a child."""
+    ``address``. ``decode`` makes a value of its recorded result. ``context``: the parameter that wants the context;
+    ``bind``: what makes a task's arguments travel to a child, ``version``: of these."""
 
     function: Callable[..., Any]
     run_in: Literal["loop", "thread", "process"]
@@ -127,6 +127,7 @@ class Work(msgspec.Struct, frozen=True):
     decode: Callable[[msgspec.Raw], Any]
     context: str | None = None
     bind: Callable[..., str] | None = None
+    version: int = 1
 
 
 class Undo(msgspec.Struct, frozen=True):
@@ -170,10 +171,14 @@ class Wait(Command):
 
 
 class Token(Command):
-    """Make a secret by which somebody outside can answer."""
+    """Make a secret by which somebody outside can answer, with a signal of this name."""
 
-    __slots__ = ()
+    __slots__ = ("signal",)
     kind: ClassVar[Kind] = "token"
+
+    def __init__(self, name: str, signal: str) -> None:
+        super().__init__(name)
+        self.signal = signal
 
 
 class Start(Command):

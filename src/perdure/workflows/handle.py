@@ -2,62 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import lru_cache
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from uuid import UUID
 
-from ..core import check, limits
+from ..core import limits
 from ..core.backoff import Retry
 from ..core.errors import InvalidOption
 from ..core.run_errors import InvalidWorkflow
-from .commands import Block, Command, Do, Gather, Leave, Mode, Sleep, Start, Token, Undo, Wait
-from .model import Close, RunSpec
-from .reading import async_work_of, decoder_of, wants_result, work_of
+from . import making
+from .commands import Block, Command, Gather, Leave, Mode
+from .making import Keeper, Startable
+from .model import Close
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
 R = TypeVar("R")
-USUAL = Retry()
-PATIENT = Retry(max_attempts=limits.RETRY_ATTEMPTS_MAX)
-"""How steps are retried that have to succeed: compensations, and what comes after the pivot."""
-
-_TAKEN = re.compile(r"cancel|(undo|patch) .*|.*#[0-9]+", re.DOTALL)
-"""Names under which a run records what isn't a step of the code: a step of that name would be taken for it."""
-
-
-class Startable(Protocol):
-    """A declared workflow, as much as starting a child needs of it."""
-
-    def run(self, *args: Any, **kwargs: Any) -> RunSpec: ...  # noqa: D102
-    @property
-    def function(self) -> Callable[..., Any]: ...  # noqa: D102
-
-
-class Keeper(Protocol):
-    """What the handle asks of the machine that runs the function."""
-
-    id: str
-    round: int
-    cancelled: bool
-    attributes: dict[str, Any]
-
-    def name(self, base: str, kind: str, work: object = None) -> str: ...  # noqa: D102
-    def made(self, command: Command) -> None: ...  # noqa: D102
-    def now(self) -> datetime: ...  # noqa: D102
-    def random(self) -> float: ...  # noqa: D102
-    def bits(self, count: int) -> int: ...  # noqa: D102
-    def patched(self, name: str) -> bool: ...  # noqa: D102
-    def pivot(self) -> None: ...  # noqa: D102
-    def note(self, values: dict[str, Any]) -> None: ...  # noqa: D102
-    def continued(self, arguments: dict[str, Any]) -> object: ...  # noqa: D102
-
-    @property
-    def past_pivot(self) -> bool: ...  # noqa: D102
 
 
 class Workflow:
@@ -131,7 +94,7 @@ class Workflow:
             bear that the step never happened. ``undo_retry``: when that is repeated. A function of your own that takes
             one of these words as an argument is given it by position. Raises StepFailed.
             """
-            return self._made(_do(self._keeper, name, function, args, options))
+            return self._made(making.do(self._keeper, name, function, args, options))
 
     def transaction(
         self, name: str, function: Callable[..., Any] | None = None, /, *args: Any, retry: Retry | None = None
@@ -143,25 +106,19 @@ class Workflow:
         ``await wf.transaction("paid", mark_paid, order_id)``: call ``mark_paid(tx, order_id)``; what it returns is
         recorded. ``tx.connection`` is psycopg's. ``retry``: when a failed transaction is repeated.
         """
-        keeper = self._keeper
-        _check_name(name)
-        work = None if function is None else async_work_of(function, name)
-        policy = _policy("retry", retry) or _declared(keeper)
-        block = Block(keeper.name(name, "transaction", work), work, args, retry=policy)
-        if work is not None:
-            keeper.made(block)
+        block = making.block(self._keeper, name, function, args, retry)
+        if block.work is not None:
+            self._keeper.made(block)
         return Transaction(block)
 
     def sleep(self, for_: timedelta | float) -> Awaitable[None]:
         """Wait for so long: seconds or a timedelta. It holds no worker, and a restart doesn't shorten it."""
-        seconds = check.delay("for_", for_).total_seconds()
-        made: Awaitable[None] = self._made(Sleep(self._keeper.name("sleep", "sleep"), seconds, None))
+        made: Awaitable[None] = self._made(making.sleep(self._keeper, for_))
         return made
 
     def sleep_until(self, moment: datetime) -> Awaitable[None]:
         """Wait until an aware datetime; no time at all when it has passed."""
-        until = check.moment("moment", moment)
-        made: Awaitable[None] = self._made(Sleep(self._keeper.name("sleep", "sleep"), None, until))
+        made: Awaitable[None] = self._made(making.sleep_until(self._keeper, moment))
         return made
 
     def signal(
@@ -170,17 +127,13 @@ class Workflow:
         """Wait for the next signal of this name; its payload, as ``type`` if that is given. One that came early is
         taken at once. Raises StepTimeout (a TimeoutError) when none has come after ``timeout``.
         """
-        check.text("name", name, limits.SIGNAL_NAME_CHARS_MAX)
-        bound = None if timeout is None else check.delay("timeout", timeout).total_seconds()
-        decode = None if type is None else decoder_of(type)
-        made: Awaitable[Any] = self._made(Wait(self._keeper.name(f"signal {name}", "signal"), name, bound, decode))
+        made: Awaitable[Any] = self._made(making.wait(self._keeper, name, timeout, type))
         return made
 
     def token(self, name: str) -> Awaitable[str]:
         """A secret that lets whoever has it answer: ``client.workflows.callback(token, value)`` sends the signal of
         this name. Give it to the outside world, then await ``wf.signal(name)``."""
-        check.text("name", name, limits.SIGNAL_NAME_CHARS_MAX)
-        made: Awaitable[str] = self._made(Token(self._keeper.name(f"token {name}", "token")))
+        made: Awaitable[str] = self._made(making.token(self._keeper, name))
         return made
 
     def child(
@@ -188,14 +141,14 @@ class Workflow:
     ) -> Awaitable[Any]:
         """Start a workflow of its own and wait for its result. ``close``: what becomes of it when this run is cancelled
         or fails: "cancel" or "abandon". Raises StepFailed when it failed or was cancelled."""
-        made: Awaitable[Any] = self._made(_start(self._keeper, workflow, id, args, kwargs, close, detached=False))
+        made: Awaitable[Any] = self._made(making.start(self._keeper, workflow, id, args, kwargs, close, detached=False))
         return made
 
     def start(
         self, workflow: Startable, id: str, /, *args: Any, close: Close = "abandon", **kwargs: Any
     ) -> Awaitable[str]:
         """Start a workflow of its own and go on; its id. With ``close="cancel"`` it ends with this run."""
-        made: Awaitable[str] = self._made(_start(self._keeper, workflow, id, args, kwargs, close, detached=True))
+        made: Awaitable[str] = self._made(making.start(self._keeper, workflow, id, args, kwargs, close, detached=True))
         return made
 
     def gather(
@@ -206,7 +159,8 @@ class Workflow:
         limit: int = limits.GATHER_LIMIT,
         on_failure: Literal["keep", "compensate"] = "keep",
     ) -> Group:
-        """Steps and children side by side: ``async with wf.gather() as group``, which ends when all of them have.
+        """Steps, transactions, children and waits side by side: ``async with wf.gather() as group``, which ends when
+        all of them have.
 
         ``mode``: "fail_fast" (the first failure cancels the others and is raised), "collect_all" (all end, nothing is
         raised), "first_success" and ``quorum=k`` (enough successes cancel the others; GatherFailed when they can't be
@@ -268,28 +222,48 @@ class Workflow:
 
 
 class Group:
-    """What is gathered. Read ``result`` or ``error`` of what ``step`` and ``child`` return after the block."""
+    """What is gathered. Read ``result`` or ``error`` of what its methods return after the block."""
 
     def __init__(self, keeper: Keeper, gather: Gather) -> None:
         self._keeper, self._gather = keeper, gather
 
     def step(self, name: str, function: Callable[..., Any], /, *args: Any, **options: Any) -> Command:
         """A step, as ``wf.step``."""
-        return self._add(_do(self._keeper, name, function, args, options))
+        return self._add(making.do(self._keeper, name, function, args, options))
+
+    def transaction(
+        self, name: str, function: Callable[..., Any], /, *args: Any, retry: Retry | None = None
+    ) -> Command:
+        """A transaction with its function, as ``wf.transaction``. It has a connection of its own."""
+        if not callable(function):
+            raise InvalidWorkflow(
+                "has no function to call", field=str(name), fix="give it one: what stands side by side has no block"
+            )
+        return self._add(making.block(self._keeper, name, function, args, retry))
 
     def child(self, workflow: Startable, id: str, /, *args: Any, close: Close = "cancel", **kwargs: Any) -> Command:
         """A child, as ``wf.child``."""
-        return self._add(_start(self._keeper, workflow, id, args, kwargs, close, detached=False))
+        return self._add(making.start(self._keeper, workflow, id, args, kwargs, close, detached=False))
 
-    def signal(self, name: str, *, timeout: timedelta | float | None = None) -> Command:
+    def start(self, workflow: Startable, id: str, /, *args: Any, close: Close = "abandon", **kwargs: Any) -> Command:
+        """A child that isn't waited for, as ``wf.start``."""
+        return self._add(making.start(self._keeper, workflow, id, args, kwargs, close, detached=True))
+
+    def signal(self, name: str, *, timeout: timedelta | float | None = None, type: type[Any] | None = None) -> Command:
         """A signal, as ``wf.signal``."""
-        check.text("name", name, limits.SIGNAL_NAME_CHARS_MAX)
-        bound = None if timeout is None else check.delay("timeout", timeout).total_seconds()
-        return self._add(Wait(self._keeper.name(f"signal {name}", "signal"), name, bound, None))
+        return self._add(making.wait(self._keeper, name, timeout, type))
+
+    def token(self, name: str) -> Command:
+        """A token, as ``wf.token``."""
+        return self._add(making.token(self._keeper, name))
 
     def sleep(self, for_: timedelta | float) -> Command:
         """A sleep, as ``wf.sleep``."""
-        return self._add(Sleep(self._keeper.name("sleep", "sleep"), check.delay("for_", for_).total_seconds(), None))
+        return self._add(making.sleep(self._keeper, for_))
+
+    def sleep_until(self, moment: datetime) -> Command:
+        """A sleep, as ``wf.sleep_until``."""
+        return self._add(making.sleep_until(self._keeper, moment))
 
     async def __aenter__(self) -> Group:
         return self
@@ -347,54 +321,3 @@ class Done:
 
     def __getattr__(self, name: str) -> Any:
         raise Skipped
-
-
-def _declared(keeper: Keeper) -> Retry:
-    return PATIENT if keeper.past_pivot else USUAL
-
-
-@lru_cache(maxsize=4096)
-def _check_name(name: str) -> None:
-    if _TAKEN.fullmatch(check.text("name", name, limits.STEP_NAME_CHARS_MAX)):
-        raise InvalidWorkflow("is a name that runs use themselves", field=str(name), fix="give the step another name")
-
-
-def _do(keeper: Keeper, name: str, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Do:
-    _check_name(name if isinstance(name, str) else check.text("name", name, limits.STEP_NAME_CHARS_MAX))
-    retry, timeout = options.pop("retry", None), options.pop("timeout", None)
-    back, undo_retry = options.pop("compensate", None), options.pop("undo_retry", None)
-    work = work_of(function, name)
-    undo = None
-    if back is not None:
-        policy = _policy("undo_retry", undo_retry) or PATIENT
-        undo = Undo(work_of(back, f"{name}.compensate"), policy, wants_result(back))
-    bound = None if timeout is None else check.seconds("timeout", timeout)
-    numbered = keeper.name(name, "step", work)
-    policy = _policy("retry", retry) or (getattr(function, "retry", None) or _declared(keeper))
-    return Do(numbered, work, args, options, retry=policy, timeout=bound, compensate=undo)
-
-
-def _policy(option: str, retry: object) -> Retry | None:
-    if retry is not None and not isinstance(retry, Retry):
-        raise InvalidOption(f"got {type(retry).__name__}", field=option, fix="give a Retry")
-    return retry
-
-
-def _start(
-    keeper: Keeper,
-    workflow: Startable,
-    id: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    close: Close,
-    *,
-    detached: bool,
-) -> Start:
-    if not hasattr(workflow, "run"):
-        raise InvalidOption(f"got {workflow!r}", field="workflow", fix="give what @app.workflow has made")
-    if close not in ("cancel", "abandon"):
-        raise InvalidOption(f"{close!r} is not allowed", field="close", fix='give "cancel" or "abandon"')
-    check.text("id", id, limits.RUN_ID_CHARS_MAX)
-    spec = workflow.run(*args, **kwargs)
-    decode = decoder_of(workflow.function)
-    return Start(keeper.name(f"child {id}", "child"), id, spec, close=close, detached=detached, decode=decode)

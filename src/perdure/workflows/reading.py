@@ -11,6 +11,7 @@ import msgspec
 
 from ..core import codec
 from ..core.run_errors import InvalidWorkflow
+from ..jobs.handler import is_context
 from .commands import Work
 
 
@@ -45,10 +46,21 @@ def _made(function: Any, step: str) -> Work:
     named = _unbound(plain)
     address = f"{getattr(named, '__module__', '')}:{getattr(named, '__qualname__', type(named).__qualname__)}"
     signature = getattr(function, "signature", None)
-    wanted, bind = getattr(signature, "context", None), getattr(signature, "bind", None)
+    bind, version = getattr(signature, "bind", None), getattr(function, "version", 1)
+    wanted = _context_of(named) if signature is None else signature.context
     if wanted is None or run_in == "process":
-        return Work(plain, run_in, address, decoder_of(named), None, bind)
-    return Work(_placed(plain, wanted), run_in, address, decoder_of(named), wanted, bind)
+        return Work(plain, run_in, address, decoder_of(named), None, bind, version)
+    return Work(_placed(plain, wanted), run_in, address, decoder_of(named), wanted, bind, version)
+
+
+def _context_of(function: Any) -> str | None:
+    """The parameter of a plain function that is annotated with ``perdure.Context``."""
+    known = getattr(function, "__globals__", {})
+    for name, annotation in getattr(function, "__annotations__", {}).items():
+        meant = known.get(annotation, annotation) if isinstance(annotation, str) else annotation
+        if name != "return" and is_context(meant):
+            return str(name)
+    return None
 
 
 def _placed(function: Callable[..., Any], context: str) -> Callable[..., Any]:

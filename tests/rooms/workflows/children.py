@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from perdure import App, Context
 
 app = App("children")
@@ -24,3 +26,14 @@ def pay_in_child(ctx: Context) -> None:
     """Would end its job with what it writes."""
     with ctx.transaction():
         pass
+
+
+@app.task(run_in="process", version=2)
+def key_in_child(ctx: Context, number: int) -> list[Any]:
+    """What a step in a child process knows of itself."""
+    return [ctx.idempotency_key, ctx.attempt, ctx.context.tenant, number]
+
+
+@key_in_child.upgrade(1)  # type: ignore[untyped-decorator]
+def _doubled(words: dict[str, Any]) -> dict[str, Any]:
+    return {"number": words["number"] * 2}

@@ -254,11 +254,11 @@ def test_a_step_calls_partials_and_tasks_as_code_writes_them(stage: Stage) -> No
     asyncio.run(play())
 
 
-@pytest.mark.parametrize("what", ["transaction", "complete", "checkpoint", "idempotency key", "child"])
+@pytest.mark.parametrize("what", ["transaction", "complete", "checkpoint", "child"])
 def test_a_step_can_t_end_the_job_of_its_run(stage: Stage, what: str) -> None:
-    """A task that commits with the end of its job, says how far that is, or takes its key for an outside system, fails
-    as a step, in a child process too, and says what to do instead; the run goes on. Red when its rows are rolled back
-    and the step is recorded as done, the run is taken for completed, or two steps charge with one key."""
+    """A task that commits with the end of its job, or says how far that is, fails as a step, in a child process too,
+    and says what to do instead; the run goes on. Red when its rows are rolled back and the step is recorded as done, or
+    the run is taken for completed."""
     from tests.rooms.workflows.children import pay_in_child
 
     @stage.app.task
@@ -268,8 +268,6 @@ def test_a_step_can_t_end_the_job_of_its_run(stage: Stage, what: str) -> None:
                 pass
         elif what == "checkpoint":
             await ctx.checkpoint(1)
-        elif what == "idempotency key":
-            stage.did.append(ctx.idempotency_key)
         else:
             async with await psycopg.AsyncConnection.connect(stage.db.url) as conn:
                 await ctx.on(conn).complete()

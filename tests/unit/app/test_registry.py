@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from perdure import App, JobSpec, Retry
-from perdure.app.registry import CONTEXT_MARK
 from perdure.core.errors import InvalidArgument, InvalidOption, InvalidTask, UnknownTask
+from perdure.jobs.handler import CONTEXT_MARK
 
 app = App("shop")
 

@@ -24,7 +24,7 @@ from ...runtime import faults, memory
 from ...runtime.clock import monotonic
 from ...runtime.dice import roll
 from .. import rules
-from ..handler import Context, upgraded
+from ..handler import STEP, Context, upgraded
 from ..work import Claimed, End
 
 NICENESS = 10
@@ -51,6 +51,7 @@ class Request(msgspec.Struct, frozen=True):
 
 def lent(context: Callable[[Claimed], Context], job: Claimed) -> Context:
     """What a task is given that is a step of a run."""
+    STEP.set(None if job.extras is None else job.extras.step)
     return context(job).lent()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,12 @@ from ...core.codec import encode
 from ...core.endings import Ending
 from ...core.errors import ContextMissing, InvalidInput, OwnershipLost, QueueSaturated, TransientError
 from ...core.run_errors import CommitUnknown, WorkflowExists
+from ...jobs.handler import STEP
+from ...jobs.work import StepCall
 from ...runtime import faults
 from ...runtime.clock import utc_now
 from ...runtime.dice import jittered, roll, secret
-from ..commands import Block, Command, Do, Sleep, Start, Token, Wait, Work
+from ..commands import Block, Command, Do, Sleep, Start, Token, Wait
 from ..model import Entry, Message, Step, StepError
 from ..ops.record import record
 from ..ops.start import spawn
@@ -46,7 +48,10 @@ class Carrier:
         self._unsure: list[Step] = []
         """What was buffered and is written in an application's transaction that hasn't committed yet."""
         self.calls: dict[str, asyncio.Task[Any]] = {}
-        """The steps of a gathering that are being called, by name: what may be stopped."""
+        """The functions of a gathering that are being called, by name of the step: what may be stopped."""
+        self.stopping = False
+        """A gathering is decided: no function of its members is called any more."""
+        self._committing: dict[str, Entry] = {}
 
     async def carry(self, command: Command, *, stoppable: bool = False) -> Parked | None:
         """Carry it out. None: it has ended, and is recorded."""
@@ -61,10 +66,10 @@ class Carrier:
             return await self._child(command, step)
         if isinstance(command, Token):
             token = f"wf_{self._records.job.id}_{secret()}"
-            await self._records.done(command, encode(token), detail=command.name.partition(" ")[2])
+            await self._records.done(command, encode(token), detail=command.signal)
             return None
         assert isinstance(command, Block)
-        return await self._block(command, step)
+        return await self._block(command, step, stoppable)
 
     async def _do(self, command: Do, step: Step | None, stoppable: bool) -> Parked | None:
         if step is not None and step.state == "retry" and not self._due(step):
@@ -75,7 +80,7 @@ class Carrier:
             await self._records.pending(command, "begun", attempt=attempt, started=started)
         faults.point("workflow.before_step")
         try:
-            value = await self._called(command, command.work, stoppable)
+            value = await self._called(command, attempt, stoppable)
             faults.point("workflow.after_step")
             outcome = encoded(value, command.name)
         except InvalidInput as error:
@@ -84,11 +89,7 @@ class Carrier:
             )
             return await self._judge(command, error, attempt, started, final=reason)
         except asyncio.CancelledError as error:
-            if self._told(command):
-                raise
-            born = RuntimeError("something that the step waited for was cancelled")
-            born.__cause__ = error
-            return await self._judge(command, born, attempt, started)
+            return await self._judge(command, self._born(command, error), attempt, started)
         except Exception as error:
             return await self._judge(command, error, attempt, started)
         finally:
@@ -96,13 +97,20 @@ class Carrier:
         await self._records.done(command, outcome, attempt=attempt, started=started)
         return None
 
-    async def _called(self, command: Do, work: Work, stoppable: bool) -> Any:
-        kwargs = command.kwargs
+    async def _called(self, command: Do, attempt: int, stoppable: bool) -> Any:
+        work, kwargs = command.work, command.kwargs
         if work.context is not None:
             kwargs = {**kwargs, work.context: self._context}
+        if work.context is not None or work.run_in == "process":
+            STEP.set(StepCall(attempt, f"{self._records.machine.round}-{command.name}"))
         call = self._provider.performer.call(self._records.job, work, command.args, kwargs, command.timeout)
-        if not stoppable:
-            return await call
+        return await (self._stoppable(command, call) if stoppable else call)
+
+    async def _stoppable(self, command: Command, call: Coroutine[Any, Any, Any]) -> Any:
+        """Await what may be stopped, unless it is too late to begin it."""
+        if self.stopping:
+            call.close()
+            raise asyncio.CancelledError
         task = self.calls[command.name] = asyncio.get_running_loop().create_task(call)
         try:
             return await task
@@ -112,10 +120,16 @@ class Carrier:
                 await asyncio.wait((task,))
             raise
 
-    def _told(self, command: Command) -> bool:
-        """Whether a cancellation came from outside of the step: to the run's task, or to a call that is stopped."""
+    def _born(self, command: Command, error: asyncio.CancelledError) -> Exception:
+        """What a cancellation is that was born inside of a step. Raises one that came from outside: to the run's task,
+        or to a call that is stopped."""
         task, call = asyncio.current_task(), self.calls.get(command.name)
-        return (task is not None and task.cancelling() > 0) or (call is not None and call.cancelling() > 0)
+        told = self.stopping or (task is not None and task.cancelling() > 0)
+        if told or (call is not None and call.cancelling() > 0):
+            raise error
+        born = RuntimeError("something that the step waited for was cancelled")
+        born.__cause__ = error
+        return born
 
     async def _judge(
         self, command: Do | Block, error: Exception, attempt: int, started: float, *, final: str = ""
@@ -218,37 +232,50 @@ class Carrier:
         machine.add(as_step(entry, None))
         return None if command.detached else Parked(None)
 
-    async def _block(self, command: Block, step: Step | None) -> Parked | None:
-        """A transaction with its function."""
+    async def _block(self, command: Block, step: Step | None, stoppable: bool) -> Parked | None:
+        """A transaction with its function. It may be stopped until it is about to commit."""
         assert command.work is not None
         if step is not None and step.state == "retry" and not self._due(step):
             return Parked(step.due_at)
         attempt, started = 1 if step is None else step.attempt + 1, self._records.clock()
         try:
             async with self._provider.desks(self._context).transaction() as tx:
-                value = await command.work.function(tx, *command.args)
-                await self.commit(command, tx, encoded(value, command.name), attempt, started)
+                call = command.work.function(tx, *command.args)
+                value = await (self._stoppable(command, call) if stoppable else call)
+                self.calls.pop(command.name, None)
+                outcome = encoded(value, command.name)
+                await self.commit(command, tx, outcome, attempt, started, beside=stoppable)
+        except asyncio.CancelledError as error:
+            return await self._judge(command, self._born(command, error), attempt, started)
         except Exception as error:
             return await self._judge(command, lost(error, self._records.step(command.name)), attempt, started)
+        finally:
+            self.calls.pop(command.name, None)
         self.committed(command)
         return None
 
-    async def commit(self, command: Block, tx: Any, outcome: str | None, attempt: int, started: float) -> None:
-        """Write the record in the application's transaction, the last thing before it commits."""
+    async def commit(
+        self, command: Block, tx: Any, outcome: str | None, attempt: int, started: float, *, beside: bool = False
+    ) -> None:
+        """Write the record in the application's transaction, the last thing before it commits; and what is buffered,
+        except ``beside`` others, whose records mustn't depend on whether this one commits."""
         entry = self._records.entry(command.name, "transaction", "done", attempt=attempt)
         entry.started_at, entry.ended_at, entry.outcome = started, self._records.clock(), outcome
-        self._unsure = list(self._records.machine.buffered)
-        for answer in await tx.drive(record([*self._records.buffered(), entry])):
+        entries = [entry]
+        if not beside:
+            self._unsure = list(self._records.machine.buffered)
+            entries = [*self._records.buffered(), entry]
+        for answer in await tx.drive(record(entries)):
             if isinstance(answer, Exception):
                 raise answer
-        self._committing = entry
+        self._committing[command.name] = entry
         faults.point("workflow.before_commit")
 
     def committed(self, command: Block) -> None:
         """It has committed: the machine may know."""
         faults.point("workflow.after_commit")
         self._unsure = []
-        self._records.machine.add(as_step(self._committing, None))
+        self._records.machine.add(as_step(self._committing.pop(command.name), None))
 
     async def judge(self, command: Block, error: Exception, attempt: int, started: float) -> Parked | None:
         """A block that was rolled back."""

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+from ...jobs.handler import STEP
 from ...jobs.loops.minder import encoded
-from ...jobs.work import Claimed
+from ...jobs.work import Claimed, Extras
 from ..commands import Work
 
 
@@ -61,7 +62,7 @@ class Performer:
             assert work.bind is not None
             payload = msgspec.Raw(work.bind(*args, **kwargs).encode())
             value = await self._processes.call_step(
-                work.address, msgspec.structs.replace(job, payload=payload, extras=None)
+                work.address, msgspec.structs.replace(job, payload=payload, extras=_extras(job, work))
             )
             return None if value is None else msgspec.json.decode(encoded(value))
         return await value if isinstance(value, Awaitable) else value
@@ -71,3 +72,9 @@ class Performer:
             self._threads = ThreadPoolExecutor(self._size, thread_name_prefix="perdure-step")
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, contextvars.copy_context().run, call)
+
+
+def _extras(job: Claimed, work: Work) -> Extras:
+    """What a step in a child process is told of its run, and of itself. Its arguments are of the code's version."""
+    context = None if job.extras is None else job.extras.context
+    return Extras(options={"version": work.version}, context=context, step=STEP.get())

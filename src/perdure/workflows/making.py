@@ -1,0 +1,143 @@
+"""What the handle makes of what the code asks for: commands, checked, each with the name that is its next."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, Protocol
+
+from ..core import check, limits
+from ..core.backoff import Retry
+from ..core.errors import InvalidOption
+from ..core.run_errors import InvalidWorkflow
+from .commands import Block, Command, Do, Sleep, Start, Token, Undo, Wait
+from .model import Close, RunSpec
+from .reading import async_work_of, decoder_of, wants_result, work_of
+
+USUAL = Retry()
+PATIENT = Retry(max_attempts=limits.RETRY_ATTEMPTS_MAX)
+"""How steps are retried that have to succeed: compensations, and what comes after the pivot."""
+
+_TAKEN = re.compile(r"cancel|(undo|patch) .*|.*#[0-9]+", re.DOTALL)
+"""Names under which a run records what isn't a step of the code: a step of that name would be taken for it."""
+
+
+class Startable(Protocol):
+    """A declared workflow, as much as starting a child needs of it."""
+
+    def run(self, *args: Any, **kwargs: Any) -> RunSpec: ...  # noqa: D102
+    @property
+    def function(self) -> Callable[..., Any]: ...  # noqa: D102
+
+
+class Keeper(Protocol):
+    """What the handle asks of the machine that runs the function."""
+
+    id: str
+    round: int
+    cancelled: bool
+    attributes: dict[str, Any]
+
+    def name(self, base: str, kind: str, work: object = None) -> str: ...  # noqa: D102
+    def made(self, command: Command) -> None: ...  # noqa: D102
+    def now(self) -> datetime: ...  # noqa: D102
+    def random(self) -> float: ...  # noqa: D102
+    def bits(self, count: int) -> int: ...  # noqa: D102
+    def patched(self, name: str) -> bool: ...  # noqa: D102
+    def pivot(self) -> None: ...  # noqa: D102
+    def note(self, values: dict[str, Any]) -> None: ...  # noqa: D102
+    def continued(self, arguments: dict[str, Any]) -> object: ...  # noqa: D102
+
+    @property
+    def past_pivot(self) -> bool: ...  # noqa: D102
+
+
+def _declared(keeper: Keeper) -> Retry:
+    return PATIENT if keeper.past_pivot else USUAL
+
+
+@lru_cache(maxsize=4096)
+def _check_name(name: str) -> None:
+    if _TAKEN.fullmatch(check.text("name", name, limits.STEP_NAME_CHARS_MAX)):
+        raise InvalidWorkflow("is a name that runs use themselves", field=str(name), fix="give the step another name")
+
+
+def do(keeper: Keeper, name: str, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Do:
+    """A step. ``options``: what isn't the function's."""
+    _check_name(name if isinstance(name, str) else check.text("name", name, limits.STEP_NAME_CHARS_MAX))
+    retry, timeout = options.pop("retry", None), options.pop("timeout", None)
+    back, undo_retry = options.pop("compensate", None), options.pop("undo_retry", None)
+    work = work_of(function, name)
+    undo = None
+    if back is not None:
+        policy = _policy("undo_retry", undo_retry) or PATIENT
+        undo = Undo(work_of(back, f"{name}.compensate"), policy, wants_result(back))
+    bound = None if timeout is None else check.seconds("timeout", timeout)
+    numbered = keeper.name(name, "step", work)
+    policy = _policy("retry", retry) or (getattr(function, "retry", None) or _declared(keeper))
+    return Do(numbered, work, args, options, retry=policy, timeout=bound, compensate=undo)
+
+
+def _policy(option: str, retry: object) -> Retry | None:
+    if retry is not None and not isinstance(retry, Retry):
+        raise InvalidOption(f"got {type(retry).__name__}", field=option, fix="give a Retry")
+    return retry
+
+
+def block(
+    keeper: Keeper, name: str, function: Callable[..., Any] | None, args: tuple[Any, ...], retry: object
+) -> Block:
+    """A transaction, of a function or of a block."""
+    _check_name(name)
+    work = None if function is None else async_work_of(function, name)
+    policy = _policy("retry", retry) or _declared(keeper)
+    return Block(keeper.name(name, "transaction", work), work, args, retry=policy)
+
+
+def sleep(keeper: Keeper, for_: timedelta | float) -> Sleep:
+    """A sleep of so long."""
+    seconds = check.delay("for_", for_).total_seconds()
+    return Sleep(keeper.name("sleep", "sleep"), seconds, None)
+
+
+def sleep_until(keeper: Keeper, moment: datetime) -> Sleep:
+    """A sleep until then."""
+    until = check.moment("moment", moment)
+    return Sleep(keeper.name("sleep", "sleep"), None, until)
+
+
+def wait(keeper: Keeper, name: str, timeout: timedelta | float | None, type: Any) -> Wait:
+    """A wait for a signal."""
+    check.text("name", name, limits.SIGNAL_NAME_CHARS_MAX)
+    bound = None if timeout is None else check.delay("timeout", timeout).total_seconds()
+    decode = None if type is None else decoder_of(type)
+    return Wait(keeper.name(f"signal {name}", "signal"), name, bound, decode)
+
+
+def token(keeper: Keeper, name: str) -> Token:
+    """A secret."""
+    check.text("name", name, limits.SIGNAL_NAME_CHARS_MAX)
+    return Token(keeper.name(f"token {name}", "token"), name)
+
+
+def start(
+    keeper: Keeper,
+    workflow: Startable,
+    id: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    close: Close,
+    *,
+    detached: bool,
+) -> Start:
+    """A child."""
+    if not hasattr(workflow, "run"):
+        raise InvalidOption(f"got {workflow!r}", field="workflow", fix="give what @app.workflow has made")
+    if close not in ("cancel", "abandon"):
+        raise InvalidOption(f"{close!r} is not allowed", field="close", fix='give "cancel" or "abandon"')
+    check.text("id", id, limits.RUN_ID_CHARS_MAX)
+    spec = workflow.run(*args, **kwargs)
+    decode = decoder_of(workflow.function)
+    return Start(keeper.name(f"child {id}", "child"), id, spec, close=close, detached=detached, decode=decode)
