@@ -70,7 +70,7 @@ def test_a_guilty_run_dies_alone(
     async def play() -> Any:
         job = await _suspect(suspects, spec)
         async with suspects.working(culprits.app):
-            run = await suspects.until_state("worker_lost")
+            run = await suspects.until_state("failed")
             assert await suspects.run(culprits.echo.run(1), "other") == 1
             with pytest.raises(WorkflowFailed):
                 await suspects.result()
@@ -93,7 +93,7 @@ def test_what_was_done_beside_a_crash_is_recorded(suspects: Stage) -> None:
     async def play() -> None:
         await _suspect(suspects, culprits.beside.run())
         async with suspects.working(culprits.app):
-            await suspects.until_state("worker_lost")
+            await suspects.until_state("failed")
 
     asyncio.run(play())
     assert _traces(suspects) == {"first": 1, "second": 1}

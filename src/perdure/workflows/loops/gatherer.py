@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from ..commands import Block, Command, Gather
+from ..commands import Command, Gather
 from ..model import Step
 from .carrier import Carrier, Parked
 from .provider import Means
@@ -35,8 +35,6 @@ class Gatherer:
         """Until it is decided or halted (None), or nothing is left to do but to wait."""
         await self._records.flush()  # members are recorded by several ways, and none may be before what was before them
         waiting = deque(each for each in self._gather.members if not self._ended(each))
-        if any(isinstance(each, Block) for each in waiting):
-            await self._records.flush()  # a transaction doesn't take along what the records of the others need, too
         try:
             while not self._gather.decided(self._steps()):
                 halted = self._halts()
