@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from ..core.op import Op, Row, one, rows
 from ..sql import statement
+from ..workflows.model import Entry
+from ..workflows.ops.record import columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,11 @@ def _as_it_is(row: Row) -> Row:
 
 CREATE_FLOOR = statement("bench.create_floor", _as_it_is)
 FILL_STEPS = statement("bench.fill_steps", lambda row: row)
+FILLED = {
+    "runs", "names", "seqs", "kinds", "states", "attempts", "started", "ended", "dues", "details", "outcomes",
+}  # fmt: skip
+"""What of an entry is written; the rest fences it."""
+
 FILL_FLOOR = statement("bench.fill_floor", _as_it_is)
 EMPTY_FLOOR = statement("bench.empty_floor", _as_it_is)
 ADD_FLOOR = statement("bench.add_floor", _as_it_is)
@@ -158,7 +165,7 @@ def server() -> Op[Server]:
     return (yield from one(SERVER))
 
 
-def fill_steps(steps: Sequence[tuple[int, str]]) -> Op[list[None]]:
-    """Put in a row for each, such as a step's record is: of this run, under this name."""
-    yield from rows(FILL_STEPS, runs=[run for run, _ in steps], names=[name for _, name in steps])
-    return [None] * len(steps)
+def fill_steps(entries: Sequence[Entry]) -> Op[list[None]]:
+    """Put in the row of each, as a step's record is written, and nothing else."""
+    yield from rows(FILL_STEPS, **{name: column for name, column in columns(entries).items() if name in FILLED})
+    return [None] * len(entries)

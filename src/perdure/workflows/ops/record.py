@@ -58,7 +58,7 @@ def load(jobs: Sequence[int], *, activates: bool = True) -> Op[list[History | Ex
 def record(entries: Sequence[Entry]) -> Op[list[Recorded | Exception]]:
     """Write the entries; those whose run is somebody else's now are refused, each for itself. In one transaction when
     one of them takes a message."""
-    written = yield from rows(RECORD, **_columns(entries))
+    written = yield from rows(RECORD, **columns(entries))
     taking = [entry for entry, fenced in zip(entries, written, strict=True) if entry.taken is not None and fenced]
     if taking:
         ids, runs, names = zip(*((entry.taken, entry.run, entry.name) for entry in taking), strict=True)
@@ -66,7 +66,8 @@ def record(entries: Sequence[Entry]) -> Op[list[Recorded | Exception]]:
     return [fenced or _stale(entry) for entry, fenced in zip(entries, written, strict=True)]
 
 
-def _columns(entries: Sequence[Entry]) -> dict[str, list[Any]]:
+def columns(entries: Sequence[Entry]) -> dict[str, list[Any]]:
+    """The entries by column; an empty one for what none of them has."""
     return {
         "runs": [entry.run for entry in entries],
         "generations": [entry.generation for entry in entries],
