@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from perdure import Client
+from tests.chaos import poison
 from tests.chaos.floor import Floor, until
 from tests.chaos.shop import murder, serve, stay
+from tests.chaos.test_workflows import TABLES
 
 
 def test_one_poison_job_among_two_hundred_innocents(floor: Floor) -> None:
@@ -55,6 +58,41 @@ def test_a_suspect_whose_worker_is_killed_dies_with_it_uncharged(floor: Floor, t
     assert floor.rows("select rescues, attempt, crashes from perdure.job where id = %s", id) == [(2, 0, None)]
     assert int(told.read_text()) != floor.processes[-1].pid
     assert floor.rows("select ending, error from perdure.attempt where job = %s", id) == [("rescued", "suspect")]
+
+
+def test_one_poison_run_among_innocent_runs_and_jobs(floor: Floor) -> None:
+    """A step that kills its process takes one worker down, once. The other runs and jobs that it took along complete,
+    uncharged, with one row for each transaction, and nothing that was recorded is done again; the guilty run dies alone
+    three times and is dead with ``worker_lost``, the signal and the function named, what it had recorded before done
+    once; the worker that remains lives on [OPS-71, KIT-36, DW-190].
+
+    Red when runs that are suspects are driven in the worker.
+    """
+    floor.conn.execute(TABLES)
+    with Client(floor.db.url) as client:
+        jobs = floor.enqueue(*[poison.nap.job(0.05) for _ in range(50)])
+        client.workflows.start_many((poison.order.run(), f"a{each}") for each in range(20))
+        client.workflows.start(poison.poison.run(), id="poison")
+        client.workflows.start_many((poison.order.run(), f"b{each}") for each in range(20))
+        jobs += floor.enqueue(*[poison.nap.job(0.05) for _ in range(50)])
+        options = ("--queues", "default:20")
+        workers = [floor.worker(*options, app="tests.chaos.poison:app") for _ in range(2)]
+        until(lambda: client.workflows.get("poison").state == "worker_lost", floor.logs)
+        orders = [f"{each}{number}" for each in "ab" for number in range(20)]
+        assert [client.workflows.wait(id, timeout=60) for id in orders] == [["reserve", "send"]] * 40
+        dead = client.workflows.get("poison")
+    floor.until_finished(jobs)
+
+    said = "the child that ran it alone was killed by SIGKILL, in tests.chaos.poison:murder\ncrash 3 of 3"
+    assert (dead.error, dead.ended_at is None) == (said, False)
+    assert sorted(worker.ended for worker in workers) == [False, True]
+    assert floor.value("select count(*) from perdure.worker where state = 'dead'") == 1
+    assert floor.rows("select distinct outcome, attempt from perdure.history") == [("completed", 1)]
+    assert floor.rows("select step, count(*) from tried where run = 'poison' group by step order by step") == [
+        ("charge", 1), ("murder", 4), ("reserve", 1)]  # fmt: skip
+    assert floor.value("select count(*) from paid") == 40
+    again = "join perdure.step s on s.run = r.job and s.name = t.step and t.at > s.ended_at"
+    assert floor.rows(f"select t.run, t.step from tried t join perdure.run r on r.id = t.run {again}") == []
 
 
 def _gone(pid: int) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 
 from perdure import App, Context, Retry, StepFailed, Workflow
+from perdure.runtime import faults
 
 app = App("culprit-runs")
 AT_ONCE = Retry(max_attempts=5, delays=(0.01,) * 4, jitter="none")
@@ -53,21 +54,31 @@ async def hang(_: int) -> None:
     time.sleep(3_600)
 
 
-KINDS = {"leave": leave, "segfault": segfault, "hoard": hoard, "hang": hang}
+@app.task(run_in="process")
+def hoard_apart(number: int) -> None:
+    """Take memory in a process of its own."""
+    hoard(number)
+
+
+async def hoard_in(tx: Any, _: int) -> None:
+    """Take memory in a transaction."""
+    await tx.connection.execute("select 1")
+    hoard(0)
+
+
+KINDS: dict[str, Any] = {
+    "leave": leave, "segfault": segfault, "hoard": hoard, "hang": hang, "hoard_apart": hoard_apart,
+}  # fmt: skip
 
 
 @app.workflow
-async def guilty(wf: Workflow, kind: str) -> None:
+async def guilty(wf: Workflow, kind: str, timeout: float | None = None) -> None:
     """Two steps that do something, and one that ends its process."""
     await wf.step("first", trace, wf.id, "first")
     await wf.step("second", atrace, wf.id, "second")
-    await wf.step("kill", KINDS[kind], 42, retry=AT_ONCE)
-
-
-@app.workflow
-async def deaf(wf: Workflow) -> None:
-    """A step that holds the loop past its timeout."""
-    await wf.step("kill", hang, 0, timeout=0.2)
+    if kind == "hoard_in":
+        await wf.transaction("kill", hoard_in, 42, retry=AT_ONCE)
+    await wf.step("kill", KINDS[kind], 42, retry=AT_ONCE, timeout=timeout)
 
 
 @app.workflow
@@ -130,7 +141,22 @@ async def echo(wf: Workflow, value: int) -> int:
     return result
 
 
-@app.workflow(version=2, name="innocent")
+@app.workflow
+async def elder(wf: Workflow) -> int:
+    """A version that runs still have; its name in the module is the next one's."""
+    return await wf.step("whose", os.getpid)
+
+
+first_elder = elder
+
+
+@app.workflow(version=2)  # type: ignore[no-redef]
+async def elder(wf: Workflow) -> int:
+    """The next version."""
+    return 0
+
+
+@app.workflow(version=2)
 async def innocent(wf: Workflow) -> dict[str, Any]:
     """Something of everything that a run can do without being put to wait."""
     found: dict[str, Any] = {"thread": await wf.step("thread", trace, wf.id, "thread", 1)}
@@ -171,6 +197,20 @@ async def waits(wf: Workflow) -> str:
 
 
 @app.workflow
+async def four(wf: Workflow, point: str) -> list[Any]:
+    """Four things to record, two of them in transactions of their own, in a child that dies at a fault point."""
+    if os.getpid() != int(os.environ["WORKER_PID"]):
+        faults.arm(f"workflow.{point}@2:kill")
+    found = [await wf.step("a", atrace, wf.id, "a", 1)]
+    found.append(await wf.transaction("tx", write, wf.id))
+    found.append(await wf.step("b", trace, wf.id, "b", 3))
+    async with wf.transaction("block") as tx:
+        await tx.connection.execute("insert into trace (run, step, pid) values (%s, 'block', %s)", [wf.id, os.getpid()])
+        tx.keep(4)
+    return found
+
+
+@app.workflow
 async def fails(wf: Workflow) -> None:
     """A run that fails, and undoes what it has done."""
     await wf.step("do", trace, wf.id, "do", compensate=undo)
@@ -183,14 +223,37 @@ def undo(run: str, step: str) -> None:
 
 
 @app.workflow
-async def lingers(wf: Workflow, seconds: float) -> str:
-    """A step that takes its time, and one after it."""
-    await wf.step("linger", linger, wf.id, seconds)
+async def lingers(wf: Workflow, seconds: float, again: float) -> str:
+    """A step that takes its time, so long the first time and so long after that, and one after it."""
+    await wf.step("linger", linger, wf.id, seconds, again)
     await wf.step("after", trace, wf.id, "after")
     return "done"
 
 
-async def linger(run: str, seconds: float) -> None:
+async def linger(run: str, seconds: float, again: float) -> None:
     """Begin, take some time."""
+    with psycopg.connect(os.environ["TRACES_URL"], autocommit=True) as conn:
+        before = conn.execute("select exists (select from trace where run = %s)", [run]).fetchone()
     await atrace(run, "linger")
-    await asyncio.sleep(seconds)
+    await asyncio.sleep(again if before == (True,) else seconds)
+
+
+@app.workflow
+async def heeds(wf: Workflow) -> None:
+    """A step that goes on until its job is to be cancelled."""
+    await wf.step("heed", heed, wf.id, compensate=undo_heed)
+    await wf.step("after", trace, wf.id, "after")
+
+
+@app.task
+async def heed(ctx: Context, run: str) -> None:
+    """Go on until the job is to be cancelled."""
+    await atrace(run, "heed")
+    while not ctx.cancelled:  # noqa: ASYNC110  # told from outside
+        await asyncio.sleep(0.01)
+    await atrace(run, "heeded")
+
+
+def undo_heed(run: str) -> None:
+    """Its compensation."""
+    trace(run, "undone")
