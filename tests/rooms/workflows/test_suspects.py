@@ -114,16 +114,25 @@ def test_a_run_that_hangs_alone_is_given_up(suspects: Stage, monkeypatch: pytest
 
 
 def test_what_was_done_beside_a_crash_is_recorded(suspects: Stage) -> None:
-    """Steps beside the one that ends their child are recorded, though the child is gone, and aren't done again in the
-    next one [DW-190]. Red when the child's last records are dropped with it."""
+    """What a child had asked to be recorded when it died is recorded, also what was still waiting for its turn behind
+    an entry that a lock held up, and isn't done again in the next child [DW-190]. Red when that is dropped with the
+    child."""
+    other = suspects.db.connect()
 
     async def play() -> None:
-        await _suspect(suspects, culprits.beside.run())
+        job = await _suspect(suspects, culprits.beside.run())
+        other.execute("begin")
+        other.execute("select from perdure.job where id = %s for update", [job])
         async with suspects.working(culprits.app):
-            await suspects.until_state("worker_lost")
+            await suspects.until_true("select exists (select from trace where step = 'left')")
+            (child,) = _whose(suspects, "r")
+            await until(lambda: not _runs(child))
+            other.execute("rollback")
+            await suspects.result()
 
     asyncio.run(play())
-    assert _traces(suspects) == {"first": 1, "second": 1}
+    assert _traces(suspects) == {"first": 1, "second": 1, "left": 1}
+    assert suspects.value("select count(*) from perdure.attempt where ending = 'retry'") == 1
 
 
 def test_an_innocent_run_does_in_a_child_what_it_would_have_done_in_the_worker(suspects: Stage) -> None:
@@ -279,3 +288,11 @@ def test_every_version_is_found_by_a_child_and_what_is_not_is_driven_in_the_work
     elder, inner_pid = asyncio.run(play())
     assert elder not in (os.getpid(), 0)
     assert inner_pid == os.getpid()
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
