@@ -11,7 +11,7 @@ from perdure.core import limits
 from perdure.jobs.model import JobSpec
 from perdure.runtime import memory
 from tests.rooms.worker import culprits
-from tests.rooms.worker.stage import Stage, until, working
+from tests.rooms.worker.stage import Stage, runs, until, working
 
 MIB = 1024 * 1024
 
@@ -101,7 +101,7 @@ async def test_suspects_that_run_and_wait_are_given_back_by_a_drain(stage: Stage
 
     assert {(job.place, job.attempt, job.rescues) for job in jobs} == {("ready", 0, 1)}
     told = [file.read_text() for file in files if file.exists()]  # empty: its child was killed before it could write
-    assert [pid for pid in told if pid and _runs(int(pid))] == []
+    assert [pid for pid in told if pid and runs(int(pid))] == []
 
 
 async def test_a_suspect_is_cancelled_with_its_child(stage: Stage, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ async def test_a_suspect_is_cancelled_with_its_child(stage: Stage, tmp_path: Pat
         await until(lambda: told.exists() and told.read_text() != "")
         await stage.cancel(id, "not wanted")
         (job,) = await stage.until_in("history", id)
-        await until(lambda: not _runs(int(told.read_text())))
+        await until(lambda: not runs(int(told.read_text())))
 
     assert (job.outcome, job.error) == ("cancelled", "not wanted")
 
@@ -131,11 +131,3 @@ async def test_more_suspects_than_there_is_room_for_wait_elsewhere(
     jobs = [await stage.job(id) for id in suspects]
     assert {(job.outcome, job.attempt) for job in jobs} == {("completed", 1)}
     assert await stage.value("select count(*) from perdure.attempt where ending = 'returned'") > 0
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -15,7 +15,7 @@ from perdure.jobs.loops import isolator
 from perdure.jobs.loops.minder import cores
 from perdure.runtime import memory
 from perdure.workflows.model import RunSpec
-from tests.rooms.worker.stage import until
+from tests.rooms.worker.stage import runs, until
 from tests.rooms.workflows import culprits
 from tests.rooms.workflows.stage import Stage
 
@@ -126,7 +126,7 @@ def test_what_was_done_beside_a_crash_is_recorded(suspects: Stage) -> None:
         async with suspects.working(culprits.app):
             await suspects.until_true("select exists (select from trace where step = 'left')")
             (child,) = _whose(suspects, "r")
-            await until(lambda: not _runs(child))
+            await until(lambda: not runs(child))
             other.execute("rollback")
             await suspects.result()
 
@@ -288,11 +288,3 @@ def test_every_version_is_found_by_a_child_and_what_is_not_is_driven_in_the_work
     elder, inner_pid = asyncio.run(play())
     assert elder not in (os.getpid(), 0)
     assert inner_pid == os.getpid()
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
