@@ -8,7 +8,7 @@ import os
 import signal
 
 from perdure import App, Workflow
-from tests.chaos.checkout import act
+from tests.chaos.traces import act
 
 app = App("poison")
 

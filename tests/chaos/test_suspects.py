@@ -9,7 +9,7 @@ from perdure import Client
 from tests.chaos import poison
 from tests.chaos.floor import Floor, until
 from tests.chaos.shop import murder, serve, stay
-from tests.chaos.test_workflows import TABLES
+from tests.chaos.traces import TABLES
 
 
 def test_one_poison_job_among_two_hundred_innocents(floor: Floor) -> None:
