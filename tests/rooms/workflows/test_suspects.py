@@ -78,7 +78,7 @@ def test_guilty_runs_die_alone(suspects: Stage, monkeypatch: pytest.MonkeyPatch)
             await _suspect(suspects, culprits.guilty.run(kind, timeout=0.2 if kind == "hang" else None), kind)
         async with suspects.working(culprits.app):
             for kind in GUILTY:
-                assert (await suspects.until_state("worker_lost", kind)).ended_at is not None
+                assert (await suspects.until_state("failed", kind)).ended_at is not None
             assert await suspects.run(culprits.echo.run(1), "other") == 1
 
     asyncio.run(play())
