@@ -25,10 +25,17 @@ HOLDING = (
 )
 LIVE = "select id from perdure.run where ended_at is null order by id"
 ENDED = "select not exists (select from perdure.run where ended_at is null)"
+POINTS = {
+    "workflow.before_step": 25, "workflow.after_step": 25, "workflow.before_record": 25, "workflow.after_record": 25,
+    "workflow.after_spawn": 4, "workflow.before_commit": 3, "workflow.after_commit": 3,
+    "settle.before_flush": 15, "settle.after_flush": 15,
+}  # fmt: skip
+"""Where a worker may kill itself, and at which passing at the earliest: a child in which a suspect runs has the same
+points, and must not die of the same run three times."""
 
 
 class Theatre:
-    """Programs that are played by processes, which are killed."""
+    """Programs that are played by processes, which are killed, or kill themselves at a bad moment."""
 
     def __init__(self, floor: Floor, client: Client, programs: list[Program], dice: random.Random) -> None:
         self.floor, self.client, self.dice = floor, client, dice
@@ -80,6 +87,8 @@ class Theatre:
     def _attended(self, query: str, *values: object) -> bool:
         """Whether it is true. Before that the runs that live are sent what they wait for, and those that wait for what
         never comes are cancelled, or one above them is."""
+        if all(worker.ended for worker in self._workers):
+            self._workers = [self._worker(doomed=False)]
         for (id,) in self.floor.rows(LIVE):
             if id not in self._told:
                 self._told.add(id)
@@ -103,9 +112,14 @@ class Theatre:
         with contextlib.suppress(WorkflowNotFound, WorkflowFinished):
             self.client.workflows.cancel(id)
 
-    def _worker(self) -> Process:
+    def _worker(self, *, doomed: bool = True) -> Process:
         code = "yes" if self._new else ""
-        return self.floor.worker("--queues", "default:10", app="tests.chaos.programs:app", PROGRAMS_NEW_CODE=code)
+        point = self.dice.choice([*POINTS, ""]) if doomed else ""
+        fault = f"{point}@{self.dice.randint(POINTS[point], 2 * POINTS[point])}:kill" if point else ""
+        return self.floor.worker(
+            "--queues", "default:10", app="tests.chaos.programs:app", started=not fault, PROGRAMS_NEW_CODE=code,
+            PERDURE_FAULT=fault,
+        )  # fmt: skip
 
     def _shown(self) -> str:
         left = [(id, self.all.get(id), self.client.workflows.get(id)) for (id,) in self.floor.rows(LIVE)]
@@ -214,8 +228,9 @@ def test_random_programs_end_as_a_plain_reading_says(
 ) -> None:
     """Programs of steps, failures, retries, time-outs, sleeps, signals, transactions, patches, gatherings,
     compensations, children, pivots and new rounds, made by chance, cancelled by chance and by deadlines, run by workers
-    that are killed again and again, and whose code is changed, on a server that is restarted: each has the result and
-    just the effects that a plain reading of it says, and each transaction's row stands once [DW-190, DW-203, PAT-53].
+    that are killed again and again, at any fault point too, and whose code is changed, on a server that is restarted:
+    each has the result and just the effects that a plain reading of it says, and each transaction's row stands once
+    [DW-190, DW-203, PAT-53].
 
     Red when a replay repeats or skips a step, a signal is lost, a compensation is forgotten, a cancel leaves something
     undone, or the record of a transaction is written apart.
