@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from perdure import App, Context, Retry, StepFailed, Workflow
+from perdure import App, Context, Retry, StepFailed, Workflow, context
 from perdure.runtime import faults
 
 app = App("culprit-runs")
@@ -184,7 +184,8 @@ async def innocent(wf: Workflow) -> dict[str, Any]:
     except StepFailed as error:
         found["late"] = error.kind
     wf.set(at="the end")
-    await wf.start(echo, f"{wf.id}/echo", 5)
+    with context.bind(tenant="acme"):
+        await wf.start(echo, f"{wf.id}/echo", 5)
     await wf.sleep(timedelta(0))
     return found
 

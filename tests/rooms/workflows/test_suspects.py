@@ -137,8 +137,9 @@ def test_what_was_done_beside_a_crash_is_recorded(suspects: Stage) -> None:
 
 def test_an_innocent_run_does_in_a_child_what_it_would_have_done_in_the_worker(suspects: Stage) -> None:
     """Steps in threads, on the loop and in processes, with a context, a retry, a time-out; transactions; gatherings;
-    signals, attributes, children, and compensations when it fails: all as in the worker, each effect once, and in a
-    child. The run has lost the mark at its end [KIT-36, DW-194]. Red when a suspect run is driven in the worker."""
+    signals, attributes, children in a context, and compensations when it fails: all as in the worker, each effect once,
+    and in a child. The run has lost the mark at its end [KIT-36, DW-194]. Red when a suspect run is driven in the
+    worker, and when what is asked of the worker isn't done in the context of the code that asks."""
 
     async def play() -> Any:
         job = await _suspect(suspects, culprits.innocent.run())
@@ -162,7 +163,8 @@ def test_an_innocent_run_does_in_a_child_what_it_would_have_done_in_the_worker(s
     assert suspects.rows("select outcome, attempt from perdure.history where id = %s", job) == [("completed", 1)]
     assert _traces(suspects, "failing") == {"do": 1, "undo do": 1}
     assert os.getpid() not in _whose(suspects, "failing")
-    assert suspects.value("select parent is not null from perdure.run where id = 'r/echo'")
+    carried = "select h.context ->> 'tenant', r.parent from perdure.history h join perdure.run r on r.job = h.id"
+    assert suspects.rows(f"{carried} where r.id = 'r/echo'") == [("acme", job)]
 
 
 def test_a_child_may_die_anywhere(suspects: Stage) -> None:
