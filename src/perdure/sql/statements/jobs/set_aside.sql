@@ -1,10 +1,11 @@
 -- Does: moves jobs that stand in ready or scheduled and are paused to held; its key says from where.
--- Locks: the rows of their places, skipping locked ones; the job rows are locked beforehand (jobs.unseat), so that nobody moves them meanwhile.
+-- Locks: the pause's row for share, and the rows of their places, all of them skipping locked ones: whoever is just resuming the job holds the first. The job rows are locked beforehand (jobs.unseat), so that nobody moves them meanwhile.
 -- Index: job and pause by id; ready (lane, pos); scheduled (run_at, id).
 -- Bound: one job.
-with body as materialized (
-    select j.id, j.lane, j.pos, j.run_at from perdure.job j
-    where j.id = %(id)s::bigint and exists (select from perdure.pause p where p.id = j.id and not p.resumed)
+with wished as materialized (
+    select p.id from perdure.pause p where p.id = %(id)s::bigint and not p.resumed for share skip locked
+), body as materialized (
+    select j.id, j.lane, j.pos, j.run_at from perdure.job j join wished w on w.id = j.id where j.id = %(id)s::bigint
 ), r as (
     delete from perdure.ready x where x.ctid = any(array(
         select y.ctid from perdure.ready y
