@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pytest
@@ -23,6 +24,7 @@ from perdure.jobs.ops.enqueue import enqueue, enqueue_each
 from perdure.pg.cluster import Cluster
 from perdure.pg.drive import drive
 from perdure.workflows.model import RunSpec, Started
+from perdure.workflows.ops import listing
 from perdure.workflows.ops.start import start
 from tests.cli.terminal import answer
 from tests.conftest import Database
@@ -144,6 +146,23 @@ def test_a_producer_starts_workflows(users: dict[str, Database]) -> None:
     assert {job.place for job in drive(conn, control.list_jobs(limit=9))} == {"ready"}
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         conn.execute("select perdure.signal_v1('one', 'paid')")
+
+
+@pytest.mark.parametrize("when_full", ["delay", "spill"])
+def test_a_producer_starts_workflows_that_come_later(users: dict[str, Database], db: Database, when_full: Any) -> None:
+    """A full queue that delays, or lets wait in line, takes a producer's runs too, and shows them [DW-176, ARC-7].
+    Red when they are written to ready first and taken out of it again."""
+    drive(db.connect(), declare([Rule(name="small", max_depth=2, when_full=when_full)], "a"))
+    spec = RunSpec(name="flow", version=1, payload="{}", queue="small")
+    conn = users["producer"].connect()
+    for ids in (["a", "b"], ["a", "c", "d"]):
+        with conn.transaction():
+            drive(conn, start(spec, ids, ["{}"] * len(ids)))
+    found, _ = drive(conn, listing.page(limit=9))
+    places = {run.id: run.place for run in found}
+
+    assert places == {"a": "ready", "b": "ready", "c": "scheduled", "d": "scheduled"}
+    assert [run.id for run in drive(conn, listing.page(limit=9, state="running"))[0]] == ["d", "c", "b", "a"]
 
 
 def test_a_producer_is_told_what_it_may_not_do(users: dict[str, Database], db: Database) -> None:

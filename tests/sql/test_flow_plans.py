@@ -134,6 +134,7 @@ def _runs(stage: Stage, say: Callable[[Op[Any]], Any]) -> None:
     say(wake.alarm_probe([Range(0, 1, 2**51)]))
     spec = RunSpec(name="flow", version=1, payload="{}")
     say(start.start(spec, [f"new:{number}" for number in range(BATCH)], ["{}"] * BATCH))
+    say(start.start(RunSpec(name="flow", version=1, payload="{}", queue="fresh"), ["fresh:1"], ["{}"]))
     say(start.find([f"run:{number}" for number in range(1, BATCH)]))
     say(start.start(spec, ["run:700"], ["{}"], conflict="replace"))
     say(start.fork(800, "charge", "fork:800"))
@@ -215,7 +216,8 @@ DRIVEN = [
 """What a worker sends, for runs and their steps or as a chore."""
 
 ASKED = [
-    "workflows.start", "workflows.find", "workflows.hold", "workflows.send", "workflows.awaiting", "workflows.answered",
+    "workflows.start", "workflows.start_admitted", "workflows.find", "workflows.hold", "workflows.send",
+    "workflows.awaiting", "workflows.answered",
     "workflows.nudge", "workflows.supersede", "workflows.origin", "workflows.fork", "workflows.timeline",
     "workflows.get", "workflows.list", "workflows.list_saying", "workflows.list_waiting", "workflows.list_paused",
     "workflows.list_parked", "workflows.list_running", "workflows.list_completed", "workflows.list_broken",

@@ -15,7 +15,7 @@ grant usage on schema perdure to perdure_producer, perdure_worker, perdure_suppo
 -- they free the row, and of a bounded queue they may have to count what stands in it.
 grant select, insert on perdure.job, perdure.ready, perdure.scheduled, perdure.queue, perdure.follow_up, perdure.run to perdure_producer;
 grant select, insert, update, delete on perdure.unique_key, perdure.queue_sample to perdure_producer;
-grant select on perdure.jobs, perdure.held, perdure.waiting, perdure.dead, perdure.history, perdure.queue_rule, perdure.migration
+grant select on perdure.jobs, perdure.held, perdure.waiting, perdure.dead, perdure.history, perdure.step, perdure.queue_rule, perdure.migration
     to perdure_producer;
 grant select (id, state, expires_at, queues, gauges) on perdure.worker to perdure_producer;
 grant usage on sequence perdure.pos to perdure_producer;

@@ -25,7 +25,9 @@ from .record import record
 START: Statement[tuple[str, Any, bool]] = statement(
     "workflows.start", lambda row: (str(row["id"]), row["job"], bool(row["new"]))
 )
-PUT_OFF = statement("workflows.put_off", lambda row: int(row["id"]))
+START_ADMITTED: Statement[tuple[str, Any, bool]] = statement(
+    "workflows.start_admitted", lambda row: (str(row["id"]), row["job"], bool(row["new"]))
+)
 FIND = statement("workflows.find", lambda row: Found(**row))
 SUPERSEDE = statement("workflows.supersede", lambda row: int(row["job"]))
 ORIGIN = statement("workflows.origin", lambda row: dict(row))
@@ -76,7 +78,7 @@ def _start(
         for id in sorted(ids):
             yield from _replaced(id)
     params = _params(spec, ids, payloads, deadline, attributes, parent, close)
-    found = yield from rows(START, **params, admitted=False)
+    found = yield from rows(START, **params)
     if not found:
         found = yield from _admitted(spec, ids, params)
     known = yield from find([id for id, _, new in found if not new])
@@ -105,24 +107,18 @@ def _admitted(spec: RunSpec, ids: Sequence[str], params: Mapping[str, Any]) -> O
         late = yield from admit([said] * len(asking))
     else:
         yield from ensure([spec.queue])
-    found = yield from rows(START, **params, admitted=True)
-    if not found:
-        raise StatementRefused("a queue could not be created", field="queue", fix="create it before this transaction")
     due = {asking[place]: when for place, when in late.items()}
-    if put_off := [(job, due[id]) for id, job, new in found if new and id in due]:
-        yield from _put_off(said, put_off)
-    return found
-
-
-def _put_off(said: JobSpec, late: Sequence[tuple[int, datetime | timedelta]]) -> Op[None]:
-    dues = [when for _, when in late]
-    yield from rows(
-        PUT_OFF,
-        ids=[job for job, _ in late],
+    dues = [due.get(id) for id in ids]
+    found = yield from rows(
+        START_ADMITTED,
+        **params,
         run_ats=[encode.moment(when) for when in dues],
         delays=[encode.period(when) for when in dues],
-        options=[encode.options(said, put_off=isinstance(when, timedelta)) for when in dues],
+        options=[None if when is None else encode.options(said, put_off=isinstance(when, timedelta)) for when in dues],
     )
+    if not found:
+        raise StatementRefused("a queue could not be created", field="queue", fix="create it before this transaction")
+    return found
 
 
 def find(ids: Sequence[str]) -> Op[dict[str, Found]]:

@@ -1,9 +1,9 @@
--- Does: writes runs that don't exist yet with their jobs, due now, and wakes sleepers; where a run has the id already, that one is told instead. Writes nothing and returns no row when the queue has none yet, or is guarded and hasn't admitted them.
+-- Does: writes runs that don't exist yet with their jobs, due now, and wakes sleepers; where a run has the id already, that one is told instead. Writes nothing and returns no row when the queue has none yet, or is guarded.
 -- Locks: row exclusive on run, job and ready; the runs in the order of their ids, each waiting for a transaction that is starting one of the same id.
 -- Index: queue by name; run_id.
 -- Bound: the runs given.
 with q as materialized (
-    select id from perdure.queue where name = %(queue)s::text and (%(admitted)s::boolean or not guarded)
+    select id from perdure.queue where name = %(queue)s::text and not guarded
 ), t as materialized (
     select t.*, nextval('perdure.pos') as job, q.id * 4096 + coalesce(%(priority)s::int, 5) as lane
     from q cross join unnest(%(ids)s::text[], %(payloads)s::text[]) with ordinality as t(id, payload, place)
