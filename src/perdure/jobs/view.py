@@ -81,5 +81,7 @@ class Attempt:
 def gist(error: str | None) -> str | None:
     """What was raised and what was decided: the last lines of a traceback that aren't indented, two at most."""
     lines = error.strip().splitlines() if error else []
+    while len(lines) > 1 and lines[-1].startswith(" "):  # a mark below a line of SQL
+        lines.pop()
     told = lines[-2:] if len(lines) > 1 and not lines[-2].startswith(" ") else lines[-1:]
     return "; ".join(told) or None

@@ -48,7 +48,7 @@ class Command:
     def result(self) -> Any:
         """What it brought; for what was gathered. Raises what it failed with."""
         if self.answer is None:
-            raise StepFailed("hasn't ended", step=self.name)
+            raise StepFailed("hasn't ended; what is gathered is read after its block", step=self.name)
         try:
             return self.read(self.answer)
         except msgspec.MsgspecError as error:

@@ -177,6 +177,8 @@ class Workflow:
         for option, value in (("quorum", needed), ("limit", limit)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InvalidOption(f"{value!r} is not allowed", field=option, fix="give 1 or more")
+        if on_failure not in ("keep", "compensate"):
+            raise InvalidOption(f"{on_failure!r} is not allowed", field="on_failure", fix="give keep or compensate")
         return Group(self._keeper, Gather([], mode, needed, limit, on_failure == "compensate"))
 
     def now(self) -> datetime:
@@ -271,8 +273,14 @@ class Group:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None and self._gather.members:
-            await self._gather
+        gather = self._gather
+        if error is None and gather.mode in ("first_success", "quorum") and len(gather.members) < gather.needed:
+            raise InvalidOption(
+                f"asks for {gather.needed} successes of {len(gather.members)}",
+                field="gather", fix="gather at least as many as are needed",
+            )  # fmt: skip
+        if error is None and gather.members:
+            await gather
 
     def _add(self, command: Command) -> Command:
         self._gather.members.append(command)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ..core import codec, limits
-from ..core.errors import InvalidOption, PerdureError
+from ..core.errors import InvalidInput, PerdureError
 from ..core.run_errors import Diverged, InvalidWorkflow, WorkflowError
 from .commands import Back, Block, Command, Do, Gather, Interrupted, Leave, diverged, misfit
 from .compensate import over, owed, undo_name, undone
@@ -319,7 +319,7 @@ class Machine:
         if self._broken is not None:
             return Broken(self._broken)
         error = end.error if isinstance(end, Failed) else None
-        if isinstance(error, Diverged | InvalidWorkflow | InvalidOption):
+        if isinstance(error, Diverged | InvalidInput):
             return Broken(error)
         if left := [*self._left.values(), *(self._over.values() if error is None else ())]:
             return Broken(diverged("", "", left))

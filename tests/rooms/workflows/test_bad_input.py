@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from perdure import App, StepFailed, Workflow
-from perdure.core.errors import WaitTimeout
+from perdure import App, Retry, StepFailed, Workflow, WorkflowFailed
+from perdure.core.errors import InvalidOption, WaitTimeout
 from perdure.core.run_errors import InvalidWorkflow, WorkflowNotFound
 from perdure.fleet.loops import monitor
 from perdure.workflows.reading import work_of
@@ -95,11 +95,16 @@ def test_a_signal_to_nobody_and_a_result_of_no_form_are_told(stage: Stage) -> No
         (lambda wf, stage: wf.step("", stage.do, 1), "name"),
         (lambda wf, stage: wf.step(["a"], stage.do, 1), "name"),
         (lambda wf, stage: wf.transaction("pay", stage.do_sync, 1), "async def"),
+        (lambda wf, stage: wf.set(size=object()), "attributes.size"),
+        (lambda wf, stage: wf.child(stage.app.workflows["shop/1"], "c", 1), "shop takes ()"),
+        (lambda wf, stage: wf.gather(on_failure="undo"), "give keep or compensate"),
+        (lambda wf, stage: wf.gather(quorum=2).__aexit__(None, None, None), "asks for 2 successes of 0"),
     ],
 )
 def test_options_that_can_t_be_park_the_run_and_undo_nothing(stage: Stage, wrong: Any, told: str) -> None:
-    """An option or a name that can't be, and a plain function for a transaction, are mistakes of the code: the run is
-    parked with the sentence, compensates nothing, and goes on when the code is mended. Red when they fail the run."""
+    """An option, a name, an argument or an attribute that can't be, and a plain function for a transaction, are
+    mistakes of the code: the run is parked with the sentence, whoever waits for it is told, nothing is compensated,
+    and it goes on when the code is mended. Red when they fail the run, or pass for something else that was meant."""
     broken = [True]
 
     @stage.app.workflow
@@ -113,6 +118,8 @@ def test_options_that_can_t_be_park_the_run_and_undo_nothing(stage: Stage, wrong
         async with stage.working():
             await stage.start(shop.run())
             assert told in str((await stage.until_state("parked")).error)
+            with pytest.raises(WaitTimeout, match=r"is parked: .*; let a worker with code that fits it run"):
+                await stage.ask(stage.client.workflows.wait, "r", timeout=0.1)
             broken.clear()
             await stage.ask(stage.client.workflows.resume, "r")
             assert await stage.result() == "mended"
@@ -159,3 +166,41 @@ def test_what_a_run_s_functions_hold_is_let_go() -> None:
     del held
     gc.collect()
     assert seen() is None
+
+
+def test_a_run_that_begins_anew_with_what_it_doesn_t_take_is_parked(stage: Stage) -> None:
+    """Arguments that the workflow doesn't take are a mistake of the code that continues with them: the run is parked
+    and keeps what it has recorded; runs that aren't given in pairs are refused before any is started. Red when the run
+    has failed, and when what can't be unpacked is Python's own error."""
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> Any:
+        await wf.step("first", stage.do, "first")
+        return wf.continue_as_new(nothing=1)
+
+    async def play() -> None:
+        async with stage.working():
+            await stage.start(shop.run())
+            assert "nothing: is not an argument" in str((await stage.until_state("parked")).error)
+            assert set(await stage.timeline()) == {"first"}
+
+    asyncio.run(play())
+    with pytest.raises(InvalidOption, match="give pairs"):
+        stage.client.workflows.start_many([shop.run()])  # type: ignore[list-item]
+
+
+def test_the_gist_of_a_refused_statement_is_what_postgres_said(stage: Stage) -> None:
+    """Whoever waits for a run whose statement Postgres refused is told what it said, and not where its mark stood. Red
+    when the last line of the error is taken whatever it be."""
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> None:
+        async with wf.transaction("pay", retry=Retry(max_attempts=1)) as tx:
+            await tx.connection.execute("select nonsense")
+
+    async def play() -> None:
+        async with stage.working():
+            with pytest.raises(WorkflowFailed, match='column "nonsense" does not exist'):
+                await stage.run(shop.run())
+
+    asyncio.run(play())

@@ -35,6 +35,9 @@ from .verbs import ID_MAX, PAUSE_GROWTH, PAUSE_SECONDS, PAUSE_SECONDS_MAX, Page,
 CHECK_BATCH = 200
 """Histories that a check loads at a time."""
 
+WAIT_FIX = "wait longer, or see that a worker runs its queue"
+PARKED_FIX = "let a worker with code that fits it run, then resume it"
+
 PAUSED = "is paused"
 """How a run stands that answers no update until it is resumed."""
 
@@ -62,7 +65,7 @@ def start(
 
 def start_many(runs: Iterable[tuple[object, str]]) -> Op[list[Started]]:
     """Start many runs, each (spec, id); those that there are already are joined."""
-    pairs = [(_spec(spec, {}), _id(id)) for spec, id in runs]
+    pairs = [(_spec(spec, {}), _id(id)) for spec, id in map(_pair, runs)]
     seen: set[str] = set()
     for _, id in pairs:
         if id in seen:
@@ -258,18 +261,18 @@ class Waiting:
         if run.finished:
             self._judge(run)
             return None
-        return self.again(now, dice, f"stands in {run.place}")
+        if run.state == "parked":
+            return self.again(now, dice, f"is parked: {gist(run.error) or run.reason}", PARKED_FIX)
+        return self.again(now, dice, PAUSED if run.state == "paused" else f"stands in {run.place}")
 
-    def again(self, now: float, dice: float, state: str) -> float:
+    def again(self, now: float, dice: float, state: str, fix: str = WAIT_FIX) -> float:
         """Seconds to pause before the next look. Raises WaitTimeout."""
         left = None if self._deadline is None else self._deadline - now
         if left is not None and left <= 0:
             raise WaitTimeout(
                 f"hadn't ended after {self._timeout:g} s, and {state}",
                 field=f"workflow {self.id}",
-                fix="resume it: it answers then"
-                if state == PAUSED
-                else "wait longer, or see that a worker runs its queue",
+                fix="resume it: it goes on then" if state == PAUSED else fix,
             )
         pause = self._pause * (0.75 + 0.5 * dice)
         self._pause = min(self._pause * PAUSE_GROWTH, PAUSE_SECONDS_MAX)
@@ -308,6 +311,12 @@ def judged(answer: inbox.Answer | None, id: str, name: str) -> tuple[bool, Any]:
     if answer.ended:
         raise WorkflowFinished("has ended without answering", id=id, field=name, fix="look at its timeline")
     return False, PAUSED if answer.paused else "hasn't answered"
+
+
+def _pair(given: object) -> tuple[object, str]:
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise InvalidOption(f"got {type(given).__name__}", field="runs", fix="give pairs: (checkout.run(…), id)")
+    return given
 
 
 def _spec(spec: object, options: Mapping[str, Any]) -> RunSpec:

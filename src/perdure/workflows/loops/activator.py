@@ -263,7 +263,7 @@ class Activator:
             try:
                 payload = self._flow.bind(value.arguments)
             except PerdureError as error:
-                return self._dead("failed", str(error))
+                return self._broken(Broken(error))
             return RunEnd(self._job, "waiting", 0, then=follow, anew=payload)
         try:
             result = None if value is None else self._flow.encode(value)

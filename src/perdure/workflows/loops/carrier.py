@@ -13,6 +13,7 @@ from ...core.endings import Ending
 from ...core.errors import ContextMissing, InvalidInput, OwnershipLost, QueueSaturated, TransientError
 from ...core.run_errors import CommitUnknown, WorkflowExists
 from ...jobs.handler import STEP
+from ...jobs.view import gist
 from ...jobs.work import StepCall
 from ...runtime import faults
 from ...runtime.clock import utc_now
@@ -202,7 +203,7 @@ class Carrier:
             await self._records.done(command, bytes(child.result).decode(), detail=step.detail)
         else:
             kind = _ENDED.get(child.outcome, "WorkflowFailed")
-            text = (child.error or _TOLD.get(child.outcome, child.outcome)).strip().splitlines()[-1]
+            text = gist(child.error) or _TOLD.get(child.outcome, child.outcome)
             await self._records.failed(command, StepError(kind, f"{command.id} {text}"), detail=step.detail)
         return None
 
