@@ -20,7 +20,8 @@ create table booked (run text not null, step text not null)
 
 TRIED_AGAIN = (
     "select t.run, t.step from tried t join perdure.run r on r.id = t.run join perdure.step s on s.run = r.job "
-    "and s.name = t.step where t.at > s.ended_at + case s.state when 'cancelled' then interval '5 s' else '0' end"
+    "and s.name = t.step where t.at > s.ended_at + "
+    "case when s.state = 'cancelled' or s.outcome ->> 'kind' = 'TimeoutError' then interval '5 s' else '0' end"
 )
 """Steps that were tried after they had been recorded. What a step had sent when it was stopped may still be written."""
 
