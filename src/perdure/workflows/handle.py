@@ -315,7 +315,7 @@ class Transaction:
     ) -> bool:
         if isinstance(error, Skipped):
             return True
-        if error is None or isinstance(error, Exception):
+        if not isinstance(error, GeneratorExit | KeyboardInterrupt | SystemExit):  # a cancellation leaves it, too
             await Leave(self._block, error)
         return False
 

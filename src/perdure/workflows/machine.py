@@ -73,7 +73,7 @@ class Machine:
         self._asked: Any = None
         self._answer: Any = None
         self._error: BaseException | None = None
-        self._end: Returned | Failed | None = None
+        self.end: Returned | Failed | None = None
         self._broken: PerdureError | None = None
         self._continued: Continue | None = None
         self._coroutine = function(Workflow(self))
@@ -82,14 +82,14 @@ class Machine:
 
     def turn(self) -> Turn:
         """Go on until something is needed that isn't recorded, or until the end."""
-        while self._end is None:
+        while self.end is None:
             if self._asked is None:
                 self._go()
                 continue
             turn = self._consider(self._asked)
             if turn is not None:
                 return turn
-        return self._finish(self._end)
+        return self._finish(self.end)
 
     def add(self, step: Step) -> None:
         """Take what has been recorded."""
@@ -197,9 +197,9 @@ class Machine:
         try:
             self._asked = self._coroutine.send(answer) if error is None else self._coroutine.throw(error)
         except StopIteration as done:
-            self._end = Returned(done.value)
+            self.end = Returned(done.value)
         except BaseException as raised:  # whatever it is, it is how the code ended
-            self._end = Failed(raised)
+            self.end = Failed(raised)
 
     def _consider(self, asked: Any) -> Turn | None:
         """Answer what the code awaits, or say what is needed for that."""

@@ -76,6 +76,8 @@ async def guilty(wf: Workflow, kind: str, timeout: float | None = None) -> None:
     """Two steps that do something, and one that ends its process."""
     await wf.step("first", trace, wf.id, "first")
     await wf.step("second", atrace, wf.id, "second")
+    if kind == "hoard_between":
+        hoard(42)
     if kind == "hoard_in":
         await wf.transaction("kill", hoard_in, 42, retry=AT_ONCE)
     await wf.step("kill", KINDS[kind], 42, retry=AT_ONCE, timeout=timeout)

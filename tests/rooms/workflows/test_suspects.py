@@ -54,6 +54,7 @@ GUILTY = {
     "hoard": "it ran alone into its memory limit of {:,} bytes",
     "hoard_apart": "it ran alone into its memory limit of {:,} bytes",
     "hoard_in": "it ran alone into its memory limit of {:,} bytes",
+    "hoard_between": "it ran alone into its memory limit of {:,} bytes",
     "hang": "still running alone after ",
 }
 
@@ -66,8 +67,8 @@ def test_guilty_runs_die_alone(suspects: Stage, monkeypatch: pytest.MonkeyPatch)
     of its own: the text says what, and in which function; the third crash is the last, what the run had recorded before
     was done once, and the worker goes on [OPS-71, KIT-36, OPS-75].
 
-    Red when suspect runs are driven in the worker, when a step fails that has met its child's memory limit, and when
-    a child that is deaf isn't killed.
+    Red when suspect runs are driven in the worker, when a step fails that has met its child's memory limit, or the run
+    whose code has, and when a child that is deaf isn't killed.
     """
     monkeypatch.setattr(memory, "budget_bytes", lambda: BUDGET)
     monkeypatch.setattr(limits, "SUSPECT_GRACE_SECONDS", 0.3)

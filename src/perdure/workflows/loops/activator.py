@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Generator
 from contextlib import AsyncExitStack
@@ -75,6 +76,8 @@ class Activator:
         self._block = AsyncExitStack()
         self._begun: tuple[int, float] = (1, 0.0)
         self._tx: Any = None
+        self._stop: asyncio.CancelledError | None = None
+        """A cancellation that came while the code awaited something inside a block: the code's own, or the run's."""
 
     async def run(self) -> End:
         """Until the run ends, or has nothing to do; how its job ends."""
@@ -89,6 +92,8 @@ class Activator:
             await self._heed()
             while True:
                 turn = self._turn()
+                if self._stop is not None and not isinstance(turn, Foreign):
+                    self._stopped()
                 parked = await self._carry(turn)
                 if isinstance(parked, End):
                     return parked
@@ -118,6 +123,9 @@ class Activator:
                 "the code of %s kept the event loop for %.2f s before %s: do what blocks in a step",
                 self._flow.name, took, getattr(turn, "commands", None) or turn,
             )  # fmt: skip
+        end = self._machine.end
+        if isinstance(end, Failed) and isinstance(end.error, Exception):
+            self._provider.bounds(end.error)
         return turn
 
     async def _carry(self, turn: Turn) -> Parked | End | None:
@@ -209,7 +217,7 @@ class Activator:
         attempt, started = self._begun
         try:
             if turn.error is not None:
-                raise turn.error
+                raise _failure(turn.error)
             await self._carrier.commit(turn.block, tx, encoded(tx.kept, turn.block.name), attempt, started)
             await self._block.aclose()
         except Exception as error:
@@ -242,10 +250,19 @@ class Activator:
     async def _foreign(self, turn: Foreign) -> None:
         try:
             await _Passed(turn.awaited)
+        except asyncio.CancelledError as error:  # a time-out of the code's, say: only the code knows
+            self._stop = error
+            self._machine.resumed(error)
         except Exception as error:
             self._machine.resumed(error)
         else:
             self._machine.resumed()
+
+    def _stopped(self) -> None:
+        """The code has had its cancellation. One that it hadn't brought about itself ends the activation."""
+        stop, task, self._stop = self._stop, asyncio.current_task(), None
+        if stop is not None and task is not None and task.cancelling():
+            raise stop
 
     # How the activation ends.
 
@@ -300,6 +317,15 @@ class Activator:
 
     def _back(self, reason: str) -> End:
         return RunEnd(self._job, "returned", 0, reason=reason)
+
+
+def _failure(error: BaseException) -> Exception:
+    """What a block has failed with that this has left."""
+    if isinstance(error, Exception):
+        return error
+    failure = RuntimeError("something that the block waited for was cancelled")
+    failure.__cause__ = error
+    return failure
 
 
 def _culprit(error: BaseException | None) -> str | None:
