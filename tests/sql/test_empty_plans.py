@@ -27,7 +27,6 @@ ROOMS = {"jobs", "fleet", "queues", "workflows", "machines"}
 WHOLE = {
     "jobs.list", "jobs.get", "jobs.stuck", "jobs.count_dead", "jobs.left_over", "queues.list", "machines.counts",
     "workflows.live", "workflows.get", "workflows.list_saying", "workflows.stuck", "workflows.versions",
-    "jobs.free_keys",
     "jobs.hasten", "workflows.skip_time",
     "jobs.drop_attempt_strays", "jobs.drop_history_strays",
     "jobs.sweep_sides", "workflows.untold",

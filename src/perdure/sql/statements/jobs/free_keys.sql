@@ -9,13 +9,27 @@ with held as materialized (
                         when 'done' then coalesce(v.place = 'history', true) and coalesce(u.expires_at <= clock_timestamp(), true)
                         else u.expires_at <= clock_timestamp() end as free
     from unnest(%(scopes)s::text[], %(uniques)s::text[], %(payloads)s::text[]) with ordinality as a(scope, key, payload, place)
-    join perdure.unique_key u on u.key = a.key and u.scope = a.scope
-    left join lateral (select j.place, j.payload from perdure.jobs j where j.id = u.id limit 1) v on true
+    cross join lateral (select x.* from perdure.unique_key x where x.key = a.key and x.scope = a.scope limit 1) u
+    left join lateral (
+        -- As in the view perdure.jobs, whose joins a worker's session would hash.
+        (select case when exists (select from perdure.ready y where y.lane = j.lane and y.pos = j.pos offset 0) then 'ready'
+                     when exists (select from perdure.scheduled s where s.run_at = j.run_at and s.id = j.id offset 0) then 'scheduled'
+                     when exists (select from perdure.held h where h.id = j.id offset 0) then 'held'
+                     when exists (select from perdure.waiting w where w.id = j.id offset 0) then 'waiting'
+                     when exists (select from perdure.dead d where d.id = j.id offset 0) then 'dead'
+                     else 'leased' end as place, j.payload
+         from perdure.job j where j.id = u.id)
+        union all
+        (select 'history', f.payload from perdure.history f where f.id = u.id limit 1)
+        limit 1
+    ) v on true
 ), mine as materialized (
     select u.key, u.scope from perdure.unique_key u
     join (select distinct h.key, h.scope, h.id from held h where free) f on f.key = u.key and f.scope = u.scope and f.id = u.id
+    where u.key = any(array(select key from held where free))
     order by u.key, u.scope for update of u
 ), freed as (
-    delete from perdure.unique_key u using mine m where u.key = m.key and u.scope = m.scope
+    delete from perdure.unique_key u using mine m
+    where u.key = m.key and u.scope = m.scope and u.key = any(array(select key from mine))
 )
 select asked::int, id, coalesce(place, 'gone') as place, same, free from held
