@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from perdure import Retry, Workflow, WorkflowFailed
 from perdure.core.errors import InvalidOption
@@ -143,3 +144,29 @@ def test_an_end_that_history_has_forgotten_is_told_as_that(stage: Stage) -> None
     with pytest.raises(WorkflowNotFound, match="isn't kept any more") as told:
         stage.client.workflows.wait("r", timeout=1)
     assert not isinstance(told.value, WorkflowFailed)
+
+
+class Said(BaseModel):
+    """What a run says of itself as a model."""
+
+    name: str
+
+
+def test_a_run_may_say_what_an_argument_may_be(stage: Stage) -> None:
+    """A pydantic model among the attributes is kept at the start, and when the run sets it, and finds the run again, as
+    one among arguments is [DW-208]. Red when attributes are written otherwise than they are checked: then the run
+    begins again and again."""
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> None:
+        wf.set(now=Said(name="paid"))
+        await wf.step("a", stage.do, "a")
+
+    async def play() -> None:
+        async with stage.working():
+            await stage.start(shop.run(), attributes={"first": Said(name="new")})
+            await stage.result()
+
+    asyncio.run(play())
+    assert (asyncio.run(stage.get())).attributes == {"first": {"name": "new"}, "now": {"name": "paid"}}
+    assert [run.id for run in stage.client.workflows.list(attributes={"now": Said(name="paid")})] == ["r"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ...core import limits
+from ...core import codec, limits
 from ...core.op import Op, Row, maybe, one, rows
 from ...jobs.ops.control import discard_some, redrive
 from ...jobs.ops.wake import wake
@@ -88,7 +88,7 @@ def inbox(job: int) -> Op[list[Letter]]:
 
 def note(job: int, generation: int, attributes: Mapping[str, Any]) -> Op[None]:
     """What a run says of itself."""
-    yield from rows(NOTE, run=job, generation=generation, attributes=msgspec.json.encode(attributes).decode())
+    yield from rows(NOTE, run=job, generation=generation, attributes=codec.encode(attributes))
 
 
 def pause(job: int) -> Op[None]:

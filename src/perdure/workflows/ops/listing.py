@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from ...core import codec
 from ...core.op import Op, Row, rows
 from ...sql import statement
 from ..model import Run
@@ -91,7 +92,7 @@ def page(
     """
     asked: dict[str, Any] = {"name": name, "cursor": cursor, "limit": limit + 1}  # one more tells whether there is more
     if attributes is not None or state is not None:
-        asked["attributes"] = None if attributes is None else msgspec.json.encode(attributes).decode()
+        asked["attributes"] = None if attributes is None else codec.encode(attributes)
     if state in BROKEN:
         jobs = yield from rows(LIST_BROKEN, state=state, **asked)
     elif state is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ...core import context
+from ...core import codec, context
 from ...core.errors import StatementRefused
 from ...core.op import Op, Statement, maybe, one, rows
 from ...core.run_errors import WorkflowExists
@@ -190,7 +190,7 @@ def _params(
         "context": context.captured(),
         "parent": parent,
         "close": close,
-        "attributes": None if attributes is None else msgspec.json.encode(attributes).decode(),
+        "attributes": None if attributes is None else codec.encode(attributes),
         "deadline_at": encode.moment(deadline),
         "deadline_in": encode.period(deadline),
     }
