@@ -11,16 +11,12 @@ from perdure.jobs.floors import Floor
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """A statement, what its text says and what it says instead; or attributes of the code and what they are instead.
-
-    ``seed``: where it is found at once, as far as anybody has looked; the search begins there.
-    """
+    """A statement, what its text says and what it says instead; or attributes of the code, and what they are then."""
 
     statement: str = ""
     text: str = ""
     instead: str = ""
     code: tuple[tuple[type, str, Callable[..., Any]], ...] = ()
-    seed: int = 1
 
 
 def _reached(self: Floor, lane: int) -> int:
@@ -47,24 +43,18 @@ def _raised_anyway(self: Floor, blocked: bool) -> None:
 
 BUGS: Mapping[str, Bug] = {
     "a settlement doesn't look at the generation": Bug(
-        "jobs.finish", " and j.generation = %(generation)s::int\n", "\n", seed=8
+        "jobs.finish", " and j.generation = %(generation)s::int\n", "\n"
     ),
-    "a retry doesn't look at the generation": Bug(
-        "jobs.reschedule", " and j.generation = %(generation)s::int\n", "\n", seed=82
-    ),
+    "a retry doesn't look at the generation": Bug("jobs.reschedule", " and j.generation = %(generation)s::int\n", "\n"),
     "a burial doesn't look at the generation": Bug("jobs.bury", " and j.generation = %(generation)s::int\n", "\n"),
     "a give-back doesn't look at the generation": Bug(
-        "jobs.give_back", " and j.generation = %(generation)s::int order", " order", seed=9
+        "jobs.give_back", " and j.generation = %(generation)s::int order", " order"
     ),
     "a give-back leaves the generation": Bug("jobs.give_back", "set generation = j.generation + 1, pos", "set pos"),
-    "a rescue doesn't look at the generation": Bug(
-        "jobs.rescue", " and listed.generation = j.generation\n", "\n", seed=43
-    ),
-    "a rescue leaves the generation": Bug(
-        "jobs.rescue", "set generation = j.generation + 1, rescues", "set rescues", seed=5
-    ),
+    "a rescue doesn't look at the generation": Bug("jobs.rescue", " and listed.generation = j.generation\n", "\n"),
+    "a rescue leaves the generation": Bug("jobs.rescue", "set generation = j.generation + 1, rescues", "set rescues"),
     "a rescue charges an attempt": Bug(
-        "jobs.rescue", ", pos = mine.pos,", ", attempt = j.attempt + 1, pos = mine.pos,", seed=5
+        "jobs.rescue", ", pos = mine.pos,", ", attempt = j.attempt + 1, pos = mine.pos,"
     ),
     "a rescue takes from the living, too": Bug(
         "jobs.rescue", "a.state in ('alive', 'draining')", "a.state = 'draining'"
@@ -74,30 +64,31 @@ BUGS: Mapping[str, Bug] = {
         "and not exists (select from perdure.job j join unnest(l.jobs, l.generations) as t(id, generation)\n"
         "                      on j.id = t.id and j.generation = t.generation where j.id = any(l.jobs))",
         "",
-        seed=60,
     ),
-    "a claim doesn't hold its worker alive": Bug("jobs.claim", "    for key share of w\n", "\n", seed=11),
-    "a claim doesn't name its incarnation": Bug("jobs.claim", "w.incarnation = %(incarnation)s::int and ", "", seed=9),
-    "a worker is declared dead without the lock": Bug("fleet.expired", "\nfor update", "", seed=53),
+    "a claim doesn't hold its worker alive": Bug("jobs.claim", "    for key share of w\n", "\n"),
+    "a claim doesn't name its incarnation": Bug("jobs.claim", "w.incarnation = %(incarnation)s::int and ", ""),
+    "a worker is declared dead without the lock": Bug("fleet.expired", "\nfor update", ""),
     "a new incarnation doesn't wait for its claim": Bug(
-        "fleet.reincarnate", "state in ('alive', 'draining') for update", "state in ('alive', 'draining')", seed=11
+        "fleet.reincarnate", "state in ('alive', 'draining') for update", "state in ('alive', 'draining')"
     ),
     "an incarnation that comes late counts": Bug("fleet.reincarnate", " and w.incarnation < %(incarnation)s::int", ""),
     "a draining worker's claim goes through": Bug(
-        "fleet.drain", "and state = 'alive' for update", "and state = 'alive'", seed=69
+        "fleet.drain", "and state = 'alive' for update", "and state = 'alive'"
     ),
     "a retry forgets the scheduled row": Bug(
-        "jobs.reschedule", "select run_at, id from moved", "select run_at, id from moved where false", seed=4
+        "jobs.reschedule", "select run_at, id from moved", "select run_at, id from moved where false"
     ),
     "a cancel ends what is leased": Bug(
         "jobs.cancel",
         "where j.id = any(array(select id from left_place))",
         "where j.id = any(array(select id from body))",
-        seed=11,
     ),
-    "a redrive leaves the generation": Bug(
-        "jobs.redrive", "set generation = j.generation + 1, attempt", "set attempt", seed=12
+    "a redrive leaves the generation": Bug("jobs.redrive", "set generation = j.generation + 1, attempt", "set attempt"),
+    "a parking doesn't look at the generation": Bug("jobs.park", " and j.generation = %(generation)s::int\n", "\n"),
+    "a crash alone leaves the generation": Bug(
+        "jobs.isolate", "set generation = j.generation + 1, attempt", "set attempt"
     ),
+    "a signal doesn't hold its run": Bug("workflows.hold", "\nfor key share of r", ""),
     "a settled job leaves no trace": Bug("jobs.traces", "where h.id = t.id and", "where h.id = -t.id and"),
     "a floor is where the claims have been": Bug(
         code=((Floor, "start", _reached), (Floor, "starts", _all_reached)),

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from perdure.fleet.ops.workers import beat
 from perdure.jobs.ops import chores, queues
-from tests.sim.crew import Worker, again, claim, end_of, flush, register, tend
+from perdure.jobs.ops.pause import sweep_pauses
+from perdure.jobs.work import Claimed, End
+from tests.sim.crew import VERDICTS, Worker, again, claim, end_of, flush, is_suspect, register, tend
 from tests.sim.deed import Deed, Script, World
-from tests.sim.people import bury, rescue, sweep
+from tests.sim.floors import check_start
+from tests.sim.flows import FLOW, activate, send
+from tests.sim.people import bury, let_on, redrive, rescue, stir, sweep
 from tests.sim.stand import Session
-from tests.sim.truth import Truth, Violation, nothing, some
+from tests.sim.truth import Violation, nothing, paused, some
 
 ROUNDS_MAX = 16
 """A job that was rescued ten times in a row waits up to a minute, each round is longer."""
 
 
-class Part(Protocol):
-    """An actor whose script is over."""
-
-    worker: Worker | None
-
-
-async def wind_up(world: World, parts: Sequence[Part], say: Callable[[str], None]) -> None:
+async def wind_up(world: World, workers: Sequence[Worker], say: Callable[[str], None]) -> None:
     """Rescue, promote, release, claim, complete, round after round, by the workers that are left and with the floors
     they have. Raises Violation when something stays."""
-    workers = list({id(part.worker): part.worker for part in parts if part.worker is not None}.values())
     session = world.stand.alone
-    await _play(world, session, _resume())
+    await _play(world, session, _begin(world))
     for number in range(ROUNDS_MAX):
         await world.stand.jump(130.0)
         for worker in workers:
@@ -37,9 +33,9 @@ async def wind_up(world: World, parts: Sequence[Part], say: Callable[[str], None
                 worker.lost()  # it has drained, and works again as a new one
         await _play(world, session, _round(world, workers, float(number)))
         truth = world.model.truth
-        left = truth.among("ready", "scheduled", "held", "leased")
+        left = truth.among("ready", "scheduled", "held", "leased", "waiting")
         say(f"round {number}: {len(left)} jobs to do, {len(truth.leases)} leases")
-        if not left and not truth.leases and not truth.requests:
+        if not left and not truth.leases and not truth.requests and not truth.pauses:
             return
     raise Violation(f"left over: {[(id, truth.jobs[id]) for id in left]}, leases {truth.leases}, {truth.requests}")
 
@@ -77,16 +73,15 @@ async def _do(world: World, session: Session, deed: Deed) -> object:
         return done.value
 
 
-def _check_floor(worker: Worker, truth: Truth) -> None:
-    """Nobody else is about, and the worker has just looked for stragglers: its claims begin before all that is ready.
-    The other workers' floors would hide one that is too high, by claiming what it has passed."""
-    for lane, front in truth.fronts.items():
-        if (start := worker.floor.start(lane)) >= front:
-            raise Violation(f"worker {worker.id} claims lane {lane} after {start}, and {front} is ready")
-
-
-def _resume() -> Script:
+def _begin(world: World) -> Script:
+    """Nothing is paused any more, nobody waits for what isn't sent, and one that died is run again."""
     yield Deed("resume", queues.resume("default"), nothing)
+    for id in sorted(world.model.truth.pauses):
+        yield let_on(id)
+    for flow in world.flows:
+        yield send(flow)
+    for id in world.model.truth.among("dead")[:1]:
+        yield redrive(id)
 
 
 def _round(world: World, workers: Sequence[Worker], now: float) -> Script:
@@ -97,18 +92,34 @@ def _round(world: World, workers: Sequence[Worker], now: float) -> Script:
             yield from register(worker)
     yield from bury(world)
     yield from rescue(world)
-    yield from sweep()
-    yield Deed("promote", chores.promote(), some("promote"))
-    yield Deed("release", chores.release(["work"]), some("release"))
+    if world.model.truth.requests:
+        yield from sweep()
+    if world.model.truth.pauses:
+        yield Deed("sweep_pauses", sweep_pauses(), paused, together=True)
+    if world.model.truth.among("waiting"):
+        yield from stir()
+    if world.model.truth.among("scheduled"):
+        yield Deed("promote", chores.promote(), some("promote"))
+    if world.model.truth.among("held"):
+        yield Deed("release", chores.release(["work"]), some("release"))
     for worker in workers:
         yield from tend(worker, now, 0.0)
-        _check_floor(worker, world.model.truth)
+        check_start(worker, world.model.truth)
     for worker in workers:
         while (yield from claim(worker, 50, None)):
             pass
-        yield from tend(worker, now + 0.5, 0.0)
         if worker.blocked:
             yield from again(world, worker)
         while worker.hands:
             jobs, worker.hands = worker.hands[:20], worker.hands[20:]
-            yield from flush(world, worker, [end_of(job, "completed") for job in jobs])
+            ends = []
+            for job in jobs:
+                ends.append((yield from activate(job)) if job.task == FLOW.task else _end(world, job))
+            yield from flush(world, worker, ends)
+
+
+def _end(world: World, job: Claimed) -> End:
+    """It completes; but what isn't its worker's any more may end as it likes, and a suspect may crash its child."""
+    if world.model.truth.jobs[job.id].generation != job.generation:
+        return end_of(job, world.dice.choice(VERDICTS))
+    return end_of(job, "crashed" if is_suspect(job) and world.dice.random() < 0.5 else "completed")

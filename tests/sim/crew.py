@@ -15,15 +15,19 @@ import msgspec
 from perdure.core.errors import ConnectionLost, DatabaseError, LockTimeout
 from perdure.core.op import Op
 from perdure.fleet.ops import workers
+from perdure.jobs import rules
 from perdure.jobs.floors import Floor
 from perdure.jobs.ops import claim as claiming
 from perdure.jobs.ops import settle as settling
 from perdure.jobs.ops.leases import leases
 from perdure.jobs.work import Claimed, End, Lease, Verdict
 from tests.sim.deed import Deed, Script, World
+from tests.sim.flows import FLOW, Activation, activate
 from tests.sim.truth import Judge, Model, claimed, nothing, settled
 
-VERDICTS: tuple[Verdict, ...] = ("completed", "retry", "retry", "snooze", "dead", "held", "returned", "cancelled")
+VERDICTS: tuple[Verdict, ...] = ("completed", "retry", "snooze", "dead", "dead", "held", "returned", "cancelled")
+ALONE: tuple[Verdict, ...] = ("completed", "retry", "crashed", "crashed", "deferred", "dead", "returned")
+"""How jobs end that may have been running when their worker was lost, and run in a child of their own."""
 
 
 @dataclass(eq=False)
@@ -37,6 +41,7 @@ class Worker:
     asked: int = 0
     hands: list[Claimed] = field(default_factory=list)
     blocked: list[End] = field(default_factory=list)
+    paused: set[int] = field(default_factory=set)
     leases: dict[int, Lease] = field(default_factory=dict)
     flushing: bool = False
     leaving: bool = False
@@ -73,7 +78,7 @@ def _claim_round(world: World, worker: Worker) -> Script:
         yield from tend(worker, world.stand.now, dice.choice((0.0, 0.2)))
     elif len(worker.hands) < 6:
         now = None if dice.random() < 0.5 else world.stand.now
-        yield from claim(worker, dice.choice((1, 1, 2, 3, 5)), now)
+        yield from claim(worker, dice.choice((1, 2, 3, 5)), now)
     else:
         yield None
 
@@ -85,7 +90,7 @@ def register(worker: Worker) -> Script:
 
 
 def claim(worker: Worker, limit: int, now: float | None) -> Generator[Deed | None, Any, bool]:
-    """One claim at the floor. False when there was nothing, as far as it looked."""
+    """One claim at the floor. False when there is nothing more, as far as it looked."""
     id, op = worker.id, claiming.claim(worker.id, worker.incarnation, worker.queue, worker.floor, limit, now=now)
     batch: claiming.Batch | None = yield Deed("claim", op, claimed(worker.id, worker.incarnation))
     if worker.id != id:
@@ -94,9 +99,8 @@ def claim(worker: Worker, limit: int, now: float | None) -> Generator[Deed | Non
         return not worker.floor.claimed({}, short=True)
     lease = batch.jobs[0].lease
     worker.leases[lease.id] = lease
-    worker.floor.claimed(batch.highest, short=len(batch.jobs) < limit)
     worker.hands += batch.jobs
-    return True
+    return not worker.floor.claimed(batch.highest, short=len(batch.jobs) < limit)
 
 
 def tend(worker: Worker, now: float, lag: float) -> Script:
@@ -165,14 +169,33 @@ def settler(world: World, worker: Worker) -> Script:
         if worker.blocked and (not worker.hands or world.dice.random() < 0.5):
             yield from again(world, worker)
             continue
-        count = min(world.dice.choice((1, 1, 2, 3)), len(worker.hands))
+        count = min(world.dice.choice((1, 2, 3, 3)), len(worker.hands))
         jobs = world.dice.sample(worker.hands, count)
-        worker.hands = [job for job in worker.hands if job not in jobs]
         worker.flushing = True
         try:
-            yield from flush(world, worker, [end_of(job, world.dice.choice(VERDICTS)) for job in jobs])
+            ends = []
+            for job in jobs:
+                ends.append((yield from _ended(world, worker, job)))
+            worker.hands = [job for job in worker.hands if job not in jobs]
+            yield from flush(world, worker, ends)
+        except DatabaseError:
+            yield None  # an activation that failed is begun again
         finally:
             worker.flushing = False
+
+
+def _ended(world: World, worker: Worker, job: Claimed) -> Activation:
+    """Whatever comes to the dice's mind; a run is driven as far as it goes."""
+    if job.id in worker.paused:
+        return rules.paused(job)
+    if job.task == FLOW.task and world.dice.random() < 0.9:
+        return (yield from activate(job))
+    return end_of(job, world.dice.choice(ALONE if is_suspect(job) else VERDICTS))
+
+
+def is_suspect(job: Claimed) -> bool:
+    """Whether it may have been running when a worker was lost."""
+    return job.extras is not None and job.extras.rescues > 0
 
 
 def again(world: World, worker: Worker) -> Script:
@@ -189,13 +212,17 @@ def end_of(job: Claimed, verdict: Verdict) -> End:
     """The end as the runner would make it: what it was told when it was claimed comes first."""
     if not job.task or job.cancelled or job.expired:
         verdict = "returned" if not job.task else "cancelled" if job.cancelled else "expired"
-    started = verdict in ("completed", "retry", "dead")
+    if job.task == FLOW.task:
+        verdict = "returned"  # what else a run does is its driver's matter
+    started = verdict in ("completed", "retry", "dead", "crashed")
     details: dict[str, dict[str, Any]] = {
         "dead": {"reason": "exhausted"},
         "held": {"reason": "unknown_task", "key": "work"},
         "returned": {"reason": "drained"},
         "retry": {"delay": 1.0},
         "snooze": {"delay": 60.0},
+        "crashed": {"delay": 1.0, "text": "its child was killed"},
+        "deferred": {"delay": 2.0, "text": "no child was free"},
         "completed": {"result": "1"},
     }
     return End(job, verdict, int(started), 0.01, **details.get(verdict, {}))
@@ -206,7 +233,6 @@ def flush(world: World, worker: Worker, ends: list[End], *, free: bool = False) 
     for end in ends:
         end.job.lease.left -= 1
     emptied = {end.job.lease.id: end.job.lease for end in ends if end.job.lease.left == 0}
-    groups = {(end.verdict, end.job.generation, end.charge) for end in ends}
     doubtful = free  # what was put aside was sent before, and perhaps it arrived
     blocked: list[End] = []
     while True:
@@ -217,7 +243,7 @@ def flush(world: World, worker: Worker, ends: list[End], *, free: bool = False) 
                 stale, blocked = yield Deed("settle_free", op, _settled_free(ends), together=True)
             else:
                 op = settling.settle(ends, worker.id, empty)
-                stale = yield Deed("settle", op, settled(ends), together=len(groups) > 1)
+                stale = yield Deed("settle", op, settled(ends), together=rules.several(ends))
             if doubtful and stale:
                 known = yield Deed("traced", settling.traced(stale), reads=True)
                 stale = [end for end in stale if end not in known]
@@ -251,7 +277,7 @@ def heart(world: World, worker: Worker) -> Script:
             continue
         id = worker.id
         try:
-            if world.dice.random() < 0.03 and not worker.leaving:
+            if world.dice.random() < world.plan.drain and not worker.leaving:
                 worker.leaving = True
                 yield Deed("drain", workers.drain(id), nothing)
             beat = yield Deed("beat", workers.beat(id))
@@ -262,5 +288,6 @@ def heart(world: World, worker: Worker) -> Script:
         if beat is None:
             worker.lost()
         else:
+            worker.paused |= {*beat.pauses}
             for job in worker.hands:
                 job.cancelled = job.cancelled or job.id in beat.cancels

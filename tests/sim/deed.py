@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from perdure.core.op import Op
+from tests.sim.plan import Plan
 from tests.sim.stand import Stand
 from tests.sim.truth import Judge, Model
 
@@ -36,9 +37,12 @@ Script = Generator[Deed | None, Any, None]
 
 @dataclass(eq=False)
 class World:
-    """What the actors share: the stand, the model, the dice, and whether chaos is over."""
+    """What the actors share: the stand, the model, the dice, what was planned, the runs that were to be started with
+    their jobs, and whether chaos is over."""
 
     stand: Stand
     model: Model
     dice: Random
+    plan: Plan
+    flows: dict[str, int] = field(default_factory=dict)
     over: bool = False

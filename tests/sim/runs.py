@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
+from perdure.core.errors import PerdureError
 from tests.sim.bugs import Bug
 from tests.sim.schedule import Schedule
 from tests.sim.stand import Stand
@@ -50,7 +51,7 @@ async def play(stand: Stand, seed: int, steps: int = STEPS, bug: Bug = NO_BUG) -
     with _planted(bug):
         try:
             await schedule.run(_edits(bug))
-        except Violation as violation:
+        except (AssertionError, PerdureError) as violation:
             return Failure(seed, steps, f"seed {seed}: {violation}", tuple(schedule.trace))
     return None
 

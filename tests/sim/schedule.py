@@ -14,13 +14,14 @@ from random import Random
 from typing import Any, Literal, TypeAlias
 
 from perdure.core.errors import ConnectionLost, DatabaseError, LockTimeout, TransientError
-from tests.sim import crew, people
+from tests.sim import crew, flows, people
 from tests.sim.calm import wind_up
 from tests.sim.crew import Worker
 from tests.sim.deed import Deed, Script, World
+from tests.sim.floors import check_passed
 from tests.sim.plan import JUMPS, Plan
 from tests.sim.stand import Stand
-from tests.sim.talk import Actor, Talk
+from tests.sim.talk import Actor, Talk, workers_of
 from tests.sim.truth import Model, Violation
 
 FINISH_ROUNDS_MAX = 300
@@ -28,7 +29,12 @@ VOLATILE = ("holder",)
 """Columns that differ from run to run: how Postgres names a transaction."""
 
 PARTS = {"claimer": crew.claimer, "settler": crew.settler, "heart": crew.heart}
-OTHERS = {"enqueuer": people.enqueuer, "housekeeper": people.housekeeper, "person": people.person}
+OTHERS = {
+    "enqueuer": people.enqueuer,
+    "housekeeper": people.housekeeper,
+    "person": people.person,
+    "caller": flows.caller,
+}
 
 Anybody: TypeAlias = Actor | Talk
 Fate = Literal["committed", "rolled back", "late"]
@@ -48,7 +54,7 @@ class Schedule:
         await self.stand.clear(edits or {})
         self.dice, self.model = Random(self.seed), Model()
         self.plan = Plan.draw(self.dice)
-        self.world = World(self.stand, self.model, self.dice)
+        self.world = World(self.stand, self.model, self.dice, self.plan)
         self.ghosts: list[Talk] = []
         await self._cast()
         last: Anybody | None = None
@@ -59,6 +65,7 @@ class Schedule:
 
     async def _chaos(self, step: int, last: Anybody | None) -> Anybody | None:
         """One step; who took it, if anybody did."""
+        self.step = step
         dice, plan = self.dice, self.plan
         if dice.random() < plan.jump:
             await self._jump(step)
@@ -73,9 +80,19 @@ class Schedule:
             await self._give_up(dice.choice(stuck), step)
             return last
         chosen = last if last in free and dice.random() < plan.stick else dice.choice(free)
-        while (said := await self._step_of(chosen)) is None:  # it had nothing to do, which is no step
-            chosen = dice.choice(free)
+        if dice.random() < plan.spite and (late := [each for each in self.actors if self._late(each)]):
+            chosen = dice.choice(late)  # frozen or not, it comes back now
+            chosen.frozen_until = 0
+        said = await self._step_of(chosen)
+        others = dice.sample(free, len(free))
+        while said is None and others:  # it had nothing to do, which is no step
+            chosen = others.pop(0)
+            said = await self._step_of(chosen)
+        if said is None:  # nobody who could go on has
+            await self._jump(step)
+            return None
         self._say(step, said)
+        self._linger(chosen, step)
         await self._woken(step)
         return chosen
 
@@ -88,17 +105,18 @@ class Schedule:
     async def _cast(self) -> None:
         """Who takes part, and a few jobs to begin with."""
         self.actors: list[Actor] = []
-        plan, world = self.plan, self.world
+        plan = self.plan
         for number in range(plan.workers):
             worker = Worker(number, self.stand.queue)
             for part in ("claimer", "settler", "heart"):
                 await self._join(f"{part}{number}", worker)
-        for name, count in (("enqueuer", plan.enqueuers), ("housekeeper", plan.housekeepers), ("person", plan.people)):
-            for number in range(count):
+        others = (plan.enqueuers, plan.housekeepers, plan.people, plan.callers)
+        for name, number_of in zip(OTHERS, others, strict=True):
+            for number in range(number_of):
                 await self._join(f"{name}{number}", None)
         for actor in self.actors:
-            if actor.name.startswith(("claimer", "enqueuer")):
-                script = crew.register(actor.worker) if actor.worker else people.enqueuer(world)
+            if actor.name.startswith(("claimer", "enqueuer")) or actor.name == "caller0":
+                script = crew.register(actor.worker) if actor.worker else self._script(actor)
                 await self._straight(actor, script)
 
     async def _join(self, name: str, worker: Worker | None) -> None:
@@ -115,7 +133,8 @@ class Schedule:
     async def _straight(self, actor: Actor, script: Script) -> None:
         """Do the script's first deed here and now, without chaos."""
         deed = next(script)
-        assert deed is not None
+        if deed is None:  # there are enough jobs by now
+            return
         deed.abandon = False
         talk = Talk(actor.session, deed, actor)
         while not talk.over or talk.open:
@@ -126,6 +145,13 @@ class Schedule:
         script.close()
 
     # One step
+
+    def _late(self, each: Actor) -> bool:
+        """Whether it settles jobs for a worker that has some in hand which aren't its own any more."""
+        if each.worker is None or not each.name.startswith("settler") or self._waits(each):
+            return False
+        jobs = self.model.truth.jobs
+        return any(jobs[job.id].generation != job.generation for job in each.worker.hands if job.id in jobs)
 
     def _waits(self, each: Anybody) -> bool:
         talk = each if isinstance(each, Talk) else each.talk
@@ -141,6 +167,13 @@ class Schedule:
         self._say(step, f"{chosen.name} freezes until step {until}")
         if chosen.worker is not None:
             await self.stand.jump(4.0)
+
+    def _linger(self, each: Anybody, step: int) -> None:
+        """Somebody who has written something takes its time to commit: others pass what it has written."""
+        if isinstance(each, Talk) or each.talk is None or not each.talk.open:
+            return
+        if each.talk.deed.name.startswith(self.plan.lingering) and self.dice.random() < self.plan.linger:
+            each.frozen_until = step + self.dice.choice((10, 20, 40))
 
     def _process(self, actor: Actor) -> list[Actor]:
         """The actor, and the other parts of its worker."""
@@ -219,6 +252,8 @@ class Schedule:
             # What says that it did nothing isn't looked after; if it lies, the next look says so.
             if not talk.deed.did_nothing(talk.result):
                 self.model.check(await self.stand.truth(), talk.deed.judge, talk.result)
+                for worker in workers_of(self.actors):
+                    check_passed(worker, self.model.truth)
         if talk.over:
             self._told(talk, talk.result if how == "commit" else TransientError("rolled back by its caller"))
 
@@ -286,7 +321,8 @@ class Schedule:
         fate: Fate = self.dice.choice(("committed", "rolled back", "late"))
         self._told(talk, told)
         if fate == "late" or talk.session.sent is not None:
-            talk.goes_on = self.dice.random() < 0.5
+            talk.goes_on = self.dice.random() < 0.6
+            talk.frozen_until = self.step + self.dice.choice((0, 4, 8, 16))
             self.ghosts.append(talk)
             actor.session = await self.stand.session()
             return "late"
@@ -328,7 +364,7 @@ class Schedule:
                 if (said := await self._step_of(each, lucky=True)) is not None:
                     self._say(self.steps, said)
                     await self._woken(self.steps)
-        await wind_up(self.world, self.actors, lambda text: self._say(self.steps, text))
+        await wind_up(self.world, workers_of(self.actors), lambda text: self._say(self.steps, text))
         self.stand.cleared()
 
     def _say(self, step: int, text: str) -> None:

@@ -54,7 +54,7 @@ select format('create or replace function perdure.sim_clear() returns void langu
    where c.relnamespace = 'perdure'::regnamespace and c.relkind = 'S' and c.relname not like 'queue%'))
 """
 RUNNING = "select pid from unnest($1::int[]) as pid where pg_blocking_pids(pid) = '{}'"
-VACUUM_EVERY = 200
+VACUUM_EVERY = 100
 """Runs between two vacuums: nobody else does it here, and the tables are emptied row by row."""
 
 SOON_SECONDS = 0.001
@@ -63,11 +63,13 @@ SOON_SECONDS = 0.001
 
 @dataclass(eq=False)
 class Session:
-    """One connection. ``sent`` is the statement under way; a done one is taken by ``take``."""
+    """One connection. ``sent`` is the statement under way; a done one is taken by ``take``. ``used``: its transaction
+    has done something, and may hold a snapshot."""
 
     number: int
     conn: asyncpg.Connection[Any]
     sent: asyncio.Task[Any] | None = None
+    used: bool = False
 
     @property
     def pid(self) -> int:
@@ -115,8 +117,10 @@ class Stand:
             await self.watch.execute(CLOCK)
         await self.watch.execute(await self.watch.fetchval(CLEAR))
         await self.watch.execute("set session_replication_role = replica")  # everything goes, so nothing can dangle
+        await self.watch.execute("set enable_seqscan = on")
         self._clear = await self.watch.prepare("select perdure.sim_clear()")
         self._truth = await self.watch.prepare(TABLES)
+        self._running = await self.watch.prepare(RUNNING)
         self.alone = Session(-1, await self._connect())
         self.queue = int(await self.watch.fetchval("select id from perdure.queue where name = 'default'"))
         return self
@@ -139,11 +143,12 @@ class Stand:
         if self._dirty:
             await self._let_go()
         self._dirty = True
+        for session in self.sessions:
+            if session.used:  # what it has read last keeps a snapshot, and so what is deleted would stay
+                await self.end(session, "rollback")
         await self._clear.fetch()
         self._runs += 1
         if self._runs % VACUUM_EVERY == 0:
-            for session in self.sessions:  # what one has read last it keeps pinned, and a vacuum would wait for it
-                await session.conn.execute("commit and chain")
             await self.watch.execute("vacuum")
         if edits != self.edits:
             self.edits, self._texts = edits, {}
@@ -188,12 +193,15 @@ class Stand:
         """Send the statement; returns when it has come back or waits."""
         text, names = self._text(call.statement)
         self.calls += 1
+        session.used = True
         session.sent = asyncio.ensure_future(session.conn.fetch(text, *[call.params[name] for name in names]))
+        await asyncio.wait({session.sent}, timeout=SOON_SECONDS)
         await self._calm([session])  # whoever waits goes on waiting: no lock is let go before the end
 
     async def end(self, session: Session, how: str) -> None:
         """Commit or roll back; the next transaction is open at once."""
         await session.conn.execute(f"{how} and chain")
+        session.used = False
         await self._calm(self.sessions)
 
     async def cancel(self, session: Session) -> None:
@@ -208,10 +216,9 @@ class Stand:
     async def _calm(self, sessions: Sequence[Session]) -> None:
         """Wait until every statement of theirs has come back, or waits for a session that does nothing."""
         while busy := [session for session in sessions if session.waits]:
-            await asyncio.wait([session.sent for session in busy if session.sent is not None], timeout=SOON_SECONDS)
-            waiting = [session.pid for session in busy if session.waits]
-            if waiting and not await self.watch.fetch(RUNNING, waiting):
+            if not await self._running.fetch([session.pid for session in busy]):
                 return
+            await asyncio.wait([session.sent for session in busy if session.sent is not None], timeout=SOON_SECONDS)
 
     async def jump(self, seconds: float) -> None:
         """Let time pass."""
@@ -220,7 +227,7 @@ class Stand:
 
     async def truth(self) -> Truth:
         """What is committed now."""
-        return Truth.read(await self._truth.fetch())
+        return Truth.read((await self._truth.fetch())[0].values())
 
     def _text(self, statement: Statement[Any]) -> tuple[str, tuple[str, ...]]:
         found = self._texts.get(statement.name)

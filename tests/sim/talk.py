@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,3 +53,8 @@ class Actor:
     told: Any = None
     over: bool = False
     frozen_until: int = 0
+
+
+def workers_of(actors: Iterable[Actor]) -> list[Worker]:
+    """The workers whose parts these actors are."""
+    return list({id(actor.worker): actor.worker for actor in actors if actor.worker is not None}.values())

@@ -6,27 +6,41 @@ op has answered for, each of them legal by ``jobs/states.py``, with the generati
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from perdure.jobs.ops.claim import Batch
 from perdure.jobs.ops.rescue import Rescue
-from perdure.jobs.states import LEGAL, Act
+from perdure.jobs.states import LEGAL, Act, targets
 from perdure.jobs.work import End
+from perdure.workflows.model import Started
 
-TABLES = """
-select 'job' as kind, id, generation, attempt, rescues, lane, pos, run_at as moment, null::text as text from perdure.job
-union all select 'ready', id, null, null, null, lane, pos, null, null from perdure.ready
-union all select 'scheduled', id, null, null, null, null, null, run_at, null from perdure.scheduled
-union all select 'leased', t.id, t.generation, l.worker, null, null, l.id, null, null
-          from perdure.lease l, unnest(l.jobs, l.generations) as t(id, generation)
-union all select 'held', id, null, null, null, null, null, null, null from perdure.held
-union all select 'dead', id, null, null, null, null, null, null, null from perdure.dead
-union all select 'history', id, generation, attempt, rescues, null, null, null, outcome from perdure.history
-union all select 'worker', id, incarnation, null, null, null, null, null, state from perdure.worker
-union all select 'request', id, null, null, null, null, null, null, null from perdure.cancel_request
-"""
+COLUMNS: Mapping[str, tuple[str, str]] = {
+    "job": ("id, generation, attempt, rescues, lane, pos, run_at", "perdure.job"),
+    "ready": ("id, lane, pos", "perdure.ready"),
+    "scheduled": ("id, run_at", "perdure.scheduled"),
+    "leased": (
+        "t.id, t.generation, l.id, l.worker",
+        "perdure.lease l, unnest(l.jobs, l.generations) as t(id, generation)",
+    ),
+    "held": ("id", "perdure.held"),
+    "dead": ("id", "perdure.dead"),
+    "history": ("id, generation, attempt, rescues", "perdure.history_default"),
+    "worker": ("id, state, incarnation", "perdure.worker"),
+    "waiting": ("id", "perdure.waiting"),
+    "request": ("id", "perdure.cancel_request"),
+    "pause": ("id, resumed", "perdure.pause"),
+}
+"""What is read of the tables, and from where: what ends long ago, by the stand's clock, is in no day's partition."""
+
+
+def _arrays(columns: str, source: str) -> str:
+    return f"(select {', '.join(f'array_agg({each})' for each in columns.split(', '))} from {source})"
+
+
+TABLES = "select * from " + " cross join ".join(f"{_arrays(*each)} as {kind}" for kind, each in COLUMNS.items())
+"""One row: an array for each column, null for that of an empty table. A row for each row is four times as dear."""
 
 ACT_OF_VERDICT: Mapping[str, Act] = {
     "completed": "complete",
@@ -37,6 +51,9 @@ ACT_OF_VERDICT: Mapping[str, Act] = {
     "returned": "give_back",
     "retry": "retry",
     "snooze": "snooze",
+    "waiting": "wait",
+    "crashed": "isolate",
+    "deferred": "isolate",
 }
 
 
@@ -56,52 +73,65 @@ class Standing(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """A move that an op answers for, and the attempts it charges."""
+    """A move that an op answers for, and the attempts it charges. ``then``: a second move, in the same transaction."""
 
     act: Act
     charge: int = 0
+    then: Act | None = None
 
 
 @dataclass
 class Truth:
-    """One reading of the tables. ``fronts``: the first position that is ready, by lane."""
+    """One reading of the tables. ``ready``: positions by lane. ``workers``: their states and incarnations. ``pauses``:
+    whether each was resumed."""
 
     jobs: dict[int, Standing] = field(default_factory=dict)
     workers: dict[int, tuple[str, int]] = field(default_factory=dict)
     requests: set[int] = field(default_factory=set)
+    pauses: dict[int, bool] = field(default_factory=dict)
     leases: set[int] = field(default_factory=set)
-    fronts: dict[int, int] = field(default_factory=dict)
+    ready: dict[int, list[int]] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, rows: Sequence[Mapping[str, Any]]) -> Truth:
-        """Raises Violation when a job stands in no place, or in two, or a place holds what has no body."""
-        self, bodies = cls(), {row["id"]: row for row in rows if row["kind"] == "job"}
-        found: dict[int, list[Standing]] = {id: [] for id in bodies}
-        for row in rows:
-            kind, id, body = row["kind"], row["id"], bodies.get(row["id"])
-            if kind == "history":
-                found.setdefault(id, []).append(Standing(kind, row["generation"], row["attempt"], row["rescues"]))
-            elif kind == "worker":
-                self.workers[id] = row["text"], row["generation"]
-            elif kind == "request":
-                self.requests.add(id)
-            elif kind == "leased":
-                self.leases.add(row["pos"])
-                if body is not None and body["generation"] == row["generation"]:
-                    found[id].append(_standing(kind, body, row["pos"], row["attempt"]))
-            elif kind != "job":
-                if body is None or (kind == "ready" and (row["lane"], row["pos"]) != (body["lane"], body["pos"])):
-                    raise Violation(f"job {id}: a row of {kind} that belongs to no body")
-                if kind == "ready":
-                    self.fronts[row["lane"]] = min(row["pos"], self.fronts.get(row["lane"], row["pos"]))
-                if kind == "scheduled" and row["moment"] != body["moment"]:
-                    raise Violation(f"job {id}: scheduled for another moment than its body says")
-                found[id].append(_standing(kind, body))
-        for id, standings in found.items():
-            if len(standings) != 1:
-                raise Violation(f"job {id} stands in {[standing.place for standing in standings] or 'no place'}")
-            self.jobs[id] = standings[0]
+    def read(cls, arrays: Iterable[Sequence[Any] | None]) -> Truth:
+        """From the one row of ``TABLES``. Raises Violation when a job stands in no place, or in two, or a place holds
+        what has no body."""
+        each: Iterator[Any] = iter(arrays)
+        tables = {
+            kind: list(zip(*(next(each) or () for _ in columns.split(", ")), strict=True))
+            for kind, (columns, _) in COLUMNS.items()
+        }
+        self = cls({id: Standing("history", *rest) for id, *rest in tables["history"]})
+        self.workers = {id: (state, incarnation) for id, state, incarnation in tables["worker"]}
+        self.requests = {id for (id,) in tables["request"]}
+        self.pauses = dict(tables["pause"])
+        bodies = {body[0]: body for body in tables["job"]}
+        for id, lane, pos in tables["ready"]:
+            self._stands("ready", id, bodies)
+            if (lane, pos) != bodies[id][4:6]:
+                raise Violation(f"job {id}: ready at another position than its body says")
+            self.ready.setdefault(lane, []).append(pos)
+        for id, moment in tables["scheduled"]:
+            self._stands("scheduled", id, bodies)
+            if moment != bodies[id][6]:
+                raise Violation(f"job {id}: scheduled for another moment than its body says")
+        for id, generation, lease, worker in tables["leased"]:
+            self.leases.add(lease)
+            if id in bodies and bodies[id][1] == generation:
+                self._stands("leased", id, bodies, lease, worker)
+        for place in ("held", "dead", "waiting"):
+            for (id,) in tables[place]:
+                self._stands(place, id, bodies)
+        if len(self.jobs) != len(bodies) + len(tables["history"]):
+            raise Violation(f"stand in no place, or are finished twice: {bodies.keys() - self.jobs.keys()}")
         return self
+
+    def _stands(self, place: str, id: int, bodies: Mapping[int, Any], *leased: int) -> None:
+        if id not in bodies:
+            raise Violation(f"job {id}: a row of {place} that belongs to no body")
+        if id in self.jobs:
+            raise Violation(f"job {id} stands in {self.jobs[id].place} and in {place}")
+        self.jobs[id] = Standing(place, *bodies[id][1:4], *leased)
 
     def among(self, *places: str) -> list[int]:
         """The jobs that stand in one of these places, in ascending order."""
@@ -110,10 +140,6 @@ class Truth:
     def alive(self, worker: int | None, *states: str) -> bool:
         """Whether the worker's row is in one of these states."""
         return worker is not None and worker in self.workers and self.workers[worker][0] in states
-
-
-def _standing(place: str, body: Mapping[str, Any], lease: int | None = None, worker: int | None = None) -> Standing:
-    return Standing(place, body["generation"], body["attempt"], body["rescues"], lease, worker)
 
 
 Judge = Callable[["Model", Truth, Any], dict[int, Expected]]
@@ -132,6 +158,9 @@ class Model:
     def check(self, after: Truth, judge: Judge, result: Any) -> None:
         """One transaction has committed, whose op had this result. Raises Violation."""
         before, expected = self.truth, judge(self, after, result)
+        for id, (_, incarnation) in after.workers.items():
+            if id in before.workers and incarnation < before.workers[id][1]:
+                raise Violation(f"worker {id}: its incarnation went back from {before.workers[id][1]} to {incarnation}")
         if not before.jobs.keys() <= after.jobs.keys():
             raise Violation(f"lost: jobs {sorted(before.jobs.keys() - after.jobs.keys())}")
         moved = {id for id, standing in after.jobs.items() if before.jobs.get(id) != standing}
@@ -155,12 +184,17 @@ def _moves(before: Truth, after: Truth, ids: Iterable[int]) -> str:
 
 
 def _check_move(id: int, was: Standing | None, now: Standing, expected: Expected) -> None:
-    act, charge = expected
-    move = LEGAL.get((was.place if was else None, act, now.place))  # type: ignore[arg-type]
+    act, charge, then = expected
+    place: Any = was.place if was else None
+    bumps = 0
+    if then is not None:  # by way of the one place that leads there
+        between = next(iter(targets(place, act)))
+        bumps, place, act = LEGAL[place, act, between].bumps, between, then
+    move = LEGAL.get((place, act, now.place))  # type: ignore[arg-type]
     if move is None:
         raise Violation(f"job {id}: {was} -> {now} is no move of {act}")
     generation = was.generation if was else 0
-    if now.generation != generation + move.bumps:
+    if now.generation != generation + move.bumps + bumps:
         raise Violation(f"job {id}: {act} took its generation from {generation} to {now.generation}")
     attempt = 0 if act == "redrive" else (was.attempt if was else 0) + charge
     if now.attempt != attempt:
@@ -207,7 +241,10 @@ def settled(ends: Sequence[End]) -> Judge:
             if not ours:
                 raise Violation(f"job {end.job.id}: {was} is settled by who held generation {end.job.generation}")
             model.settled[end.job.id, end.job.generation] = end.verdict
-            expected[end.job.id] = Expected(ACT_OF_VERDICT[end.verdict], end.charge)
+            there_already = end.verdict == "waiting" and after.jobs[end.job.id].place == "ready"
+            expected[end.job.id] = Expected(ACT_OF_VERDICT[end.verdict], end.charge, "wake" if there_already else None)
+        if any(end.then is not None for end in ends):
+            expected |= woken(model, after, None)
         return expected
 
     return judge
@@ -239,12 +276,36 @@ def some(act: Act) -> Judge:
     return judge
 
 
+def begun(model: Model, after: Truth, runs: list[Started]) -> dict[int, Expected]:
+    """A start answers for the jobs of the runs that are new."""
+    return {run.job: Expected("enqueue") for run in runs if run.new}
+
+
+def woken(model: Model, after: Truth, result: Any) -> dict[int, Expected]:
+    """An op that may wake whoever waits."""
+    return {id: Expected("wake") for id in model.truth.among("waiting") if after.jobs[id] != model.truth.jobs[id]}
+
+
 def swept(model: Model, after: Truth, result: Any) -> dict[int, Expected]:
-    """A cancel sweep ends jobs for which a request stood."""
+    """A cancel sweep ends jobs for which a request stood, and wakes runs, which see to it themselves."""
     moved = [id for id, standing in after.jobs.items() if model.truth.jobs.get(id) != standing]
     if not set(moved) <= model.truth.requests:
         raise Violation(f"cancelled without a request: {moved}")
-    return dict.fromkeys(moved, Expected("cancel"))
+    return dict.fromkeys(moved, Expected("cancel")) | woken(model, after, result)
+
+
+def paused(model: Model, after: Truth, result: Any) -> dict[int, Expected]:
+    """A pause, a resume, or a sweep of them: what is paused is set aside, what was resumed goes on."""
+    expected = {}
+    for id, standing in after.jobs.items():
+        was = model.truth.jobs.get(id)
+        if was is None or was == standing:
+            continue
+        resumed = after.pauses.get(id, True)  # forgotten, because it was
+        if resumed is not (was.place == "held"):
+            raise Violation(f"job {id}: {was} -> {standing}, and its pause is {'over' if resumed else 'not over'}")
+        expected[id] = Expected("resume" if resumed else "pause")
+    return expected
 
 
 def asked(id: int, acts: Mapping[object, Act]) -> Judge:
@@ -256,6 +317,8 @@ def asked(id: int, acts: Mapping[object, Act]) -> Judge:
         if answer == "requested" and id not in after.requests and not ended:
             raise Violation(f"job {id}: a cancel was requested, and no request stands")
         act = acts.get(answer)
+        if was is not None and was.place == "waiting":
+            return woken(model, after, answer)
         if act == "redrive" and was is not None and was.place == "scheduled":
             act = "hurry" if after.jobs[id] != was else None  # a promotion has locked it, and takes it there anyway
         return {} if act is None else {id: Expected(act)}
