@@ -1,6 +1,6 @@
 -- Does: says who holds each of these unique keys, and frees those that nobody needs any more: expired, or their job has started, is done, or is gone.
 -- Locks: the keys that are freed, in ascending order; a key that somebody else is freeing is waited for.
--- Index: unique_key (key, scope); each holder by its id, wherever it stands.
+-- Index: unique_key (key, scope) or by id, both are named so that whichever is taken is narrowed; each holder by its id, wherever it stands.
 -- Bound: the keys given. A key that isn't returned has been freed by somebody else.
 with held as materialized (
     select a.place as asked, u.scope, u.key, u.id, v.place,
@@ -24,12 +24,13 @@ with held as materialized (
         limit 1
     ) v on true
 ), mine as materialized (
-    select u.key, u.scope from perdure.unique_key u
+    select u.key, u.scope, u.id from perdure.unique_key u
     join (select distinct h.key, h.scope, h.id from held h where free) f on f.key = u.key and f.scope = u.scope and f.id = u.id
-    where u.key = any(array(select key from held where free))
+    where u.key = any(array(select key from held where free)) and u.id = any(array(select id from held where free))
     order by u.key, u.scope for update of u
 ), freed as (
     delete from perdure.unique_key u using mine m
-    where u.key = m.key and u.scope = m.scope and u.key = any(array(select key from mine))
+    where u.key = m.key and u.scope = m.scope
+      and u.key = any(array(select key from mine)) and u.id = any(array(select id from mine))
 )
 select asked::int, id, coalesce(place, 'gone') as place, same, free from held
