@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from perdure import Context, Retry, Workflow, context
+from perdure.core.errors import Unsupported
 from tests.rooms.workflows.children import key_in_child
 from tests.rooms.workflows.stage import Stage
 
@@ -60,6 +61,32 @@ def test_a_step_s_key_is_the_same_in_every_attempt_and_no_other_s(stage: Stage) 
     assert len(names) == len(set(names)) == 14
     assert len({key for _, key, _ in seen}) == len({(name, key) for name, key, _ in seen}) == 14
     assert max(len(key) for _, key, _ in seen) == 36
+
+
+def test_a_context_that_is_kept_tells_no_later_step_its_key(stage: Stage) -> None:
+    """A step that asks for no context isn't told another step's key by a context which that one has kept. Red when the
+    key outlives its step."""
+    lent: list[Context] = []
+
+    async def lend(ctx: Context) -> None:
+        lent.append(ctx)
+
+    async def borrow() -> str:
+        try:
+            return lent[-1].idempotency_key
+        except Unsupported as error:
+            return str(error)
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> str:
+        await wf.step("lend", lend)
+        return await wf.step("borrow", borrow)
+
+    async def play() -> None:
+        async with stage.working():
+            assert "outside of a step" in await stage.run(shop.run(), "r")
+
+    asyncio.run(play())
 
 
 def test_a_step_in_a_child_process_knows_the_same(stage: Stage) -> None:

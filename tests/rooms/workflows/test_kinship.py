@@ -232,6 +232,41 @@ def test_a_parent_that_asks_late_is_told_how_its_child_ended(stage: Stage) -> No
     assert stage.value("select count(*) from perdure.run") == 0
 
 
+def test_a_child_that_died_is_kept_for_its_parent_though_somebody_discards_its_job(stage: Stage) -> None:
+    """A child's failure is kept with its run when it dies, so that neither a discard that knows nothing of runs nor the
+    end of its history takes it from a parent that asks late. Red when only what stands in history is kept."""
+
+    @stage.app.workflow
+    async def child(wf: Workflow) -> None:
+        await wf.signal("end")
+        raise ValueError("no luck")
+
+    @stage.app.workflow
+    async def parent(wf: Workflow) -> str:
+        try:
+            await wf.child(child, "c")
+        except StepFailed as error:
+            return str(error.message)
+        return "no"
+
+    verbs = stage.client.workflows
+
+    async def play() -> None:
+        async with stage.working():
+            await stage.start(parent.run())
+            await stage.until_true("select count(*) = 2 from perdure.waiting")
+            await stage.ask(verbs.pause, "r")
+            await stage.until_state("paused")
+            await stage.signal("end", id="c")
+            run = await stage.until_state("failed", "c")
+            stage.client.jobs.discard(run.job)
+            _a_month_passes(stage, "c")
+            await stage.ask(verbs.resume, "r")
+            assert await stage.result() == "WorkflowFailed: c ValueError: no luck"
+
+    asyncio.run(play())
+
+
 def test_a_child_whose_end_nobody_knows_is_started_anew_by_a_retry(stage: Stage) -> None:
     """A parent that was waiting for somebody else's run, which has ended and is forgotten, is told so instead of being
     told that it was cancelled, or of waiting for ever; a retry starts a child of its own. Red when what isn't kept is

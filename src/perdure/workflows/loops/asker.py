@@ -6,7 +6,7 @@ import asyncio
 import pickle
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any, Self
 
@@ -23,6 +23,7 @@ class Asker:
         self._sock, self._on_told = sock, on_told
         self._numbers = count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._deaf: Exception | None = None
 
     async def __aenter__(self) -> Self:
         self._reader, self._writer = await asyncio.open_unix_connection(sock=self._sock.dup())
@@ -32,9 +33,13 @@ class Asker:
     async def __aexit__(self, *_: object) -> None:
         self._listening.cancel()
         self._writer.close()
+        with suppress(OSError):  # the last answer goes by the same socket, and must not cut off what is half sent
+            await self._writer.wait_closed()
 
     async def ask(self, what: What, *arguments: Any) -> Any:
         """Have it done by the worker; what came of it, once that is durable. Raises what it raised there."""
+        if self._deaf is not None:
+            raise self._deaf
         number, answer = next(self._numbers), asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         self._say(Ask(number, what, arguments, portable()))
@@ -66,6 +71,7 @@ class Asker:
                 length = int.from_bytes(await self._reader.readexactly(_LENGTH_BYTES), "big")
                 self._hear(pickle.loads(await self._reader.readexactly(length)))
         except Exception as error:  # the worker is gone, or there is no memory for what it says
+            self._deaf = error
             for answer in self._waiting.values():
                 if not answer.done():
                     answer.set_exception(error)

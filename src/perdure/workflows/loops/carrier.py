@@ -102,10 +102,14 @@ class Carrier:
         work, kwargs = command.work, command.kwargs
         if work.context is not None:
             kwargs = {**kwargs, work.context: self._context}
-        if work.context is not None or work.run_in == "process":
-            STEP.set(StepCall(attempt, f"{self._records.machine.round}-{command.name}"))
         call = self._provider.performer.call(self._records.job, work, command.args, kwargs, command.timeout)
-        return await (self._stoppable(command, call) if stoppable else call)
+        if work.context is None and work.run_in != "process":
+            return await (self._stoppable(command, call) if stoppable else call)
+        before = STEP.set(StepCall(attempt, f"{self._records.machine.round}-{command.name}"))
+        try:
+            return await (self._stoppable(command, call) if stoppable else call)
+        finally:
+            STEP.reset(before)
 
     async def _stoppable(self, command: Command, call: Coroutine[Any, Any, Any]) -> Any:
         """Await what may be stopped, unless it is too late to begin it."""

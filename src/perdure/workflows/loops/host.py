@@ -99,8 +99,11 @@ class Host:
         except Exception as error:
             told = portable(error)
             answer = Answer(ask.number, ChildFailed(told) if isinstance(told, str) else told, raised=True)
-        finally:
+        except asyncio.CancelledError:  # the child asked for it no more, and goes on; or the host leaves
             del self._asked[ask.number]
+            self._look()
+            raise
+        del self._asked[ask.number]
         await self._child.send(pickle.dumps(answer))
         self._look()
 
