@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
-from . import parent
+from . import faults, parent
 
 _PROGRAM = f"from {__name__} import main; main()"
 
@@ -40,6 +40,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
         # A Ctrl-C or a service manager tells every process to go; the worker decides when its children do.
         signal.signal(number, _nothing)
+    faults.armed.clear()  # they are the worker's: a suspect that a child dies under three times is dead
     sys.path[:] = settings["path"]
     _preload(settings)
     module, _, name = settings["serve"].partition(":")
