@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
+
+R = TypeVar("R")
 
 TABLES = """
 create table tried (run text not null, step text not null, pid int not null,
@@ -69,13 +72,17 @@ async def undo(run: str, step: str, *_: Any) -> None:
     await enter(run, f"undo {step}")
 
 
-async def stumble(run: str, step: str) -> None:
-    """A step that fails for good, and for no other reason: a server that is away is waited for."""
+async def _patiently(ask: Callable[..., Awaitable[R]], *values: Any) -> R:
+    """What it returns, of a step that fails for no other reason than its own: a server that is away is waited for."""
     while True:
         with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
-            await enter(run, step)
-            break
+            return await ask(*values)
         await asyncio.sleep(0.05)
+
+
+async def stumble(run: str, step: str) -> None:
+    """A step that fails for good."""
+    await _patiently(enter, run, step)
     raise ValueError(step)
 
 
@@ -90,7 +97,7 @@ async def falter(run: str, step: str, tries: int) -> int:
 
 async def hang(run: str, step: str, result: Any = None) -> Any:
     """A step's work that takes for ever, unless its run is paid."""
-    await enter(run, step)
-    if not await is_paid(run):
+    await _patiently(enter, run, step)
+    if not await _patiently(is_paid, run):
         await asyncio.Event().wait()
     return result

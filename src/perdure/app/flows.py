@@ -6,7 +6,7 @@ import inspect
 import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial, update_wrapper
 from types import MappingProxyType
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, get_args, overload
@@ -261,6 +261,11 @@ class StepTransaction(AsyncTransaction):
         self._schema = schema
         self.kept: Any = None
 
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is gone, and the transaction with it."""
+        return self.connection.closed
+
     def keep(self, value: Any) -> Any:
         """Record the value with the step: at a replay it is all that is left of the block. Returns it."""
         self.kept = value
@@ -279,15 +284,16 @@ class StepDesk:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[StepTransaction]:
-        """An open transaction, which commits when the block ends. Raises ``core.errors`` for what Postgres does."""
-        try:
-            async with self._desk.awaited.connection() as conn, conn.transaction():
-                yield StepTransaction(conn, self._desk.schema)
-        except psycopg.Error as error:
-            ours = translate(error)
-            if ours is None:
-                raise
-            raise ours from error
+        """An open transaction, which commits when the block ends. Raises ``core.errors`` where none can be opened, and
+        what psycopg raises afterwards, as the block has seen it."""
+        async with AsyncExitStack() as stack:
+            try:
+                conn = await stack.enter_async_context(self._desk.awaited.connection())
+                await stack.enter_async_context(conn.transaction())
+            except psycopg.Error as error:
+                ours = translate(error)
+                raise (error if ours is None else ours) from error
+            yield StepTransaction(conn, self._desk.schema)
 
 
 def step_desk(ctx: Any) -> StepDesk:

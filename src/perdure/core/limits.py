@@ -66,6 +66,8 @@ what is ready, and by more jobs than this, and what is ready takes longer than t
 DEBT_AGE_SECONDS: Final = 60.0
 """And when its oldest ready job has been ready for longer than this."""
 
+HANDLER_IDLE_SECONDS: Final = 60.0
+"""For so long a handler may do nothing in its transaction, before Postgres ends it, and its connection."""
 HANDLER_CONNECTIONS: Final = 10
 """Connections that the handlers of one queue may use in one worker, unless it is declared otherwise."""
 

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeAlias
 import asyncpg
 import psycopg
 
+from ..core import limits
 from ..core.errors import (
     ConfigError,
     DatabaseMissing,
@@ -65,7 +66,9 @@ class Bounds:
 BOUNDS: Mapping[Purpose, Bounds] = {
     "app": Bounds(lock_ms=5_000, statement_ms=30_000, idle_in_transaction_ms=60_000),
     # A handler that sits in its transaction for longer than this loses it: rescue leaves its job alone meanwhile.
-    "handler": Bounds(lock_ms=5_000, statement_ms=30_000, idle_in_transaction_ms=60_000),
+    "handler": Bounds(
+        lock_ms=5_000, statement_ms=30_000, idle_in_transaction_ms=int(limits.HANDLER_IDLE_SECONDS * 1000)
+    ),
     "claim": Bounds(lock_ms=2_000, statement_ms=10_000, idle_in_transaction_ms=10_000),
     "settle": Bounds(lock_ms=1_000, statement_ms=30_000, idle_in_transaction_ms=10_000),
     "keep": Bounds(lock_ms=1_000, statement_ms=30_000, idle_in_transaction_ms=10_000),

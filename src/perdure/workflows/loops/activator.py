@@ -25,7 +25,7 @@ from ..model import History, Step
 from ..ops.after import follow
 from ..turns import Broken, Enter, Exit, Failed, Foreign, Interrupt, Perform, Returned, Turn
 from .answerer import Answerer
-from .carrier import Carrier, Parked, lost
+from .carrier import Carrier, Parked
 from .gatherer import Gatherer
 from .provider import Flow, Means
 from .recorder import Recorder, encoded
@@ -222,9 +222,7 @@ class Activator:
             await self._block.aclose()
         except Exception as error:
             await self._roll_back(error)
-            parked = await self._carrier.judge(
-                turn.block, lost(error, self._records.step(turn.block.name)), attempt, started
-            )
+            parked = await self._carrier.judge(turn.block, tx, error, attempt, started)
             if parked is None:
                 step = self._machine.steps[turn.block.name]
                 self._leave(step, turn.block.failure(step))

@@ -7,10 +7,11 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...core import limits
 from ...core.backoff import Again, decide
 from ...core.codec import encode
 from ...core.endings import Ending
-from ...core.errors import ContextMissing, InvalidInput, OwnershipLost, QueueSaturated, TransientError
+from ...core.errors import ContextMissing, InvalidInput, OwnershipLost, QueueSaturated
 from ...core.run_errors import CommitUnknown, WorkflowExists
 from ...jobs.handler import STEP
 from ...jobs.view import gist
@@ -242,7 +243,7 @@ class Carrier:
         assert command.work is not None
         if step is not None and step.state == "retry" and not self._due(step):
             return Parked(step.due_at)
-        attempt, started = 1 if step is None else step.attempt + 1, self._records.clock()
+        attempt, started, tx = 1 if step is None else step.attempt + 1, self._records.clock(), None
         try:
             async with self._provider.desks(self._context).transaction() as tx:
                 call = command.work.function(tx, *command.args)
@@ -251,9 +252,9 @@ class Carrier:
                 outcome = encoded(value, command.name)
                 await self.commit(command, tx, outcome, attempt, started, beside=stoppable)
         except asyncio.CancelledError as error:
-            return await self._judge(command, self._born(command, error), attempt, started)
+            return await self.judge(command, tx, self._born(command, error), attempt, started)
         except Exception as error:
-            return await self._judge(command, lost(error, self._records.step(command.name)), attempt, started)
+            return await self.judge(command, tx, error, attempt, started)
         finally:
             self.calls.pop(command.name, None)
         self.committed(command)
@@ -282,8 +283,16 @@ class Carrier:
         self._unsure = []
         self._records.machine.add(as_step(self._committing.pop(command.name), None))
 
-    async def judge(self, command: Block, error: Exception, attempt: int, started: float) -> Parked | None:
-        """A block that was rolled back."""
+    async def judge(self, command: Block, tx: Any, error: Exception, attempt: int, started: float) -> Parked | None:
+        """A block that has failed. Its connection may be gone: then Postgres was away, and not the code at fault; the
+        run is loaded anew, which shows whether it has committed. But one that hasn't come to its commit, and was open
+        for so long that Postgres may have ended it for that, would do the same for ever."""
+        if tx is None:  # none could be had
+            raise error
+        if tx.lost:
+            slow = self._records.clock() - started >= limits.HANDLER_IDLE_SECONDS
+            if command.name in self._committing or not slow:
+                raise CommitUnknown(f"the connection of {command.name} is gone: {error}") from error
         return await self._judge(command, error, attempt, started)
 
     async def cancelled(self, commands: Sequence[Command], *also: Entry) -> None:
@@ -308,10 +317,3 @@ class Carrier:
 
     def _due(self, step: Step) -> bool:
         return step.due or (step.due_at is not None and step.due_at <= self._records.machine.history.now)
-
-
-def lost(error: Exception, step: Step | None) -> Exception:
-    """What an error inside a transaction means: once the record was sent, a broken connection may have committed it."""
-    if isinstance(error, TransientError) and error.code == "connection_lost":
-        return CommitUnknown(f"whether the transaction was committed isn't known: {error}")
-    return error
