@@ -76,6 +76,14 @@ class Permanent(Ending):
         self.reason = _bounded(reason)
 
 
+def born_inside(waiting: str, error: BaseException) -> RuntimeError:
+    """What a cancellation is that nobody has sent to ``waiting`` ("handler", say), but that was born inside of what it
+    waited for: a failure like any other. Policies are written for Exceptions, which a CancelledError is none of."""
+    failure = RuntimeError(f"something that the {waiting} waited for was cancelled")
+    failure.__cause__ = error
+    return failure
+
+
 def _moment(value: object, field: str) -> float | datetime:
     """The value as seconds from now or as an aware moment."""
     if isinstance(value, datetime):

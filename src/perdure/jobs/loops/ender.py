@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from ...core.endings import Ending, storable
+from ...core.endings import Ending, born_inside, storable
 from ...core.errors import PerdureError, TransientError
 from ...runtime.clock import monotonic, utc_now
 from ...runtime.dice import roll
@@ -53,15 +53,15 @@ def raised(slot: Slot, job: Claimed, handler: Handler, error: BaseException) -> 
 def failed(job: Claimed, handler: Handler, error: BaseException) -> End:
     """The end of a failed attempt, whatever the error is made of: to raise here would end the worker."""
     if isinstance(error, asyncio.CancelledError):
-        # Born inside the handler, so an error like any other; but policies are written for Exceptions.
-        error = _caused(RuntimeError("something that the handler waited for was cancelled"), error)
+        error = born_inside("handler", error)
     if isinstance(error, Unfit):
         return rules.unfit(job, error)
     try:
         end = _judged(job, handler, error)
     except Exception as broken:
         # An ending of the application's own, say, that lacks what its base class keeps.
-        end = _judged(job, handler, _caused(broken, error))
+        broken.__cause__ = error
+        end = _judged(job, handler, broken)
     _tell(job, end)
     return end
 
@@ -118,8 +118,3 @@ def uncommitted(job: Claimed, handler: Handler, error: BaseException) -> End:
         return failed(job, handler, error)
     once = rules.at_most_once_for(job, handler.at_most_once)
     return rules.uncommitted(job, error, elapsed=monotonic() - job.started, dice=roll(), at_most_once=once)
-
-
-def _caused(error: Exception, cause: BaseException) -> Exception:
-    error.__cause__ = cause
-    return error

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from ...core.codec import encode
+from ...core.endings import born_inside
 from ...core.errors import InvalidInput, OwnershipLost, PerdureError, TransientError
 from ...core.run_errors import StepFailed
 from ...jobs.handler import Context
@@ -217,7 +218,7 @@ class Activator:
         attempt, started = self._begun
         try:
             if turn.error is not None:
-                raise _failure(turn.error)
+                raise turn.error if isinstance(turn.error, Exception) else born_inside("block", turn.error)
             await self._carrier.commit(turn.block, tx, encoded(tx.kept, turn.block.name), attempt, started)
             await self._block.aclose()
         except Exception as error:
@@ -315,15 +316,6 @@ class Activator:
 
     def _back(self, reason: str) -> End:
         return RunEnd(self._job, "returned", 0, reason=reason)
-
-
-def _failure(error: BaseException) -> Exception:
-    """What a block has failed with that this has left."""
-    if isinstance(error, Exception):
-        return error
-    failure = RuntimeError("something that the block waited for was cancelled")
-    failure.__cause__ = error
-    return failure
 
 
 def _culprit(error: BaseException | None) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 from ...core import limits
 from ...core.backoff import Again, decide
 from ...core.codec import encode
-from ...core.endings import Ending
+from ...core.endings import Ending, born_inside
 from ...core.errors import ContextMissing, InvalidInput, OwnershipLost, QueueSaturated
 from ...core.run_errors import CommitUnknown, WorkflowExists
 from ...jobs.handler import STEP
@@ -133,9 +133,7 @@ class Carrier:
         told = self.stopping or (task is not None and task.cancelling() > 0)
         if told or (call is not None and call.cancelling() > 0):
             raise error
-        born = RuntimeError("something that the step waited for was cancelled")
-        born.__cause__ = error
-        return born
+        return born_inside("step", error)
 
     async def _judge(
         self, command: Do | Block, error: Exception, attempt: int, started: float, *, final: str = ""
