@@ -11,12 +11,11 @@ from collections import deque
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from . import forkserver
+from . import forkserver, framing
 
 _Birth = tuple[int, "asyncio.Future[int | None]"]
 """A child's pid, and how it will have ended."""
 
-_LENGTH_BYTES = 8
 LAST_WORDS_SECONDS = 1.0
 """How long what a child has sent before it ended may take to be read."""
 
@@ -52,12 +51,12 @@ class Child:
     async def send(self, message: bytes) -> None:
         """Send it a message. That it is gone is told by ``receive``."""
         with contextlib.suppress(OSError):
-            self._writer.write(len(message).to_bytes(_LENGTH_BYTES, "big") + message)
+            self._writer.write(framing.framed(message))
             await self._writer.drain()
 
     async def receive(self) -> bytes:
         """Its next message; also what it has sent before it ended. Raises, and is cancelled, as ``ask``."""
-        return await self._unless_ended(self._read())
+        return await self._unless_ended(framing.read(self._reader))
 
     async def _unless_ended(self, talk: Coroutine[Any, Any, bytes]) -> bytes:
         answering = asyncio.ensure_future(talk)
@@ -75,11 +74,7 @@ class Child:
 
     async def _exchange(self, message: bytes) -> bytes:
         await self.send(message)
-        return await self._read()
-
-    async def _read(self) -> bytes:
-        length = int.from_bytes(await self._reader.readexactly(_LENGTH_BYTES), "big")
-        return await self._reader.readexactly(length)
+        return await framing.read(self._reader)
 
     @property
     def ended(self) -> bool:

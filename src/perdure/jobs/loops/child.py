@@ -20,7 +20,7 @@ from ...core import codec, limits
 from ...core.context import enter
 from ...core.endings import Ending, storable
 from ...core.errors import PerdureError, TransientError
-from ...runtime import faults, memory
+from ...runtime import faults, framing, memory
 from ...runtime.clock import monotonic
 from ...runtime.dice import roll
 from .. import rules
@@ -65,15 +65,9 @@ class Returned(msgspec.Struct, frozen=True):
 def serve(sock: socket.socket) -> None:
     """Answer calls until the worker lets go."""
     with sock.makefile("rwb") as wire:
-        while (message := _receive(wire)) is not None:
-            answer = _answer(pickle.loads(message), sock)
-            wire.write(len(answer).to_bytes(8, "big") + answer)
+        while (message := framing.read_here(wire)) is not None:
+            wire.write(framing.framed(_answer(pickle.loads(message), sock)))
             wire.flush()
-
-
-def _receive(wire: Any) -> bytes | None:
-    length = wire.read(8)
-    return wire.read(int.from_bytes(length, "big")) if len(length) == 8 else None
 
 
 def _answer(request: Request, sock: socket.socket) -> bytes:

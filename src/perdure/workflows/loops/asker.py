@@ -11,9 +11,8 @@ from itertools import count
 from typing import Any, Self
 
 from ...core.context import portable
+from ...runtime import framing
 from ..talk import Answer, Ask, Began, Drop, Ended, Told, What
-
-_LENGTH_BYTES = 8
 
 
 class Asker:
@@ -62,14 +61,12 @@ class Asker:
             self._say(Ended(number))
 
     def _say(self, said: object) -> None:
-        message = pickle.dumps(said)
-        self._writer.write(len(message).to_bytes(_LENGTH_BYTES, "big") + message)
+        self._writer.write(framing.framed(pickle.dumps(said)))
 
     async def _listen(self) -> None:
         try:
             while True:
-                length = int.from_bytes(await self._reader.readexactly(_LENGTH_BYTES), "big")
-                self._hear(pickle.loads(await self._reader.readexactly(length)))
+                self._hear(pickle.loads(await framing.read(self._reader)))
         except Exception as error:  # the worker is gone, or there is no memory for what it says
             self._deaf = error
             for answer in self._waiting.values():
