@@ -96,6 +96,12 @@ def _act(name: str, act: str) -> Callable[[str], None]:
     return _ACTS[act]
 
 
+def keep_childs() -> None:
+    """Disarm in a child what is its worker's: a suspect that a child dies under three times is dead."""
+    for name in [each for each in armed if not each.startswith("child.")]:
+        del armed[name]
+
+
 def point(name: str) -> None:
     """A place where a test may do something to this process."""
     if armed and name in armed:

@@ -40,8 +40,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
         # A Ctrl-C or a service manager tells every process to go; the worker decides when its children do.
         signal.signal(number, _nothing)
-    for name in [each for each in faults.armed if not each.startswith("child.")]:
-        del faults.armed[name]  # they are the worker's: a suspect that a child dies under three times is dead
+    faults.keep_childs()
     sys.path[:] = settings["path"]
     _preload(settings)
     module, _, name = settings["serve"].partition(":")
