@@ -8,6 +8,7 @@ import msgspec
 import typer
 
 from ..app.client import flow_verbs as verbs
+from ..app.client.verbs import PAGE_ROWS_MAX
 from ..app.loading import load_app
 from ..core import codec
 from ..core.errors import InvalidOption
@@ -40,7 +41,7 @@ def list_(
     ] = None,
     stuck: Annotated[bool, typer.Option("--stuck", help="Those that nothing will ever move.")] = False,
     cursor: Annotated[int | None, typer.Option(metavar="JOB", help="Those before this one.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many to show.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=PAGE_ROWS_MAX, help="How many to show.")] = 50,
     url: Url = None,
     schema: Schema = "perdure",
     as_json: Json = False,
@@ -67,7 +68,7 @@ def _list_stuck(database: Database, limit: int, as_json: bool) -> None:
     else:
         show.table(["id", "job", "problem"], [[e.id, e.job, e.problem] for e in shown], empty="no run is stuck")
     if len(found) > limit:
-        show.say(f"there are more than {limit}: --limit shows up to 1,000")
+        show.say(f"there are more than {limit}: --limit shows up to {PAGE_ROWS_MAX:,}")
 
 
 @command.command()
