@@ -142,7 +142,7 @@ def _runs(stage: Stage, say: Callable[[Op[Any]], Any]) -> None:
     for state in ("cancelled", *listing.STANDING):
         say(listing.page(limit=BATCH, state=state))
     say(listing.page(limit=BATCH))
-    say(listing.page(limit=BATCH, attributes={"stage": "paid"}))
+    say(listing.page(limit=BATCH, attributes='{"stage": "paid"}'))
     say(control.timeline(900))
     say(control.inbox(900))
     say(control.pause(901))

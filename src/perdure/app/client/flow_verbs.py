@@ -57,8 +57,9 @@ def start(
     if conflict not in get_args(Conflict):
         raise InvalidOption(f"{conflict!r} is not allowed", field="on_conflict", fix="give join, reject or replace")
     bound = None if deadline is None else check.expiry("deadline", deadline)
+    said = options.get("attributes")
     [started] = yield from starting.start(
-        made, [_id(id)], [made.payload], conflict=conflict, deadline=bound, attributes=_attributes(options)
+        made, [_id(id)], [made.payload], conflict=conflict, deadline=bound, attributes=_attributes(said)
     )
     return started
 
@@ -106,9 +107,8 @@ def list_runs(
         check.text("name", name, limits.TASK_NAME_CHARS_MAX)
     if cursor is not None and (isinstance(cursor, bool) or not isinstance(cursor, int) or not 0 < cursor <= ID_MAX):
         raise InvalidOption(f"{cursor!r} is no cursor", field="cursor", fix="give `next` of the page before")
-    asked = None if attributes is None else _named(attributes)
     found, then = yield from listing.page(
-        name=name, state=state, attributes=asked, cursor=cursor, limit=page_limit(limit)
+        name=name, state=state, attributes=_attributes(attributes), cursor=cursor, limit=page_limit(limit)
     )
     return Page(found, then)
 
@@ -337,17 +337,13 @@ def _spec(spec: object, options: Mapping[str, Any]) -> RunSpec:
     return msgspec.structs.replace(spec, **{name: checks[name](value) for name, value in changes.items()})
 
 
-def _attributes(options: Mapping[str, Any]) -> dict[str, Any] | None:
-    given = options.get("attributes")
-    return None if given is None else _named(given)
-
-
-def _named(given: object) -> dict[str, Any]:
-    """Attributes, checked. Raises InvalidOption, Unserialisable or PayloadTooLarge."""
+def _attributes(given: object) -> str | None:
+    """Attributes, checked and encoded. Raises InvalidOption, Unserialisable or PayloadTooLarge."""
+    if given is None:
+        return None
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
         raise InvalidOption(f"got {type(given).__name__}", field="attributes", fix="give values by name")
-    encode(dict(given), field="attributes", bytes_max=limits.RUN_ATTRIBUTES_BYTES_MAX)
-    return dict(given)
+    return encode(dict(given), field="attributes", bytes_max=limits.RUN_ATTRIBUTES_BYTES_MAX)
 
 
 def _alive(id: str) -> Op[Run]:

@@ -6,12 +6,10 @@ where such runs stand: a hundred thousand runs that wait are nothing to whoever 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from ...core import codec
 from ...core.op import Op, Row, rows
 from ...sql import statement
 from ..model import Run
@@ -83,16 +81,17 @@ def page(
     limit: int,
     name: str | None = None,
     state: str | None = None,
-    attributes: Mapping[str, Any] | None = None,
+    attributes: str | None = None,
     cursor: int | None = None,
 ) -> Op[tuple[list[Run], int | None]]:
     """So many runs, newest first, below the cursor; and the cursor of the page after, None when there is none.
+    ``attributes``: what they say of themselves, encoded.
 
     A run that has left the state while it was looked at is left out.
     """
     asked: dict[str, Any] = {"name": name, "cursor": cursor, "limit": limit + 1}  # one more tells whether there is more
     if attributes is not None or state is not None:
-        asked["attributes"] = None if attributes is None else codec.encode(attributes)
+        asked["attributes"] = attributes
     if state in BROKEN:
         jobs = yield from rows(LIST_BROKEN, state=state, **asked)
     elif state is not None:

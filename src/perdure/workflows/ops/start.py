@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ...core import codec, context
+from ...core import context
 from ...core.errors import StatementRefused
 from ...core.op import Op, Statement, maybe, one, rows
 from ...core.run_errors import WorkflowExists
@@ -50,11 +50,12 @@ def start(
     *,
     conflict: Conflict = "join",
     deadline: datetime | timedelta | None = None,
-    attributes: Mapping[str, Any] | None = None,
+    attributes: str | None = None,
     parent: int | None = None,
     close: Close | None = None,
 ) -> Op[list[Started]]:
     """Start a run for each id, with the arguments at its place; the spec says everything else. In one transaction.
+    ``attributes``: what each of them says of itself, encoded.
 
     Raises WorkflowExists when the conflict isn't to be joined or replaced, or can't be: a run of another workflow; and
     QueueSaturated or ContextMissing, as an enqueue does. Nothing is written then.
@@ -70,7 +71,7 @@ def _start(
     payloads: Sequence[str],
     conflict: Conflict,
     deadline: datetime | timedelta | None,
-    attributes: Mapping[str, Any] | None,
+    attributes: str | None,
     parent: int | None,
     close: Close | None,
 ) -> Op[list[Started]]:
@@ -155,8 +156,7 @@ def fork(job: int, step: str | None, id: str) -> Op[Started]:
         priority=origin["priority"],
         tags=tuple(origin["tags"] or ()),
     )
-    attributes = msgspec.json.decode(origin["attributes"]) if origin["attributes"] else None
-    [started] = yield from start(spec, [id], [spec.payload], conflict="reject", attributes=attributes)
+    [started] = yield from start(spec, [id], [spec.payload], conflict="reject", attributes=origin["attributes"])
     yield from rows(FORK, run=job, target=started.job, step=step)
     return started
 
@@ -173,7 +173,7 @@ def _params(
     ids: Sequence[str],
     payloads: Sequence[str],
     deadline: datetime | timedelta | None,
-    attributes: Mapping[str, Any] | None,
+    attributes: str | None,
     parent: int | None,
     close: Close | None,
 ) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def _params(
         "context": context.captured(),
         "parent": parent,
         "close": close,
-        "attributes": None if attributes is None else codec.encode(attributes),
+        "attributes": attributes,
         "deadline_at": encode.moment(deadline),
         "deadline_in": encode.period(deadline),
     }
