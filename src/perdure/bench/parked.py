@@ -5,6 +5,7 @@ runs that are parked.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from ..core.errors import PerdureError
 from ..runtime.clock import monotonic
@@ -22,14 +23,13 @@ from .latency import PAUSE_SECONDS, asked, spread
 from .machine import rss_bytes
 from .memory import MEGABYTE
 from .process import Crew, WorkerProcess, crew
-from .stage import Plan, Stage
+from .stage import START_ROWS, Plan, Stage
 from .tasks import first, many, parked
 
 SINGLES_MAX = 200
 WOKEN_MAX = 200
 STEPS_MAX = 1_000
 REPLAYS = 20
-START_ROWS = 1_000
 SHARE = 10
 """Memory is compared with that of the worker when it had parked one run in so many."""
 
@@ -96,11 +96,9 @@ async def _park(stage: Stage, low: int, high: int) -> None:
         specs: list[RunSpec] = [parked.run(_stamp(number)) for number in numbers]
         stage.run(start(specs[0], [_name(number) for number in numbers], [spec.payload for spec in specs]))
         await asyncio.sleep(0)
-    deadline = monotonic() + PARK_SECONDS_MAX
-    while (found := stage.run(ops.parked())).waiting < high or found.held:
-        if monotonic() > deadline:
-            raise PerdureError(f"only {found.waiting:,} of {high:,} runs are parked", field="bench")
-        await asyncio.sleep(LOOK_SECONDS)
+    found, so = await _until(stage, PARK_SECONDS_MAX, lambda found: found.waiting >= high and not found.held)
+    if not so:
+        raise PerdureError(f"only {found.waiting:,} of {high:,} runs are parked", field="bench")
 
 
 async def _wakes(stage: Stage, hired: Crew, bell: Bell, parked_runs: int, count: int) -> list[float]:
@@ -124,11 +122,9 @@ async def _replay(stage: Stage, steps: int, completed: int) -> Figure:
     stage.say(f"replaying {steps:,} steps")
     spec = many.run(steps)
     stage.run(start(spec, ["long"], [spec.payload]))
-    deadline = monotonic() + PARK_SECONDS_MAX
-    while stage.run(ops.parked()).completed < completed:
-        if monotonic() > deadline:
-            raise PerdureError(f"a run of {steps:,} steps didn't end", field="bench")
-        await asyncio.sleep(LOOK_SECONDS)
+    _, so = await _until(stage, PARK_SECONDS_MAX, lambda found: found.completed >= completed)
+    if not so:
+        raise PerdureError(f"a run of {steps:,} steps didn't end", field="bench")
     job = stage.run(find(["long"]))["long"].job
     reading, whole = list[float](), list[float]()
     for _ in range(REPLAYS):
@@ -147,16 +143,22 @@ async def _replay(stage: Stage, steps: int, completed: int) -> Figure:
 
 async def _counted(stage: Stage, waiting: int, completed: int) -> None:
     """Note what doesn't add up: every run that was started waits still, or has completed."""
-    deadline = monotonic() + SETTLE_SECONDS
-    while True:
-        found = stage.run(ops.parked())
-        if (found.waiting, found.held, found.completed) == (waiting, 0, completed):
-            return
+    wanted = (waiting, 0, completed)
+    found, so = await _until(
+        stage, SETTLE_SECONDS, lambda found: (found.waiting, found.held, found.completed) == wanted
+    )
+    if not so:
+        stage.problems.append(f"expected {waiting:,} parked runs and {completed:,} completed ones, found {found}")
+
+
+async def _until(stage: Stage, seconds: float, so: Callable[[ops.Parked], bool]) -> tuple[ops.Parked, bool]:
+    """How the runs stand as soon as that is so, or when the time is over; and whether it is so."""
+    deadline = monotonic() + seconds
+    while not so(found := stage.run(ops.parked())):
         if monotonic() > deadline:
-            wanted = f"{waiting:,} parked runs and {completed:,} completed ones"
-            stage.problems.append(f"expected {wanted}, found {found}")
-            return
+            return found, False
         await asyncio.sleep(LOOK_SECONDS)
+    return found, True
 
 
 def _memory(before: float | None, after: float | None, runs: int) -> list[Figure]:

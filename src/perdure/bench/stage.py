@@ -27,6 +27,7 @@ R = TypeVar("R")
 
 PREFIX = "perdure_bench_"
 ENQUEUE_ROWS = 5_000
+START_ROWS = 1_000
 COUNT_SECONDS = 5.0
 QUEUE = "default"
 

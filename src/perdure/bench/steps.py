@@ -15,12 +15,11 @@ from . import ops
 from .figures import Figure, Target, figure, middle
 from .floor import Floor
 from .process import crew
-from .stage import QUEUE, Plan, Stage
+from .stage import QUEUE, START_ROWS, Plan, Stage
 from .tasks import FIVE, five, many, noops
 
 ALONE_STEPS = 300
 WARMING = 200
-START_ROWS = 1_000
 
 
 async def steps(stage: Stage, floor: Floor, plan: Plan) -> list[Figure]:
