@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from ..core.op import Op
 from ..jobs.ops.enqueue import enqueue
 from ..runtime.clock import monotonic
-from ..runtime.dice import roll
 from . import ops
 from .bell import PLAIN_NOTIFY, Bell, hung
 from .figures import Figure, Target, figure, percentile
 from .floor import Floor
 from .process import Crew, crew
 from .stage import Plan, Stage
-from .stragglers import straggle
+from .stragglers import between, straggle
 from .tasks import stamp
 
 PAUSE_SECONDS = (0.02, 0.08)
@@ -78,20 +78,24 @@ def spread(name: str, samples: Sequence[float], bell: Bell, wanted: Sequence[tup
 
 
 async def _singles(stage: Stage, hired: Crew, bell: Bell, jobs: int) -> list[float]:
-    """Milliseconds from the sending of the commit, so with the disk's share of it, to the first line of the handler."""
     found = []
-    least, most = PAUSE_SECONDS
     for number in range(jobs):
         if number % 50 == 0:
             stage.say(f"single jobs for an idle worker: {number} of {jobs}")
-        await bell.ring()
-        await asyncio.sleep(least + (most - least) * roll())
-        with stage.conn.transaction():
-            stage.run(enqueue([stamp.job(n=number)]))
-            sent = monotonic()
-        started = await hired.stamped([number])
-        found.append((started[number] - sent) * 1e3)
+        found.append(await lag(stage, hired, bell, number, enqueue([stamp.job(n=number)])))
     return found
+
+
+async def lag(stage: Stage, hired: Crew, bell: Bell, number: int, op: Op[object]) -> float:
+    """Milliseconds from the sending of the op's commit, so with the disk's share of it, to the first line of what it
+    sets going on an idle worker, which is stamped with the number."""
+    await bell.ring()
+    await asyncio.sleep(between(PAUSE_SECONDS))
+    with stage.conn.transaction():
+        stage.run(op)
+        sent = monotonic()
+    started = await hired.stamped([number])
+    return (started[number] - sent) * 1e3
 
 
 async def asked(stage: Stage, seconds: float) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ..core.errors import PerdureError
 from ..runtime.clock import monotonic
-from ..runtime.dice import roll, seeded
+from ..runtime.dice import seeded
 from ..workflows.check import replayed
 from ..workflows.model import RunSpec
 from ..workflows.ops.inbox import signal
@@ -19,7 +19,7 @@ from . import ops
 from .bell import Bell, hung
 from .figures import Figure, Target, figure, middle
 from .floor import Floor
-from .latency import PAUSE_SECONDS, asked, spread
+from .latency import asked, lag, spread
 from .machine import rss_bytes
 from .memory import MEGABYTE
 from .process import Crew, WorkerProcess, crew
@@ -72,19 +72,13 @@ async def parking(stage: Stage, floor: Floor, plan: Plan) -> list[Figure]:
 
 
 async def _starts(stage: Stage, hired: Crew, bell: Bell, count: int) -> list[float]:
-    """Milliseconds from the sending of the commit that starts a run to the first line of its first step."""
+    """The lags between the start of a run and its first step."""
     found = []
-    least, most = PAUSE_SECONDS
     for number in range(count):
         if number % 50 == 0:
             stage.say(f"single runs for an idle worker: {number} of {count}")
-        await bell.ring()
-        await asyncio.sleep(least + (most - least) * roll())
         spec = first.run(number)
-        with stage.conn.transaction():
-            stage.run(start(spec, [f"first:{number}"], [spec.payload]))
-            sent = monotonic()
-        found.append(((await hired.stamped([number]))[number] - sent) * 1e3)
+        found.append(await lag(stage, hired, bell, number, start(spec, [f"first:{number}"], [spec.payload])))
     return found
 
 
@@ -102,18 +96,12 @@ async def _park(stage: Stage, low: int, high: int) -> None:
 
 
 async def _wakes(stage: Stage, hired: Crew, bell: Bell, parked_runs: int, count: int) -> list[float]:
-    """Milliseconds from the sending of a signal's commit to the first line of the step that follows."""
+    """The lags between a signal and the step that follows."""
     stage.say(f"waking {count} of them")
     found = []
-    least, most = PAUSE_SECONDS
     for each in range(count):
         number = each * (parked_runs // count)
-        await bell.ring()
-        await asyncio.sleep(least + (most - least) * roll())
-        with stage.conn.transaction():
-            stage.run(signal(_name(number), "go", "1", None))
-            sent = monotonic()
-        found.append(((await hired.stamped([_stamp(number)]))[_stamp(number)] - sent) * 1e3)
+        found.append(await lag(stage, hired, bell, _stamp(number), signal(_name(number), "go", "1", None)))
     return found
 
 

@@ -68,7 +68,7 @@ class Bustle:
             transaction = conn.transaction()
             await transaction.start()
             await self._enqueue(conn, [spec])
-            await asyncio.sleep(_between(OPEN_SECONDS))
+            await asyncio.sleep(between(OPEN_SECONDS))
             if (number - first) % ROLLED_BACK == ROLLED_BACK - 1:
                 await transaction.rollback()
                 continue
@@ -84,7 +84,7 @@ class Bustle:
                     await self._enqueue(conn, [spec])
                 else:
                     await apg(conn, ops.hold(), self._stage.schema)
-                await asyncio.sleep(_between(OTHER_SECONDS))
+                await asyncio.sleep(between(OTHER_SECONDS))
             self.committed += enqueues
 
     async def _feed(self, conn: asyncpg.Connection[Any]) -> None:
@@ -114,6 +114,7 @@ async def straggle(stage: Stage, hired: Crew, bell: Bell, first: int, count: int
     return [(started[number] - sent) * 1e3 for number, sent in bustle.sent.items()], bustle.committed
 
 
-def _between(bounds: tuple[float, float]) -> float:
+def between(bounds: tuple[float, float]) -> float:
+    """Something between them."""
     least, most = bounds
     return least + (most - least) * roll()
