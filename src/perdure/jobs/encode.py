@@ -42,8 +42,10 @@ def shared(spec: JobSpec, payloads: Sequence[str]) -> dict[str, Any]:
 
 
 def alike_but_keys(said: dict[str, _Column]) -> bool:
-    """Whether they differ in their unique keys, too, and in nothing else: not in how long these are held. Each of them
-    has one."""
+    """Whether each of them has a unique key, and they differ in nothing but these and their arguments: not in how long
+    the keys are held."""
+    if None in said["unique"]:
+        return False
     held = {(unique.scope, unique.until, unique.lifetime) for unique in said["unique"]}
     return len(held) == 1 and alike(said | {"unique": (None,)})
 

@@ -399,6 +399,36 @@ begin
     return dropped;
 end $_$;
 
+CREATE FUNCTION perdure.enqueue_free(lane integer, task text, payloads text, tenant_key text, tags text[], options json, context json, expires_at timestamp with time zone, scope text, keys text, until text, lifetime double precision) RETURNS bigint[]
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+#variable_conflict use_column
+declare
+    ids bigint[];
+begin
+    with arriving as materialized (
+        select nextval('perdure.pos') as id, t.payload, t.held
+        from rows from (string_to_table(payloads, chr(31)), string_to_table(keys, chr(31))) as t(payload, held)
+    ), bodies as (
+        insert into perdure.job (id, pos, created_at, expires_at, lane, task, key, tags, options, context, payload)
+        select a.id, a.id, statement_timestamp(), enqueue_free.expires_at, enqueue_free.lane, enqueue_free.task, tenant_key,
+               enqueue_free.tags, enqueue_free.options, enqueue_free.context, a.payload::json
+        from arriving a
+    ), arrivals as (
+        insert into perdure.ready (lane, pos, id) select enqueue_free.lane, a.id, a.id from arriving a
+    ), taken as (
+        insert into perdure.unique_key (scope, key, id, until, expires_at, payload)
+        select enqueue_free.scope, a.held, a.id, enqueue_free.until, clock_timestamp() + lifetime * interval '1 second',
+               case when lifetime is not null then hashtextextended(a.payload::jsonb::text, 0) end
+        from arriving a order by a.held collate "C", a.id
+    )
+    select array_agg(a.id) into ids from arriving a;
+    return ids;
+exception when unique_violation then
+    return null;
+end $$;
+
 CREATE FUNCTION perdure.enqueue_v1(task text, payload json DEFAULT '{}'::json, queue text DEFAULT 'default'::text, key text DEFAULT NULL::text, priority integer DEFAULT NULL::integer, delay interval DEFAULT NULL::interval, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_in interval DEFAULT NULL::interval, timeout double precision DEFAULT NULL::double precision, retry json DEFAULT NULL::json, tags text[] DEFAULT NULL::text[], at_most_once boolean DEFAULT NULL::boolean, wake boolean DEFAULT true, context json DEFAULT NULL::json, version integer DEFAULT NULL::integer, unique_key text DEFAULT NULL::text, unique_scope text DEFAULT 'task'::text, unique_until text DEFAULT 'done'::text, unique_lifetime interval DEFAULT NULL::interval, on_conflict text DEFAULT NULL::text) RETURNS bigint
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog'

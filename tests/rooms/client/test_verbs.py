@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import pytest
 
-from perdure import AsyncClient, Client
+from perdure import AsyncClient, Client, Unique
 from perdure.core.errors import (
+    DuplicateJob,
     InvalidOption,
     JobCancelled,
     JobError,
@@ -155,6 +156,52 @@ def test_inside_a_transaction_nothing_is_awaited(client: Client) -> None:
     """A job can't end before the transaction that enqueues it, so waiting there is refused at once."""
     with client.transaction() as tx, pytest.raises(Unsupported, match="commit first"):
         tx.jobs.wait(tx.jobs.enqueue(JOB).id)
+
+
+@pytest.mark.parametrize("lifetime", [None, 60.0])
+def test_the_three_statements_of_unique_enqueues_write_the_same_job(
+    client: Client, db: Database, lifetime: float | None
+) -> None:
+    """A job with a unique key that is alone, among its like, and among others is the same row, and so is its key: three
+    statements, one meaning. Red when one of them leaves out an option, or what tells a repetition from a mistake."""
+    keys = iter("abcdefgh")
+
+    def keyed(job: JobSpec) -> JobSpec:
+        held = Unique(next(keys), lifetime=lifetime)
+        return job.options(unique=held, key="order:1", timeout=3, priority=2, tags=["x"], expires=3600)
+
+    job, other = charge.job(order_id=1), send_receipt.job(order_id=2)
+    alone = client.jobs.enqueue(keyed(job)).id
+    alike = [each.id for each in client.jobs.enqueue_many([keyed(job), keyed(job)])]
+    mixed, _ = (each.id for each in client.jobs.enqueue_many([keyed(job), keyed(other)]))
+
+    found = db.connect().execute(
+        "select j.run_at, extract(epoch from j.expires_at - j.created_at)::int, j.lane, j.task, j.key, j.tags::text, "
+        "j.options::text, j.context::text, j.payload::text, j.id = j.pos, u.scope, u.until, u.payload, "
+        "extract(epoch from u.expires_at - j.created_at)::int "
+        "from perdure.job j join perdure.unique_key u on u.id = j.id where j.id = any(%s)",
+        [[alone, *alike, mixed]],
+    )
+    rows = found.fetchall()
+    assert (len(rows), len(set(rows))) == (4, 1)
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_many_with_keys_are_written_alone_or_in_one_transaction(client: Client, db: Database, taken: bool) -> None:
+    """``enqueue_many`` of a client that is in no transaction: with a taken key among many, each answer stands in its
+    place, and a call that is refused for it leaves nothing behind. Red when the jobs before it stay."""
+    if taken:
+        held = client.jobs.enqueue(JOB.options(unique="b"))
+    jobs = [JOB.options(unique=name) for name in "abc"]
+    refused = [JOB.options(unique=name, on_conflict="raise") for name in "dbe"]
+    with pytest.raises(DuplicateJob) if taken else nullcontext():
+        client.jobs.enqueue_many(refused)
+    if taken:
+        written = client.jobs.enqueue_many(jobs)
+        assert [each.duplicate for each in written] == [False, True, False]
+        assert written[1].id == held.id
+    names = db.connect().execute("select key from perdure.unique_key order by key").fetchall()
+    assert [name for (name,) in names] == (["a", "b", "c"] if taken else ["b", "d", "e"])
 
 
 async def test_the_asynchronous_client_does_the_same(db: Database) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from perdure import JobSpec
+from perdure.core import limits
 from perdure.core.errors import DuplicateJob, QueueSaturated
 from perdure.jobs.bounds import Rule
 from perdure.jobs.ops.admission import declare
@@ -130,6 +131,23 @@ def test_of_many_those_whose_keys_are_free_are_written_in_their_order(stage: Sta
     assert mine == sorted(mine)
     assert [n for (n,) in bodies] == [0, 2, 3, 4]
     assert stage.places() == dict.fromkeys([held.id, *mine], "ready")
+    assert keys(stage) == 5
+
+
+@pytest.mark.parametrize("transaction", [True, False])
+def test_a_key_that_is_taken_in_a_later_statement_of_a_call_is_met_alone(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, transaction: bool
+) -> None:
+    """A call that takes several statements, and meets a taken key in the second one, writes every other job once, in a
+    transaction and on a connection without one. Red when what an earlier statement has written is written again, or
+    met as if it were somebody else's."""
+    monkeypatch.setattr(limits, "ENQUEUE_STATEMENT_ROWS_MAX", 2)
+    [held] = write(stage, job(unique="c"))
+    specs = [job(unique=name) for name in "abcde"]
+    found = write(stage, *specs) if transaction else stage.main.run(enqueue_each(specs))
+
+    assert [each.duplicate for each in found] == [False, False, True, False, False]
+    assert stage.places() == dict.fromkeys(sorted({each.id for each in found} | {held.id}), "ready")
     assert keys(stage) == 5
 
 

@@ -45,8 +45,13 @@ class Jobs:
     def enqueue_many(self, jobs: Iterable[JobSpec]) -> list[Enqueued]:
         """Write all of them or none, in order: one statement for each five thousand. Raises as ``enqueue`` does."""
         specs = verbs.specs(jobs)
-        run = self._runs.change if verbs.needs_several(specs) else self._runs.ask
-        return self._with_room(lambda: run(verbs.enqueue_many(specs)))
+        return self._with_room(lambda: self._write_many(specs))
+
+    def _write_many(self, specs: Sequence[JobSpec]) -> list[Enqueued]:
+        if not verbs.needs_several(specs):
+            return self._runs.ask(verbs.enqueue_many(specs))
+        alone = self._runs.ask(verbs.enqueue_alone(specs)) if self._runs.waits else None
+        return self._runs.change(verbs.enqueue_many(specs)) if alone is None else alone
 
     def _with_room(self, write: Callable[[], T]) -> T:
         """Write, and where a queue is full and lets its enqueuers wait, again; outside of any transaction."""
@@ -199,8 +204,13 @@ class AsyncJobs:
     async def enqueue_many(self, jobs: Iterable[JobSpec]) -> list[Enqueued]:
         """As ``Jobs.enqueue_many``."""
         specs = verbs.specs(jobs)
-        run = self._runs.change if verbs.needs_several(specs) else self._runs.ask
-        return await self._with_room(lambda: run(verbs.enqueue_many(specs)))
+        return await self._with_room(lambda: self._write_many(specs))
+
+    async def _write_many(self, specs: Sequence[JobSpec]) -> list[Enqueued]:
+        if not verbs.needs_several(specs):
+            return await self._runs.ask(verbs.enqueue_many(specs))
+        alone = (await self._runs.ask(verbs.enqueue_alone(specs))) if self._runs.waits else None
+        return (await self._runs.change(verbs.enqueue_many(specs))) if alone is None else alone
 
     async def _with_room(self, write: Callable[[], Awaitable[T]]) -> T:
         blocked = verbs.Blocked(self._runs.waits)

@@ -99,6 +99,12 @@ def enqueue_many(jobs: Sequence[JobSpec]) -> Op[list[Enqueued]]:
     return [Enqueued(id) for id in (yield from enqueue_ops.enqueue(jobs))]
 
 
+def enqueue_alone(jobs: Sequence[JobSpec]) -> Op[list[Enqueued] | None]:
+    """Write them all in one statement, without a transaction around it; None, and nothing is written, when it takes
+    several."""
+    return enqueue_ops.enqueue_alone(jobs)
+
+
 def is_special(job: JobSpec) -> bool:
     """Whether it is written by statements of its own: it has a unique key, or follow-ups."""
     return job.unique is not None or bool(job.follow_ups)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 from ...core.op import Op, rows
 from ...sql import statement
 from ..model import Enqueued, JobSpec
 from ..stored import stored
+
+_follow_ups, _replaced = attrgetter("follow_ups"), attrgetter("replaced")
 
 ADD = statement("jobs.add_follow_ups", lambda row: int(row["job"]))
 DROP = statement("jobs.drop_follow_ups", lambda row: int(row["job"]))
@@ -16,6 +19,8 @@ DROP = statement("jobs.drop_follow_ups", lambda row: int(row["job"]))
 def attach(written: Sequence[Enqueued], specs: Sequence[JobSpec]) -> Op[None]:
     """Keep the follow-ups of these jobs, in the transaction that has written them. A duplicate keeps what it has, one
     that was replaced has these instead."""
+    if not any(map(_follow_ups, specs)) and not any(map(_replaced, written)):
+        return
     kept = [
         (job.id, number, each.cause, stored(each.job))
         for job, spec in zip(written, specs, strict=True)

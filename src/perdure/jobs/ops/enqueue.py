@@ -14,7 +14,7 @@ from .. import encode
 from ..model import Enqueued, JobSpec
 from .admission import admit
 from .attach import attach
-from .unique import enqueue_unique
+from .unique import enqueue_free, enqueue_unique
 from .whole import whole
 
 ENQUEUE: Statement[list[int] | None] = statement("jobs.enqueue", lambda row: row["ids"])
@@ -57,6 +57,15 @@ def enqueue_each(specs: Sequence[JobSpec], *, wake: bool = True) -> Op[list[Enqu
     """
     written = _each(specs, wake)
     return (yield from (whole(written) if len(specs) > 1 else written))
+
+
+def enqueue_alone(specs: Sequence[JobSpec]) -> Op[list[Enqueued] | None]:
+    """Write jobs with unique keys in one statement, which is a transaction by itself; None, and nothing is written,
+    when they have to be written by ``enqueue_each``, in a transaction."""
+    if specs[0].unique is None or specs[0].follow_ups or len(batches(specs)) > 1:
+        return None
+    ids = yield from enqueue_free(specs, wake=True)
+    return None if ids is None else list(map(Enqueued, ids))
 
 
 def _each(specs: Sequence[JobSpec], wake: bool) -> Op[list[Enqueued]]:

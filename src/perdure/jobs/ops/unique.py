@@ -47,7 +47,7 @@ def _written_one(row: Row) -> list[int | None] | None:
 
 
 ENQUEUE_UNIQUE_ONE: Statement[list[int | None] | None] = statement("jobs.enqueue_unique_one", _written_one)
-ENQUEUE_UNIQUE_ALIKE: Statement[list[int | None] | None] = statement("jobs.enqueue_unique_alike", _written)
+ENQUEUE_UNIQUE_ALIKE: Statement[list[int] | None] = statement("jobs.enqueue_unique_alike", lambda row: row["ids"])
 ENQUEUE_UNIQUE: Statement[list[int | None] | None] = statement("jobs.enqueue_unique", _written)
 FREE_KEYS = statement("jobs.free_keys", lambda row: Holder(**row))
 REPLACE = statement("jobs.replace", lambda row: int(row["id"]))
@@ -58,12 +58,28 @@ FORGET_EFFECT = statement("jobs.forget_effect", lambda row: True)
 FORGET_EFFECTS = statement("jobs.forget_effects", lambda row: int(row["forgotten"]))
 
 
+def enqueue_free(specs: Sequence[JobSpec], wake: bool) -> Op[list[int] | None]:
+    """Write jobs with unique keys in one statement as if all of these were free, which they nearly always are: that
+    costs less than to be ready to meet one that is taken. Their ids, in order.
+
+    None, and nothing is written: a key is taken, the jobs differ in more than their arguments and keys, or their queue
+    has to be made or asked first.
+    """
+    said = encode.turned(specs)
+    if not encode.alike_but_keys(said) or (shared := encode.shared_but_keys(specs[0], said)) is None:
+        return None
+    return (yield from maybe(ENQUEUE_UNIQUE_ALIKE, **shared, wake=wake))
+
+
 def enqueue_unique(specs: Sequence[JobSpec], places: Sequence[int], found: dict[int, Enqueued], wake: bool) -> Op[None]:
     """Write those of the jobs at these places whose keys nobody holds, and note in ``found`` what became of each.
 
     Nearly always one statement. A key that is taken is looked at; if nobody needs it any more it is freed, and asked
     for again. Raises DuplicateJob for one that says "raise"; what was written until then stands in ``found``.
     """
+    if len(places) > 1 and (ids := (yield from enqueue_free([specs[place] for place in places], wake))) is not None:
+        found.update(zip(places, map(Enqueued, ids), strict=True))
+        return
     taken: dict[int, Holder] = {}
     left = places
     for _ in range(ROUNDS_MAX):
@@ -110,10 +126,7 @@ def _write(
 ) -> Op[list[int | None] | None]:
     if len(specs) == 1 and not due:
         return (yield from one(ENQUEUE_UNIQUE_ONE, **encode.unique_scalars(specs[0]), wake=wake, admitted=admitted))
-    said = encode.turned(specs)
-    if not due and encode.alike_but_keys(said) and (shared := encode.shared_but_keys(specs[0], said)) is not None:
-        return (yield from one(ENQUEUE_UNIQUE_ALIKE, **shared, wake=wake, admitted=admitted))
-    params = {**encode.columns(said), **encode.uniques(specs)}
+    params = {**encode.columns(encode.turned(specs)), **encode.uniques(specs)}
     if due:
         params.update(encode.dues(specs, due))
     return (yield from one(ENQUEUE_UNIQUE, **params, wake=wake, admitted=admitted))
