@@ -16,7 +16,7 @@ import psycopg
 
 from ..core import check, limits
 from ..core.backoff import Retry
-from ..core.codec import encode
+from ..core.codec import encode, encode_result
 from ..core.errors import InvalidOption
 from ..core.op import Op
 from ..core.run_errors import InvalidWorkflow
@@ -130,7 +130,7 @@ class Flow(Generic[P, R]):
 
     def encode(self, result: object) -> str:
         """The result as JSON text."""
-        return encode(result, field="result", bytes_max=limits.RESULT_BYTES_MAX)
+        return encode_result(result)
 
     def bind(self, arguments: dict[str, Any]) -> str:
         """Arguments as JSON text, checked."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core import limits
-from ..core.codec import encode
+from ..core.codec import encode_result
 from ..jobs.handler import Handler
 from ..jobs.loops.minder import encoded
 from .registry import Task
@@ -21,7 +20,7 @@ def handler(task: Task[..., Any]) -> Handler:
         timeout=task.timeout,
         at_most_once=task.at_most_once,
         decode=task.signature.decode,
-        encode=encoded if task.run_in == "process" else _encode_result,
+        encode=encoded if task.run_in == "process" else encode_result,
         context=task.signature.context,
         address=f"{task.function.__module__}:{task.function.__qualname__}",
         version=task.version,
@@ -29,7 +28,3 @@ def handler(task: Task[..., Any]) -> Handler:
         checkpoint_version=task.checkpoint_version,
         checkpoint_upgrades=task.checkpoint_upgrades,
     )
-
-
-def _encode_result(value: object) -> str:
-    return encode(value, field="result", bytes_max=limits.RESULT_BYTES_MAX)

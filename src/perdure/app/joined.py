@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from ..core import check, limits
-from ..core.codec import encode
+from ..core.codec import encode_result
 from ..core.errors import InvalidOption
 from ..core.op import Op
 from ..jobs.ops.settle import complete
@@ -65,7 +65,7 @@ class AsyncJoined(AsyncBound):
 
 def completed(job: Claimed, result: object) -> End:
     """The end of a job that has completed with this result. Raises what can't be encoded raises."""
-    text = None if result is None else encode(result, field="result", bytes_max=limits.RESULT_BYTES_MAX)
+    text = None if result is None else encode_result(result)
     return End(job, "completed", 1, monotonic() - job.started, text)
 
 

@@ -68,6 +68,11 @@ def encode(value: object, *, field: str = "", bytes_max: int = limits.PAYLOAD_BY
     return text
 
 
+def encode_result(value: object) -> str:
+    """What a handler or a workflow has returned, as JSON text. Raises what ``encode`` raises."""
+    return encode(value, field="result", bytes_max=limits.RESULT_BYTES_MAX)
+
+
 def accept(text: str | bytes, *, bytes_max: int = limits.PAYLOAD_BYTES_MAX) -> str:
     """JSON text from outside, as it was written, so that no number loses a digit.
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import msgspec
 
-from ...core import codec, limits
+from ...core import limits
+from ...core.codec import encode_result
 from ...core.context import enter
 from ...core.endings import Ending, storable
 from ...core.errors import PerdureError, TransientError
@@ -96,7 +97,7 @@ def _call(request: Request, sock: socket.socket) -> tuple[str, Any]:
     if value is None or isinstance(value, Ending | End):
         return "returned", value
     try:
-        return "returned", Returned(_encoded(value))
+        return "returned", Returned(encode_result(value))
     except PerdureError as error:
         return "returned", Returned("", error)
 
@@ -180,14 +181,10 @@ def _end(value: object, job: Claimed) -> End:
     """The end of a handler that returned."""
     elapsed = monotonic() - job.started
     try:
-        text = None if value is None else _encoded(value)
+        text = None if value is None else encode_result(value)
     except PerdureError as error:
         return End(job, "dead", 1, elapsed, text=storable(str(error)), reason="bad_result")
     return End(job, "completed", 1, elapsed, text)
-
-
-def _encoded(value: object) -> str:
-    return codec.encode(value, field="result", bytes_max=limits.RESULT_BYTES_MAX)
 
 
 def _uncommitted(job: Claimed, error: TransientError, declared: bool) -> End:
