@@ -17,7 +17,6 @@ import psycopg
 from ..core import check, limits
 from ..core.backoff import Retry
 from ..core.codec import encode, encode_result
-from ..core.errors import InvalidOption
 from ..core.op import Op
 from ..core.run_errors import InvalidWorkflow
 from ..core.signature import Signature
@@ -43,8 +42,6 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 log = logging.getLogger("perdure.workflows")
 
-VERSION_MAX = 30_000
-
 
 class Flow(Generic[P, R]):
     """A workflow in one version. Made by ``App.workflow``; ``run`` makes what ``workflows.start`` starts."""
@@ -62,8 +59,7 @@ class Flow(Generic[P, R]):
         tags: Sequence[str],
     ) -> None:
         self.name = check.name("name", name, limits.TASK_NAME_CHARS_MAX - 6)
-        if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= VERSION_MAX:
-            raise InvalidOption(f"{version!r} is not allowed", field="version", fix=f"give 1 to {VERSION_MAX:,}")
+        check.version("version", version)
         if not inspect.iscoroutinefunction(function):
             raise InvalidWorkflow("isn't async", field=self.name, fix="declare it with async def")
         self.function, self.version = function, version

@@ -55,9 +55,7 @@ def priority(option: str, value: object) -> int:
 
 def version(option: str, value: object) -> int:
     """1 and up."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limits.VERSION_MAX:
-        raise _refused(option, value, f"give 1 to {limits.VERSION_MAX:,}")
-    return value
+    return number(option, value, limits.VERSION_MAX)
 
 
 def seconds(option: str, value: object) -> float:

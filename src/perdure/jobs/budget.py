@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..core import limits
+from ..core import check, limits
 from ..core.errors import InvalidOption
 
 PUT_OFF: Final = "put off: the retry budget of its queue is spent"
@@ -24,10 +24,7 @@ class Budget:
 
 def budget(connections: object, retries: object) -> Budget:
     """The budget as it was declared; None where it wasn't. Raises InvalidOption."""
-    if connections is None:
-        connections = limits.HANDLER_CONNECTIONS
-    if isinstance(connections, bool) or not isinstance(connections, int) or not 1 <= connections <= 1_000:
-        raise InvalidOption(f"{connections!r} is not allowed", field="connections", fix="give 1 to 1,000")
+    given = check.number("connections", limits.HANDLER_CONNECTIONS if connections is None else connections, 1_000)
     if retries is not None and (
         isinstance(retries, bool)
         or not isinstance(retries, int | float)
@@ -37,7 +34,7 @@ def budget(connections: object, retries: object) -> Budget:
         raise InvalidOption(
             f"{retries!r} is not allowed", field="retry_budget", fix="give 0 to 1: retries for each job that completes"
         )
-    return Budget(connections, None if retries is None else float(retries))
+    return Budget(given, None if retries is None else float(retries))
 
 
 @dataclass(slots=True)

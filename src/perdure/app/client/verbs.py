@@ -246,9 +246,7 @@ class Blocked:
 
 def page_limit(limit: object) -> int:
     """How many a page may have. Raises InvalidOption."""
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= PAGE_ROWS_MAX:
-        raise InvalidOption(f"{limit!r} is not allowed", field="limit", fix=f"give 1 to {PAGE_ROWS_MAX:,}")
-    return limit
+    return check.number("limit", limit, PAGE_ROWS_MAX)
 
 
 class Waiting:
