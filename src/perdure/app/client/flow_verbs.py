@@ -30,7 +30,7 @@ from ...workflows.model import Conflict, Moment, Run, RunSpec, Started, task_nam
 from ...workflows.ops import after, control, inbox, listing, record
 from ...workflows.ops import start as starting
 from ...workflows.ops.listing import STATES
-from .verbs import ID_MAX, PAUSE_GROWTH, PAUSE_SECONDS, PAUSE_SECONDS_MAX, Page, page_limit
+from .verbs import ID_MAX, Looks, Page, page_limit
 
 CHECK_BATCH = 200
 """Histories that a check loads at a time."""
@@ -250,11 +250,8 @@ class Waiting:
     """The wait for one run's end, without the waiting."""
 
     def __init__(self, id: str, timeout: float | None, now: float) -> None:
-        if timeout is not None:
-            timeout = check.seconds("timeout", timeout) if timeout else 0.0
-        self.id, self._timeout = _id(id), timeout
-        self._deadline = None if timeout is None else now + timeout
-        self._pause = PAUSE_SECONDS
+        self._looks = Looks(timeout, now)
+        self.id = _id(id)
 
     def pause(self, run: Run, now: float, dice: float) -> float | None:
         """Seconds to pause, or None when the run has completed. Raises WorkflowFailed or WaitTimeout."""
@@ -267,16 +264,14 @@ class Waiting:
 
     def again(self, now: float, dice: float, state: str, fix: str = WAIT_FIX) -> float:
         """Seconds to pause before the next look. Raises WaitTimeout."""
-        left = None if self._deadline is None else self._deadline - now
-        if left is not None and left <= 0:
+        pause = self._looks.pause(now, dice)
+        if pause is None:
             raise WaitTimeout(
-                f"hadn't ended after {self._timeout:g} s, and {state}",
+                f"hadn't ended after {self._looks.timeout:g} s, and {state}",
                 field=f"workflow {self.id}",
                 fix="resume it: it goes on then" if state == PAUSED else fix,
             )
-        pause = self._pause * (0.75 + 0.5 * dice)
-        self._pause = min(self._pause * PAUSE_GROWTH, PAUSE_SECONDS_MAX)
-        return pause if left is None else min(pause, left)
+        return pause
 
     def _judge(self, run: Run) -> None:
         if run.outcome == "completed":

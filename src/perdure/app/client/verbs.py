@@ -249,39 +249,50 @@ def page_limit(limit: object) -> int:
     return check.number("limit", limit, PAGE_ROWS_MAX)
 
 
-class Waiting:
-    """The wait for one job's end, without the waiting: what each look means, and how long to pause before the next.
+class Looks:
+    """When to look again, ever more rarely, until the time has passed. ``now``: the caller's monotonic clock."""
 
-    ``now`` and ``deadline`` are readings of the caller's monotonic clock, the deadline None for ever.
-    """
-
-    def __init__(self, id: int, timeout: float | None, now: float) -> None:
+    def __init__(self, timeout: float | None, now: float) -> None:
         if timeout is not None:
             timeout = check.seconds("timeout", timeout) if timeout else 0.0
-        self.id = _id(id)
-        self._timeout = timeout
+        self.timeout = timeout
         self._deadline = None if timeout is None else now + timeout
         self._pause = PAUSE_SECONDS
 
+    def pause(self, now: float, dice: float) -> float | None:
+        """Seconds to pause before the next look, or None when the time has passed. ``dice`` is from [0, 1)."""
+        left = None if self._deadline is None else self._deadline - now
+        if left is not None and left <= 0:
+            return None
+        pause = self._pause * (0.75 + 0.5 * dice)
+        self._pause = min(self._pause * PAUSE_GROWTH, PAUSE_SECONDS_MAX)
+        return pause if left is None else min(pause, left)
+
+
+class Waiting:
+    """The wait for one job's end, without the waiting: what each look means, and how long to pause before the next."""
+
+    def __init__(self, id: int, timeout: float | None, now: float) -> None:
+        self._looks = Looks(timeout, now)
+        self.id = _id(id)
+
     def pause(self, job: Job, now: float, dice: float) -> float | None:
-        """Seconds to pause, or None when the job has completed. ``dice`` is from [0, 1).
+        """Seconds to pause, or None when the job has completed.
 
         Raises JobFailed, JobCancelled or JobExpired when it ended otherwise, WaitTimeout when the time has passed.
         """
         if job.finished:
             self._judge(job)
             return None
-        left = None if self._deadline is None else self._deadline - now
-        if left is not None and left <= 0:
+        pause = self._looks.pause(now, dice)
+        if pause is None:
             raise WaitTimeout(
-                f"hadn't ended after {self._timeout:g} s, and stands in {job.place}",
+                f"hadn't ended after {self._looks.timeout:g} s, and stands in {job.place}",
                 job_id=job.id,
                 field=f"job {job.id}",
                 fix="wait longer, or see that a worker runs its queue",
             )
-        pause = self._pause * (0.75 + 0.5 * dice)
-        self._pause = min(self._pause * PAUSE_GROWTH, PAUSE_SECONDS_MAX)
-        return pause if left is None else min(pause, left)
+        return pause
 
     def _judge(self, job: Job) -> None:
         if job.outcome == "completed":
