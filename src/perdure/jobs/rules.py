@@ -15,7 +15,7 @@ import msgspec
 from ..core import limits
 from ..core.backoff import Again, Retry, decide
 from ..core.endings import Cancel, Ending, Permanent, RetryAfter, Snooze, storable
-from ..core.errors import InvalidOption
+from ..core.errors import InvalidOption, PerdureError
 from ..core.op import Op
 from .handler import Handler
 from .saves import Unfit
@@ -159,6 +159,12 @@ def _checkpoints(handler: Handler) -> Iterator[str]:
 def unfit(job: Claimed, error: Unfit) -> End:
     """The end of a job whose checkpoint this code can't go on from: kept for a worker that can."""
     return End(job, "held", 0, reason="checkpoint_version", key=f"{job.task}#{error.version}")
+
+
+def unkept(job: Claimed, error: PerdureError, elapsed: float) -> End:
+    """The end of a handler that returned what can't be kept. The work is done; running it again for a better result
+    would do it twice."""
+    return End(job, "dead", 1, elapsed, text=storable(str(error)), reason="bad_result")
 
 
 def failed(

@@ -19,7 +19,7 @@ import msgspec
 from ...core import limits
 from ...core.codec import encode_result
 from ...core.context import enter
-from ...core.endings import Ending, storable
+from ...core.endings import Ending
 from ...core.errors import PerdureError, TransientError
 from ...runtime import faults, framing, memory
 from ...runtime.clock import monotonic
@@ -183,7 +183,7 @@ def _end(value: object, job: Claimed) -> End:
     try:
         text = None if value is None else encode_result(value)
     except PerdureError as error:
-        return End(job, "dead", 1, elapsed, text=storable(str(error)), reason="bad_result")
+        return rules.unkept(job, error, elapsed)
     return End(job, "completed", 1, elapsed, text)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from ...core.endings import Ending, born_inside, storable
+from ...core.endings import Ending, born_inside
 from ...core.errors import PerdureError, TransientError
 from ...runtime.clock import monotonic, utc_now
 from ...runtime.dice import roll
@@ -40,8 +40,7 @@ def returned(job: Claimed, handler: Handler, value: object) -> End:
     try:
         return End(job, "completed", 1, monotonic() - job.started, handler.encode(value))
     except PerdureError as error:
-        # The work is done; running it again for a better result would do it twice.
-        return End(job, "dead", 1, monotonic() - job.started, text=storable(str(error)), reason="bad_result")
+        return rules.unkept(job, error, monotonic() - job.started)
 
 
 def raised(slot: Slot, job: Claimed, handler: Handler, error: BaseException) -> End:
