@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..admin.explain import explain as ask
-from ..core.errors import JobNotFound
+from ..app.client.verbs import missing
 from . import show
 from .database import opened
 from .options import Json, Schema, Url
@@ -26,7 +26,7 @@ def explain(
     with opened(url, schema) as database:
         found = database.ask(ask(id))
     if found is None:
-        raise JobNotFound("there is none", job_id=id, field=f"job {id}", fix="give the id of one whose history is kept")
+        missing(id)
     if as_json:
         show.document(found)
         return

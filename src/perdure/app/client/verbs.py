@@ -122,7 +122,7 @@ def _any_special(jobs: Sequence[JobSpec]) -> bool:
 def get(id: int) -> Op[Job]:
     """One job, wherever it stands. Raises JobNotFound."""
     job = yield from control.get(_id(id))
-    return _missing(id) if job is None else job
+    return missing(id) if job is None else job
 
 
 def list_jobs(
@@ -149,7 +149,7 @@ def attempts(id: int) -> Op[list[Attempt]]:
 def cancel(id: int, reason: str | None) -> Op[control.CancelAnswer]:
     """End it, or ask its worker to. Raises JobNotFound."""
     answer = yield from control.cancel(_id(id), _reason(reason))
-    return _missing(id) if answer == "missing" else answer
+    return missing(id) if answer == "missing" else answer
 
 
 def cancel_many(ids: Iterable[int], reason: str | None) -> Op[dict[int, control.CancelAnswer]]:
@@ -186,7 +186,7 @@ def discard(id: int, reason: str | None) -> Op[None]:
     """File a dead one for good. Raises JobNotFound, or JobError when it isn't dead."""
     answer = yield from control.discard(_id(id), _reason(reason))
     if answer == "missing":
-        _missing(id)
+        missing(id)
     if answer != "discarded":
         job = yield from get(id)
         raise JobError(f"stands in {job.place}, not in dead", job_id=id, field=f"job {id}", fix="cancel it instead")
@@ -330,7 +330,8 @@ def _by(by: object) -> str:
     return check.text("by", by, limits.CONTEXT_CHARS_MAX)
 
 
-def _missing(id: int) -> NoReturn:
+def missing(id: int) -> NoReturn:
+    """Raise JobNotFound."""
     raise JobNotFound("there is none", job_id=id, field=f"job {id}", fix="give the id of one whose history is kept")
 
 
