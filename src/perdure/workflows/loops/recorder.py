@@ -92,8 +92,7 @@ class Recorder:
         """Write an entry, and what ought to go with it; the machine has it afterwards."""
         buffered = self.buffered()
         if self.machine.noted:
-            self.machine.noted = False
-            await self._provider.drive(note, self.job.id, self.job.generation, self.machine.attributes)
+            await self._note()
         journal = self._provider.records if entry.taken is None else self._provider.takes
         if buffered:
             told = await asyncio.gather(*map(journal.put, buffered), journal.put(entry))  # in one journal: in order
@@ -119,10 +118,14 @@ class Recorder:
         """Write what is still left to be written."""
         buffered = self.buffered()
         if self.machine.noted:
-            self.machine.noted = False
-            await self._provider.drive(note, self.job.id, self.job.generation, self.machine.attributes)
+            await self._note()
         if buffered:
             await asyncio.gather(*map(self._provider.records.put, buffered))
+
+    async def _note(self) -> None:
+        """Write what the run says of itself, which has changed."""
+        self.machine.noted = False
+        await self._provider.drive(note, self.job.id, self.job.generation, self.machine.attributes)
 
 
 def as_step(entry: Entry, due_at: float | None) -> Step:
