@@ -127,13 +127,14 @@ class Stage:
 
 
 @contextmanager
-def staged(url: str | None, say: Callable[[str], None]) -> Iterator[Stage]:
+def staged(url: str | None, say: Callable[[str], None], name: str = "") -> Iterator[Stage]:
     """A stage in the database of the URL (else $DATABASE_URL, else the embedded Postgres), removed at the end.
+    ``name``: of another one beside that of this process.
 
     Raises what ``resolve`` and ``connect`` raise.
     """
     found = resolve(url, say=say)
-    schema = f"{PREFIX}{os.getpid()}"
+    schema = f"{PREFIX}{os.getpid()}{name}"
     with connect(found, "migration") as conn:
         say(f"measuring in the schema {schema} of {shown(found)}")
         stage = Stage(found, schema, conn, say)
