@@ -55,6 +55,12 @@ async def hang(_: int) -> None:
 
 
 @app.task(run_in="process")
+def hang_apart(number: int) -> None:
+    """Never end, in a process of its own."""
+    time.sleep(3_600)
+
+
+@app.task(run_in="process")
 def hoard_apart(number: int) -> None:
     """Take memory in a process of its own."""
     hoard(number)
@@ -68,6 +74,7 @@ async def hoard_in(tx: Any, _: int) -> None:
 
 KINDS: dict[str, Any] = {
     "leave": leave, "segfault": segfault, "hoard": hoard, "hang": hang, "hoard_apart": hoard_apart,
+    "hang_apart": hang_apart,
 }  # fmt: skip
 
 

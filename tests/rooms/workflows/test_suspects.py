@@ -114,6 +114,25 @@ def test_a_run_that_hangs_alone_is_given_up(suspects: Stage, monkeypatch: pytest
     assert error.endswith("its child was killed, in tests.rooms.workflows.culprits:hang\ncrash 1 of 3")
 
 
+def test_a_process_that_hangs_for_a_run_in_a_child_is_given_up(
+    suspects: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step in a process that has no time-out may take as long as any suspect; then its process is killed, and the
+    attempt of the step has failed. Red without a bound in time: its run stays for ever."""
+    monkeypatch.setattr(limits, "SUSPECT_SECONDS", 4.0)
+
+    async def play() -> None:
+        await _suspect(suspects, culprits.guilty.run("hang_apart"))
+        async with suspects.working(culprits.app):
+            await suspects.until_true(
+                "select exists (select from perdure.step where name = 'kill' and state = 'retry' "
+                "and starts_with(outcome ->> 'message', 'still running after 4 s'))"
+            )
+
+    asyncio.run(play())
+    assert suspects.rows("select from perdure.attempt where ending = 'retry'") == []
+
+
 def test_what_was_done_beside_a_crash_is_recorded(suspects: Stage) -> None:
     """What a child had asked to be recorded when it died is recorded, also what was still waiting for its turn behind
     an entry that a lock held up, and isn't done again in the next child [DW-190]. Red when that is dropped with the

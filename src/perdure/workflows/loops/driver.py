@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ...core import limits
 from ...jobs.handler import Context
 from ...jobs.loops.minder import Minder
 from ...jobs.loops.settler import Link
@@ -47,7 +48,7 @@ class Driver:
         """Have that done in the child, which finds the run's workflow at the address."""
         request = RunRequest(
             address, given.claimed, self._provider.minder.context, None, memory_bytes,
-            desks=self._provider.desks, threads=self._threads,
+            desks=self._provider.desks, threads=self._threads, seconds=limits.SUSPECT_SECONDS,
         )  # fmt: skip
         return await Host(self._provider, child, given, memory_bytes, watch).run(request)
 

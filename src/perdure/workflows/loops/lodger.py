@@ -39,10 +39,12 @@ class OutOfMemory(BaseException):
 
 
 class RunRequest(Request, frozen=True, kw_only=True):
-    """Drive the run that the job is. ``address``: of a workflow of the same app. ``threads``: for plain steps."""
+    """Drive the run that the job is. ``address``: of a workflow of the same app. ``threads``: for plain steps.
+    ``seconds``: how long a step in a process may take that says nothing of that itself."""
 
     desks: Callable[[Context], Desk]
     threads: int
+    seconds: float
 
     def perform(self, sock: socket.socket) -> Any:
         """How its job ends. Raises MemoryError when a step has met the child's bound."""
@@ -60,7 +62,7 @@ class RunRequest(Request, frozen=True, kw_only=True):
         ctx = self.context(self.job).lent()
         lodger = Lodger(ctx, self.desks)
         async with Asker(sock, lodger.hear) as asker:
-            lodger.speak(asker, self._threads())
+            lodger.speak(asker, _Performer(asker, self._threads(), self.seconds))
             try:
                 return await activate(lodger, flow, ctx, self.job.payload)
             finally:
@@ -85,9 +87,9 @@ class Lodger:
     def __init__(self, ctx: Context, desks: Callable[[Context], Desk]) -> None:
         self._ctx, self.desks, self._told = ctx, desks, Told(stopping=False, cancelled=False)
 
-    def speak(self, asker: Asker, threads: int) -> None:
+    def speak(self, asker: Asker, performer: Performer) -> None:
         """Have everything asked by this from now on."""
-        self._asker, self.performer = asker, _Performer(asker, threads)
+        self._asker, self.performer = asker, performer
         self.loads, self.records, self.takes = Asking(asker, "load"), Asking(asker, "record"), Asking(asker, "take")
 
     def hear(self, told: Told) -> None:
@@ -130,17 +132,17 @@ class Asking(Generic[E, A]):
 
 class _Performer(Performer):
     """Calls functions, and lets the worker know: one that neither ends nor lets go of the loop is ended from there.
-    Process tasks run in a child of their own, which the worker sees to."""
+    Process tasks run in a child of their own, which the worker sees to, and for ``seconds`` at most."""
 
-    def __init__(self, asker: Asker, threads: int) -> None:
+    def __init__(self, asker: Asker, threads: int, seconds: float) -> None:
         super().__init__(threads, _Processes(asker))
-        self._asker = asker
+        self._asker, self._seconds = asker, seconds
 
     async def call(
         self, job: Claimed, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None
     ) -> Any:
         if work.run_in == "process":
-            return await super().call(job, work, args, kwargs, timeout)
+            return await super().call(job, work, args, kwargs, self._seconds if timeout is None else timeout)
         with self._asker.calling(work.address, timeout):
             return await super().call(job, work, args, kwargs, timeout)
 
