@@ -119,6 +119,11 @@ class Machine:
         self._seq += 1
         return self._seq
 
+    def mistake(self, error: PerdureError) -> PerdureError:
+        """Remember what is wrong with the code, which mightn't let it out."""
+        self._broken = error
+        return error
+
     def close(self) -> None:
         """Let go of the function, wherever it stands; what its ``finally`` blocks ask for is refused."""
         try:
@@ -132,12 +137,12 @@ class Machine:
     def name(self, base: str, kind: str, work: object = None) -> str:
         """The next name of this base: ``charge``, then ``charge#2``."""
         if self._open is not None:
-            raise self._break(InvalidWorkflow(
+            raise self.mistake(InvalidWorkflow(
                 f"stands inside the transaction {self._open.name!r}", field=base, fix="end the transaction first"
             ))  # fmt: skip
         address = f"{kind} {getattr(work, 'address', '')}"
         if self._works.setdefault(base, address) != address:
-            raise self._break(InvalidWorkflow(
+            raise self.mistake(InvalidWorkflow(
                 f"is {self._works[base]} first and {address} later", field=base, fix="give each its own name"
             ))  # fmt: skip
         count = self._counts[base] = self._counts.get(base, 0) + 1
@@ -388,11 +393,6 @@ class Machine:
         for step in steps:
             self._left.pop(step.name, None)
             self._now = max(self._now, step.ended_at or 0.0)
-
-    def _break(self, error: PerdureError) -> PerdureError:
-        """Remember what is wrong with the code, which mightn't let it out."""
-        self._broken = error
-        return error
 
     def _seed(self) -> Dice:
         if self._seeded is None:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import time
 import weakref
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -63,6 +64,47 @@ def test_code_that_blocks_the_loop_is_named(stage: Stage, caplog: pytest.LogCapt
     told = {record.name: record.getMessage() for record in caplog.records if record.levelname == "WARNING"}
     assert "the code of slow kept the event loop" in told["perdure.workflows"]
     assert any("in blocks" in each.getMessage() for each in caplog.records if each.name == "perdure.loop")
+
+
+@pytest.mark.parametrize("how", ["timeout", "wait_for", "cancel"])
+def test_a_run_that_bounds_a_step_by_the_clock_of_its_process_is_parked(stage: Stage, how: str) -> None:
+    """Code between steps that says ``asyncio.timeout`` or ``asyncio.wait_for`` about one, or cancels its task, is told
+    which way there is, before the step is begun; the run is parked, has tried nothing, and goes on with mended code. In
+    a step's own function all of that is fine. Red when the task that drives the run is what they cancel: then the step
+    is tried again and again."""
+    mended = False
+
+    async def bounded() -> str:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await asyncio.Event().wait()
+        return "in time"
+
+    @stage.app.workflow
+    async def hasty(wf: Workflow) -> str:
+        if mended:
+            return await wf.step("slow", bounded)
+        if how == "wait_for":
+            return await asyncio.wait_for(wf.step("slow", bounded), 0.05)
+        if how == "cancel":
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+        async with asyncio.timeout(0.05):
+            return await wf.step("slow", bounded)
+
+    async def play() -> None:
+        nonlocal mended
+        async with stage.working():
+            await stage.start(hasty.run())
+            told = str((await stage.until_state("parked")).error)
+            assert "timeout=" in told or (how == "wait_for" and "do it in a step" in told)
+            assert await stage.timeline() == {}
+            mended = True
+            stage.client.workflows.resume("r")
+            assert await stage.result() == "in time"
+
+    asyncio.run(play())
 
 
 def test_a_signal_to_nobody_and_a_result_of_no_form_are_told(stage: Stage) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from ...core.codec import encode
 from ...core.endings import born_inside
 from ...core.errors import InvalidInput, OwnershipLost, PerdureError, TransientError
-from ...core.run_errors import StepFailed
+from ...core.run_errors import InvalidWorkflow, StepFailed
 from ...jobs.handler import Context
 from ...jobs.rules import describe
 from ...jobs.work import End
@@ -30,6 +30,7 @@ from .carrier import Carrier, Parked
 from .gatherer import Gatherer
 from .provider import Flow, Means
 from .recorder import Recorder, encoded
+from .refuser import Refuser
 
 log = logging.getLogger("perdure.workflows")
 
@@ -74,6 +75,7 @@ class Activator:
         self._machine = machine
         self._records = Recorder(provider, self._job, machine)
         self._carrier = Carrier(provider, self._records, ctx)
+        self._refuser = Refuser(self._bounded)
         self._block = AsyncExitStack()
         self._begun: tuple[int, float] = (1, 0.0)
         self._tx: Any = None
@@ -118,7 +120,7 @@ class Activator:
 
     def _turn(self) -> Turn:
         began = monotonic()
-        turn = self._machine.turn()
+        turn = self._refuser.during(self._machine.turn) if self._tx is None else self._machine.turn()
         if (took := monotonic() - began) > BUSY_SECONDS:
             log.warning(
                 "the code of %s kept the event loop for %.2f s before %s: do what blocks in a step",
@@ -128,6 +130,14 @@ class Activator:
         if isinstance(end, Failed) and isinstance(end.error, Exception):
             self._provider.bounds(end.error)
         return turn
+
+    def _bounded(self) -> Exception:
+        return self._machine.mistake(InvalidWorkflow(
+            "bounds or cancels what it awaits by this process's clock, which a replay can't repeat",
+            field=self._machine.id,
+            fix="give the step or the wait its timeout=, or start the run with a deadline; asyncio.timeout is for the "
+            "functions of steps and for the blocks of transactions",
+        ))  # fmt: skip
 
     async def _carry(self, turn: Turn) -> Parked | End | None:
         if isinstance(turn, Perform):
