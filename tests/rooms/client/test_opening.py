@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -142,18 +143,19 @@ def test_a_bad_job_fails_its_own_thread_only(db: Database) -> None:
 
 
 def test_the_embedded_postgres_is_started_and_migrated(
-    new_server: NewServer, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_server: NewServer, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a URL the first use starts the embedded Postgres, migrates it, and works; the second finds it so."""
     if request.config.getoption("--pg") != "18":
         pytest.skip("the embedded Postgres is of one version")
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:3]:
-        parent.chmod(0o755)  # the server may run as another user
-    monkeypatch.setenv("PERDURE_HOME", str(tmp_path / "home"))
-    try:
-        for expected in (1, 2):
-            with Client() as client:
-                assert client.jobs.enqueue(JOB).id == expected
-    finally:
-        embedded.stop(tmp_path / "home")
+    # Not in pytest's own folder, which any other run of pytest closes to the user that the server may run as.
+    with TemporaryDirectory() as folder:
+        home = Path(folder)
+        home.chmod(0o755)
+        monkeypatch.setenv("PERDURE_HOME", str(home / "home"))
+        try:
+            for expected in (1, 2):
+                with Client() as client:
+                    assert client.jobs.enqueue(JOB).id == expected
+        finally:
+            embedded.stop(home / "home")
