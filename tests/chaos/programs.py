@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -18,7 +19,7 @@ NEW_CODE = bool(os.environ.get("PROGRAMS_NEW_CODE"))
 """Whether this process has the code after the change; before it nothing is patched."""
 
 PATIENT = Retry(max_attempts=10_000, delays=(0.02,) * 10, cap=1.0)
-BOOK = "insert into booked (run, step) values (%s, %s)"
+BOOK = "insert into booked (run, step, refused) values (%s, %s, %s)"
 
 
 def _few(attempts: int) -> Retry:
@@ -45,7 +46,7 @@ async def _carry(wf: Workflow, name: str, line: Line) -> Any:
     if kind == "pivot":
         return wf.pivot()
     try:
-        return await asked(wf, wf.id, name, line)
+        return _kept(kind, await asked(wf, wf.id, name, line))
     except StepFailed as error:
         if kind == "child" and not rest[1]:
             raise
@@ -74,6 +75,16 @@ def asked(by: Any, run: str, name: str, line: Line) -> Any:
             return by.signal("late", timeout=rest[0] / 1000)
         case "never":
             return by.signal("never")
+        case "token":
+            return by.token(f"t{rest[0]}")
+        case "answer":
+            return by.signal(f"t{rest[0]}")
+        case "post":
+            return by.transaction(name, _post, run, name, rest[0])
+        case "refuse":
+            return by.transaction(name, _refuse, run, name, retry=_few(rest[0]))
+        case "bounce":
+            return by.transaction(name, _bounce, run, name, retry=_few(rest[0]))
         case "child":
             return by.child(play, f"{run}/{name}", rest[0])
         case _:
@@ -81,30 +92,44 @@ def asked(by: Any, run: str, name: str, line: Line) -> Any:
             return by.start(play, f"{run}/{name}", rest[0])
 
 
+def _kept(kind: str, value: Any) -> Any:
+    """What a program keeps of what a line has brought: of a token only whether it is one."""
+    return value if kind != "token" else isinstance(value, str) and value.startswith("wf_")
+
+
+async def _post(tx: Any, run: str, name: str, value: int) -> int:
+    """A transaction's function that writes, and stays open for a moment, so that some are when others have failed."""
+    await tx.connection.execute(BOOK, [run, name, False])
+    await asyncio.sleep(value / 50)
+    return value
+
+
+async def _refuse(tx: Any, run: str, name: str) -> None:
+    """One that writes, and fails after a while."""
+    await tx.connection.execute(BOOK, [run, name, False])
+    await asyncio.sleep(0.3)
+    raise ValueError(name)
+
+
+async def _bounce(tx: Any, run: str, name: str) -> None:
+    """One that writes what Postgres refuses when it commits."""
+    await tx.connection.execute(BOOK, [run, name, True])
+
+
 async def _pay(wf: Workflow, name: str, value: int) -> Any:
     """A transaction as a block."""
     paying = wf.transaction(name)
     async with paying as tx:
-        await tx.connection.execute(BOOK, [wf.id, name])
+        await tx.connection.execute(BOOK, [wf.id, name, False])
         tx.keep(value)
     return paying.kept
 
 
-async def _book(tx: Any, run: str, name: str, value: int) -> int:
-    await tx.connection.execute(BOOK, [run, name])
-    return value
-
-
-async def _post(wf: Workflow, name: str, value: int) -> Any:
-    """A transaction with its function."""
-    return await wf.transaction(name, _book, wf.id, name, value)
-
-
-async def _refuse(wf: Workflow, name: str, attempts: int) -> Any:
-    """A transaction that writes, and fails for good."""
+async def _decline(wf: Workflow, name: str, attempts: int) -> Any:
+    """A block that writes, and fails for good."""
     try:
         async with wf.transaction(name, retry=_few(attempts)) as tx:
-            await tx.connection.execute(BOOK, [wf.id, name])
+            await tx.connection.execute(BOOK, [wf.id, name, False])
             raise ValueError(name)
     except StepFailed as error:
         return error.kind
@@ -126,21 +151,24 @@ async def _guard(wf: Workflow, name: str, lines: Program) -> Any:
 
 
 async def _gather(wf: Workflow, name: str, mode: Any, needed: int, undone: bool, members: Program) -> Any:
+    """Lines side by side: how the whole has ended, and what each has brought."""
     policy: Any = "compensate" if undone else "keep"
+    verdict = "gathered"
     try:
         async with wf.gather(mode, quorum=needed or None, limit=2, on_failure=policy) as group:
             handles = [asked(group, wf.id, f"{name}.{number}", line) for number, line in enumerate(members)]
     except StepFailed:
-        return "failed"
-    if mode == "quorum":
-        return "enough"
-    return [handle.result if handle.error is None else handle.error.kind for handle in handles]
+        verdict = "failed"
+    brought = [
+        _kept(line[0], handle.result) if handle.error is None else handle.error.kind
+        for line, handle in zip(members, handles, strict=True)
+    ]
+    return [verdict, *brought]
 
 
 _BLOCKS: Mapping[str, Callable[..., Awaitable[Any]]] = {
     "pay": _pay,
-    "post": _post,
-    "refuse": _refuse,
+    "decline": _decline,
     "patch": _patch,
     "guard": _guard,
     "gather": _gather,

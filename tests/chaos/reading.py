@@ -1,7 +1,7 @@
 """The plain model of a random program: what it brings and what it leaves behind, told by reading it line by line.
 
 A reading is given what can't be known from the program: how the run and its children have ended, where it was told to
-stop, which steps had begun. All else it says itself.
+stop, which steps had begun, and which members of a gathering had ended when it was decided. All else it says itself.
 """
 
 from __future__ import annotations
@@ -14,20 +14,26 @@ from typing import Any
 from tests.chaos.programs import Line, Program
 
 UNDOABLE = ("undoable", "falter", "overdue")
-FAILING = {"stumble": "ValueError", "overdue": "TimeoutError", "late": "TimeoutError"}
+FAILING = {
+    "stumble": "ValueError", "overdue": "TimeoutError", "late": "TimeoutError", "refuse": "ValueError",
+    "decline": "ValueError", "bounce": "RaiseException",
+}  # fmt: skip
 WRITING = ("step", "stumble", *UNDOABLE)
+BOOKING = ("pay", "post")
 
 
 @dataclass
 class Fact:
     """What has become of a run. ``stopped_at``: where it was told to end; ``begun``: its steps, of the last round, of
-    which an attempt is recorded; ``done``: its effects."""
+    which an attempt is recorded; ``ended``: how each of its steps was recorded, by round and name; ``done``: its
+    effects."""
 
     state: str
     round: int
     result: Any
     stopped_at: str | None
     begun: set[str] = field(default_factory=set)
+    ended: dict[tuple[int, str], str] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
     booked: list[str] = field(default_factory=list)
 
@@ -48,7 +54,7 @@ class Stops(Exception):
 class Reading:
     """One run, read. ``must`` and ``may``: effects that are there, and that may be there; ``booked``: rows of its
     transactions; ``children``: programs of those it may have started, by id; ``ways``: how it went at patches;
-    ``undoable``: the steps to be undone, by which line they are of."""
+    ``undoable``: the steps to be undone, by which line they are of; ``at_once``: what was undone beside a failure."""
 
     def __init__(self, id: str, program: Program, facts: Mapping[str, Fact]) -> None:
         self.id, self._facts, self._fact = id, facts, facts[id]
@@ -61,6 +67,7 @@ class Reading:
         self.result: Any = None
         self._round = 0
         self.undoable: dict[str, int] = {}
+        self.at_once: set[str] = set()
         self._lines = 0
         self._counts: Counter[str] = Counter()
         self._pivoted = self._told = False
@@ -138,30 +145,44 @@ class Reading:
     def _gather(self, name: str, mode: str, needed: int, undone: bool, members: Program) -> Any:
         names = [f"{name}.{number}" for number in range(len(members))]
         named = list(map(self._named, names, members))
+        ended = [self._fact.ended.get((self._round, each), "") for each in named]
         try:
             self._reach(f"gather {named[0]}")
         except Stops:
-            for each, line in zip(names, members, strict=True):
-                self._perhaps(each, line)
+            for each, line, end in zip(names, members, ended, strict=True):
+                self._member(each, line, end or "cancelled")
             raise
+        # that a sleep is over needn't be written
+        ended = [end or ("done" if line[0] == "sleep" else "") for line, end in zip(members, ended, strict=True)]
         kinds = Counter(self._sort(line[0]) for line in members)
-        if mode != "collect_all" and (kinds["fails"] or kinds["never"] or 0 < needed < len(members)):
-            return self._raced(names, members, kinds, needed, undone)
-        assert not kinds["never"], f"{self.id} went past {name}, which nothing ends"
-        values = [
-            self._passed(each, line) or self._value(each, line) for each, line in zip(names, members, strict=True)
-        ]
-        return "enough" if mode == "quorum" else values
+        early = mode != "collect_all" and (kinds["fails"] or kinds["never"] or 0 < needed < len(members))
+        fails = early and self._verdict(name, len(members), kinds, needed, Counter(ended))
+        assert early or "cancelled" not in ended, f"{self.id} stopped some of {name}, which needs all"
+        brought = []
+        for each, line, end in zip(names, members, ended, strict=True):
+            brought.append(self._member(each, line, end))
+            if fails and undone and end == "done" and line[0] in UNDOABLE:
+                self.at_once.add(f"undo {each}")
+        self.must |= self.at_once
+        return ["failed" if fails else "gathered", *brought]
 
-    def _raced(self, names: list[str], members: Program, kinds: Counter[str], needed: int, undone: bool) -> str:
-        """A gathering in which some were stopped: which, isn't known from the program."""
-        fails = kinds["fails"] > 0 if not needed else len(members) - kinds["fails"] < needed
-        assert fails or (needed and kinds["well"] >= needed), f"{self.id} went past {names}, which nothing ends"
-        for name, line in zip(names, members, strict=True):
+    def _verdict(self, name: str, count: int, kinds: Counter[str], needed: int, ended: Counter[str]) -> bool:
+        """Whether one fails in which some may be stopped: which, isn't known from the program, but that those that have
+        ended settle it."""
+        fails = kinds["fails"] > 0 if not needed else count - kinds["fails"] < needed
+        assert fails or (needed and kinds["well"] >= needed), f"{self.id} went past {name}, which nothing ends"
+        settled = count - ended["failed"] < (needed or count) if fails else ended["done"] >= needed
+        assert settled, f"{self.id} went past {name} too early"
+        return fails
+
+    def _member(self, name: str, line: Line, end: str) -> Any:
+        """One of a gathering, which is recorded as having ended so: what it brings."""
+        if end == "cancelled":
             self._perhaps(name, line)
-            if fails and undone and line[0] in UNDOABLE:
-                self.may.add(f"undo {name}")
-        return "failed" if fails else "enough"
+            return "Cancelled"
+        failure = self._passed(name, line)
+        assert end == ("failed" if failure else "done"), f"{self.id} has {name} {end}"
+        return failure or self._value(name, line)
 
     @staticmethod
     def _sort(kind: str) -> str:
@@ -170,11 +191,21 @@ class Reading:
     def _named(self, name: str, line: Line) -> str:
         """What the line is recorded as."""
         kind, *rest = line
-        if kind in ("child", "detach"):
-            return f"child {self.id}/{name}"
-        if kind not in ("sleep", "signal", "late", "never"):
-            return name
-        base = {"sleep": "sleep", "signal": f"signal s{rest[0]}" if rest else ""}.get(kind, f"signal {kind}")
+        match kind:
+            case "child" | "detach":
+                return f"child {self.id}/{name}"
+            case "sleep":
+                base = "sleep"
+            case "signal":
+                base = f"signal s{rest[0]}"
+            case "late" | "never":
+                base = f"signal {kind}"
+            case "token":
+                base = f"token t{rest[0]}"
+            case "answer":
+                base = f"signal t{rest[0]}"
+            case _:
+                return name
         self._counts[base] += 1
         return base if self._counts[base] == 1 else f"{base}#{self._counts[base]}"
 
@@ -185,7 +216,7 @@ class Reading:
             raise Stops
 
     def _perhaps(self, name: str, line: Line) -> None:
-        """A line that was cut off: what it does may have happened; but a transaction hasn't."""
+        """A line that was cut off: what it does may have happened; but a transaction has been rolled back."""
         if line[0] in WRITING:
             self.may.add(name)
         self._registered(name, line)
@@ -205,21 +236,23 @@ class Reading:
             (self.may if kind == "overdue" else self.must).add(name)
             last = self._round == self._fact.round
             assert not last or name in self._fact.begun, f"{self.id} has no record of {name}"
-        elif kind in ("pay", "post"):
+        elif kind in BOOKING:
             self.booked.append(name)
         elif kind in ("child", "detach"):
             child = f"{self.id}/{name}"
             self.children[child] = rest[0]
             self.started.add(child)
             return "" if kind == "detach" else self._facts[child].ending
-        return "ValueError" if kind == "refuse" else FAILING.get(kind, "")
+        return FAILING.get(kind, "")
 
     def _value(self, name: str, line: Line) -> Any:
         kind, *rest = line
-        if kind in ("step", "undoable", "falter", "pay", "post"):
+        if kind in ("step", "undoable", "falter", *BOOKING):
             return rest[0]
-        if kind == "signal":
-            return f"{self.id} s{rest[0]}"
+        if kind in ("signal", "answer"):
+            return f"{self.id} {'s' if kind == 'signal' else 't'}{rest[0]}"
+        if kind == "token":
+            return True
         if kind == "child":
             return self._facts[f"{self.id}/{name}"].result
         return f"{self.id}/{name}" if kind == "detach" else None

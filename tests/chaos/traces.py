@@ -17,9 +17,28 @@ create table tried (run text not null, step text not null, pid int not null,
                     at timestamptz not null default clock_timestamp());
 create table done (run text not null, step text not null, primary key (run, step));
 create table paid (run text primary key);
-create table booked (run text not null, step text not null)
+create table booked (run text not null, step text not null, refused boolean not null default false);
+create function bounced() returns trigger language plpgsql as 'begin raise exception ''bounced''; end';
+create constraint trigger bounced after insert on booked deferrable initially deferred
+    for each row when (new.refused) execute function bounced()
 """
-"""``booked`` has no key: what is written into it twice stands there twice."""
+"""``booked`` has no key: what is written into it twice stands there twice. What is to be refused is when it commits."""
+
+RECORDED = """
+create table recorded (run text not null, round int not null, name text not null, state text not null);
+create function keep_record() returns trigger language plpgsql as '
+begin
+    insert into public.recorded
+    select r.id, r.round, new.name, new.state from perdure.run r where r.job = new.run;
+    return null;
+end';
+create trigger keep_record after insert or update on perdure.step
+    for each row when (new.ended_at is not null) execute function keep_record()
+"""
+"""Keeps how each step was recorded, in the transaction that records it: the next round forgets it."""
+
+RECORDED_AGAIN = "select run, round, name from recorded group by run, round, name having count(*) > 1"
+"""Steps whose end was recorded more than once."""
 
 TRIED_AGAIN = (
     "select t.run, t.step from tried t join perdure.run r on r.id = t.run join perdure.step s on s.run = r.job "
