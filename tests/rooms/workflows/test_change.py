@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from time import perf_counter
+from time import process_time
 
 from msgspec import Raw
 
@@ -250,9 +250,9 @@ def test_replaying_a_thousand_steps_is_quick(stage: Stage) -> None:
         steps = [Step(f"s#{n}" if n > 1 else "s", n, "step", "done", 1, 0.0, 0.0) for n in range(1, count + 1)]
         return History(1, "r", 0, 0.0, 0.0, 0.0, {}, steps, [], {})
 
-    began = perf_counter()
+    began = process_time()
     assert replayed(long, history(1_000), '{"count": 1000}', seeded) is None
-    took = perf_counter() - began
+    took = process_time() - began
     print(f"a replay of 1,000 steps took {took * 1000:.1f} ms")
     assert took < 1.0
     assert "continue_as_new" in (replayed(long, history(10_000), '{"count": 10001}', seeded) or "")
