@@ -131,3 +131,48 @@ async def test_a_server_that_knows_nothing_of_the_claim_is_told_nothing_of_its_e
 
     assert dict(+settler.counts) == {"stale": 1}
     assert places == {id: "ready", mate: "leased"}
+
+
+@pytest.mark.parametrize("ends", ["while it is asked", "afterwards"])
+async def test_what_ends_after_a_server_took_over_is_not_settled_by_its_generation(
+    db: Database, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    """A worker has two leases that the server which took over knows nothing of. One of its jobs is settled while the
+    old one fails, which tells that; the other one ends meanwhile, or after it. Neither is settled, and each stands in
+    one place [DW-30]. Red when the doubt goes with the flush that had met it: then the other one would stand in two."""
+    stage = Stage(db)
+    first, second = stage.enqueue(2)
+    me = stage.worker()
+    stage.main.begin()
+    (job,) = stage.claim(me, 1)
+    (later,) = stage.claim(me, 1)
+    stage.main.rollback()
+    link, leases = Link(db.url, db.schema, "settle"), {each.lease.id: each.lease for each in (job, later)}
+    settler = Settler(link, lambda: me.id, leases, lambda: None, Pacer(link, lambda: me.id, 0))
+    run = link.run
+
+    async def lost(op: Any) -> Any:
+        op.close()
+        monkeypatch.setattr(link, "run", run)
+        if ends == "while it is asked":
+            settler.end(end(later, "retry"))
+        raise ConnectionLost("the server is gone")
+
+    monkeypatch.setattr(link, "run", lost)
+    task = asyncio.create_task(settler.run())
+    try:
+        settler.end(end(job))
+        await asyncio.wait_for(settler.settled(), 30.0)
+        if ends == "afterwards":
+            settler.end(end(later, "retry"))
+            await asyncio.wait_for(settler.settled(), 30.0)
+    finally:
+        task.cancel()
+        await link.close()
+    places, standings = stage.places(), stage.standings()
+    stage.close()
+
+    assert dict(+settler.counts) == {"stale": 2}
+    assert places == {first: "ready", second: "ready"}
+    assert [len(found) for found in standings.values()] == [1, 1]
+    assert leases == dict[int, Lease]()

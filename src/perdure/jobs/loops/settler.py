@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar
 
@@ -243,9 +243,11 @@ class Settler:
         empty = [lease.id for lease in emptied if lease.left == 0]
         gone, stale, blocked = list[End](), list[End](), list[End]()
         if doubtful:
-            # It may be another server that answers now. Where the lease isn't known, the job's generation says nothing.
-            asked = [*empty, *(end.job.lease.id for end in ends)]
+            # It may be another server that answers now. Where the lease isn't known, the job's generation says nothing;
+            # and that goes for whatever else this worker has, which is settled later, or still runs.
+            asked = [*self._leases, *empty, *(end.job.lease.id for end in ends)]
             held = await self._link.run(held_leases(asked, self._worker()))
+            self._lose(id for id in asked if id not in held)
             gone = [end for end in ends if end.job.lease.id not in held]
             ends = [end for end in ends if end.job.lease.id in held]
             empty = [id for id in empty if id in held]
@@ -260,6 +262,13 @@ class Settler:
         if stale and (doubtful or any(end.written == "perhaps" for end in stale)):
             stale = await self._untraced(stale)
         return stale, blocked
+
+    def _lose(self, ids: Iterable[int]) -> None:
+        """These leases aren't this worker's any more: what hasn't been sent of their jobs' ends never is."""
+        for id in ids:
+            if (lease := self._leases.pop(id, None)) is not None:
+                lease.lost = True
+        self.drop_lost()
 
     async def _untraced(self, stale: Sequence[End]) -> list[End]:
         """Those that were not settled by us. What a handler's own transaction has settled has completed, whatever its
