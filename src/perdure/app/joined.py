@@ -10,7 +10,7 @@ from ..core import check, limits
 from ..core.codec import encode_result
 from ..core.errors import InvalidOption
 from ..core.op import Op
-from ..jobs.ops.settle import complete
+from ..jobs.ops.settle import complete_unheld
 from ..jobs.ops.unique import once
 from ..jobs.work import Claimed, End
 from ..pg.borrow import AsyncBorrowed, Borrowed
@@ -37,7 +37,7 @@ class Joined(Bound):
         """
         end = completed(self._claimed, result)
         self._tell()
-        self._borrowed.change(complete(end))
+        self._borrowed.change(complete_unheld(end))
 
     def once(self, key: str, *, lifetime: timedelta | float = limits.EFFECT_SECONDS) -> bool:
         """Whether this is the first time that the task does something for the key: True, and noted with this
@@ -56,7 +56,7 @@ class AsyncJoined(AsyncBound):
         """As ``Joined.complete``."""
         end = completed(self._claimed, result)
         self._tell()
-        await self._borrowed.change(complete(end))
+        await self._borrowed.change(complete_unheld(end))
 
     async def once(self, key: str, *, lifetime: timedelta | float = limits.EFFECT_SECONDS) -> bool:
         """As ``Joined.once``."""

@@ -88,14 +88,15 @@ async def test_the_victim_of_a_deadlock_is_replayed_whole_on_a_loop(
     db: Database, accounts: psycopg.Connection[Any]
 ) -> None:
     """The same for the asynchronous client [KIT-19]."""
-    met, runs = asyncio.Event(), {1: 0, 2: 0}
+    met, runs, locked = asyncio.Event(), {1: 0, 2: 0}, set[int]()
     async with AsyncClient(db.url) as client:
 
         async def transfer(first: int, second: int) -> None:
             async def pay(tx: Any) -> None:
                 runs[first] += 1
                 await tx.connection.execute("update account set paid = paid + 1 where id = %s", [first])
-                met.set() if sum(runs.values()) == 2 else None
+                locked.add(first)
+                met.set() if len(locked) == 2 else None
                 await met.wait()
                 await tx.connection.execute("update account set paid = paid + 1 where id = %s", [second])
                 await tx.jobs.enqueue(send_receipt.job(order_id=first))

@@ -7,7 +7,7 @@ import pytest
 from perdure.core.errors import OwnershipLost
 from perdure.jobs.ops.control import cancel
 from perdure.jobs.ops.rescue import close_leases
-from perdure.jobs.ops.settle import complete, hold
+from perdure.jobs.ops.settle import complete, complete_unheld, hold
 from tests.rooms.jobs.stage import Stage, end, ended
 
 
@@ -50,6 +50,29 @@ def test_a_held_job_whose_transaction_ends_without_it_is_rescued(stage: Stage) -
 
     assert stage.rescue() == 1
     assert stage.places() == {id: "ready"}
+
+
+def test_a_server_that_lacks_the_claim_lets_no_handler_s_transaction_hold_its_job(stage: Stage) -> None:
+    """The server that took over has the job in ready, under the generation that was claimed, and has given the number
+    of its lease to another claim of the same worker: a handler that still runs is refused at its block's beginning, and
+    by ``complete`` on a session of its own; the job stands in one place [DW-41]. Red when only the generation is asked
+    for."""
+    worker = stage.worker()
+    [id] = stage.enqueue()
+    stage.main.begin()
+    [job] = stage.claim(worker)
+    stage.main.rollback()
+    [mate] = stage.enqueue(priority=0)
+    stage.main.sql(f"alter table perdure.lease alter column id restart with {job.lease.id}")
+    stage.claim(worker, 1)
+    handler = stage.session()
+
+    for refused in (hold(job), complete_unheld(end(job))):
+        handler.begin()
+        with pytest.raises(OwnershipLost):
+            handler.run(refused)
+        handler.commit()
+    assert stage.places() == {id: "ready", mate: "leased"}
 
 
 def test_who_lost_the_job_neither_holds_nor_completes_it(stage: Stage) -> None:

@@ -144,12 +144,19 @@ def _settle_group(
 
 def hold(job: Claimed) -> Op[None]:
     """Keep the job for the rest of the transaction: nobody rescues it meanwhile. Raises OwnershipLost."""
-    if (yield from maybe(HOLD, id=job.id, generation=job.generation)) is None:
+    if (yield from maybe(HOLD, id=job.id, generation=job.generation, lease=job.lease.id)) is None:
         raise lost(job)
 
 
+def complete_unheld(end: End) -> Op[None]:
+    """As ``complete``, in a transaction that doesn't hold the job yet."""
+    yield from hold(end.job)
+    yield from complete(end)
+
+
 def complete(end: End) -> Op[None]:
-    """Settle one completed job in the transaction of its handler. Raises OwnershipLost; then nothing was written."""
+    """Settle one completed job in the transaction of its handler, which holds it. Raises OwnershipLost; then nothing
+    was written."""
     sides = end.job.extras is not None and end.job.extras.sides
     if (yield from settle([end], 0, sides=sides)):
         raise lost(end.job)
