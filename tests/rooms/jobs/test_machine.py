@@ -345,6 +345,7 @@ def _play(db: Database, **how: Any) -> Counter[Move]:
     return Places.seen
 
 
+@pytest.mark.timeout(900)  # half a minute of acts on a quiet machine, each a round trip
 @pytest.mark.parametrize("schema", ["perdure", "cell_seven"])
 def test_every_job_stands_in_one_place_and_moves_by_the_table(db: Database, schema: str) -> None:
     """Whatever workers, chores and people do, in whatever order: every job stands in exactly one place, moves only as
