@@ -63,9 +63,11 @@ ALWAYS: list[Program] = [
      ["gather", "collect_all", 0, False, [["post", 3], ["post", 4], ["never"]]]],
     [["gather", "collect_all", 0, False, [["token", 0], ["step", 1], ["token", 1], ["token", 0]]], ["answer", 0],
      ["gather", "fail_fast", 0, False, [["answer", 0], ["sleep", 20], ["token", 0]]], ["answer", 1]],
+    [["pivot"], ["gather", "fail_fast", 0, True, [["undoable", 1], ["undoable", 2], ["stumble", 1]]], ["step", 3]],
 ]  # fmt: skip
-"""A cancel at a wait, in a gathering, of a child and of its parent; a gathering that is undone; transactions in some
-that are decided early, and in one that is cancelled; tokens, and what was answered to them; and so on."""
+"""A cancel at a wait, in a gathering, of a child and of its parent; a gathering that is undone, in a run that fails
+later and in one that doesn't; transactions in some that are decided early, and in one that is cancelled; tokens, and
+what was answered to them; and so on."""
 
 
 def dreamt(number: int, count: int) -> list[Program]:
