@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from datetime import datetime
+from itertools import dropwhile
 from typing import Any, Literal
 
 import msgspec
 
+from ..core import limits
 from ..core.op import Row
 
 Place = Literal["ready", "scheduled", "leased", "held", "waiting", "dead", "history"]
@@ -78,10 +81,83 @@ class Attempt:
     error: str | None
 
 
+_HEADER = "Traceback (most recent call last):"
+_CHAINED = (
+    "The above exception was the direct cause of the following exception:",
+    "During handling of the above exception, another exception occurred:",
+)
+_PART = re.compile(r" *\+-(?P<first>\+)?-{5,}")
+"""What stands between an exception group and its first member, and between its members."""
+_MARGIN = re.compile(r"^ *[|+] ?")
+_DECIDED = re.compile(
+    r"attempt \d+ of \d+ failed|crash \d+ of \d+$|asked to wait [\d.]+ s|the handler declared the failure permanent$"
+    r"|\w+ is (never retried by|not among the errors that) the task's policy"
+    r"|([\d.]+ s have passed, )?the next attempt would start in [\d.]+ s|the compensation .+ failed: "
+)
+"""How the sentences begin that say below an error what was decided: those of ``core.backoff``, and a few more."""
+
+
 def gist(error: str | None) -> str | None:
-    """What was raised and what was decided: the last lines of a traceback that aren't indented, two at most."""
+    """What was raised, by the first line of its message, and what was decided, of the text that is kept of an error.
+
+    A message may go on for as many lines as it likes, so an exception is found by what stands before it: the lines of
+    code that it came through, all indented. Of a group its first member is told, too.
+    """
     lines = error.strip().splitlines() if error else []
-    while len(lines) > 1 and lines[-1].startswith(" "):  # a mark below a line of SQL
-        lines.pop()
-    told = lines[-2:] if len(lines) > 1 and not lines[-2].startswith(" ") else lines[-1:]
-    return "; ".join(told) or None
+    if not lines:
+        return None
+    if len(lines) == 2 and not lines[0].endswith(_HEADER):
+        raised, decided = lines[0], lines[1:]
+    else:
+        whole, decided = len(error or "") < limits.ERROR_TEXT_CHARS_MAX, []
+        while len(lines) > 1 and _DECIDED.match(lines[-1]):
+            decided.insert(0, lines.pop())
+        raised = _raised(lines, whole)
+    return "; ".join([raised, *(each for each in decided if not raised.endswith(each))])
+
+
+def _raised(lines: list[str], whole: bool) -> str:
+    """What was raised in the end. A text that isn't ``whole`` lacks its beginning."""
+    own = _last(lines)
+    if own[0].lstrip().startswith(f"+ Exception Group {_HEADER}"):
+        return ": ".join(told for part in _first_members(own) if (told := _message(_past_code(_last(part)))))
+    if not whole and not own[0].endswith(_HEADER):
+        code = next((n for n, line in enumerate(own) if line.startswith('  File "')), None)
+        if code is None:
+            return next((_MARGIN.sub("", line) for line in reversed(own) if re.search(r"\w", line)), own[-1])
+        own = [_HEADER, *own[code:]]
+    return _message(_past_code(own)) or lines[-1]
+
+
+def _last(lines: list[str]) -> list[str]:
+    """The last exception of a chain, with the lines of code before it."""
+    start = max((n + 1 for n, line in enumerate(lines) if line in _CHAINED), default=0)
+    return list(dropwhile(lambda line: not line.strip(), lines[start:])) or lines
+
+
+def _past_code(lines: list[str]) -> list[str]:
+    """The lines of the exception itself."""
+    if not lines or not lines[0].endswith(_HEADER):
+        return lines
+    return list(dropwhile(lambda line: line.startswith(" "), lines[1:]))
+
+
+def _message(lines: list[str]) -> str:
+    """A message's first line, with the next that has a word where it ends in a colon."""
+    first = lines[0].strip() if lines else ""
+    more = next((line.strip() for line in lines[1:] if re.search(r"\w", line)), "") if first.endswith(":") else ""
+    return f"{first} {more}".strip()
+
+
+def _first_members(lines: list[str]) -> list[list[str]]:
+    """The lines of a group, of its first member, of that one's first member, and so on, without their margins."""
+    parts: list[list[str]] = [[]]
+    for line in lines:
+        between = _PART.match(line)
+        if between is None:
+            parts[-1].append(_MARGIN.sub("", line))
+        elif between["first"]:
+            parts.append([])
+        else:
+            break
+    return parts

@@ -82,7 +82,7 @@ def test_a_wait_ends_as_its_job_does() -> None:
         ("expired before it started", "expired before it started"),
         (_described(KeyError("order")), "KeyError: 'order'"),
         (f"{_described(KeyError('order'))}\nattempt 1 of 1 failed", "KeyError: 'order'; attempt 1 of 1 failed"),
-        (_described(OSError("one\ntwo")) + "\nattempt 1 of 1 failed", "two; attempt 1 of 1 failed"),
+        (_described(OSError("one\ntwo")) + "\nattempt 1 of 1 failed", "OSError: one; attempt 1 of 1 failed"),
         (f"{describe(Permanent('no such order'))}\ngave up", "Permanent: no such order; gave up"),
     ],
 )
