@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from psycopg_pool import PoolClosed
 
 from perdure import AsyncClient, Client
+from perdure.app.client import pools
+from perdure.app.client.pools import Pool
 from perdure.core.errors import (
     DatabaseMissing,
     InvalidOption,
@@ -107,16 +113,63 @@ def test_an_asynchronous_client_belongs_to_one_loop(db: Database) -> None:
         first.run(client.close())
 
 
+def _break_all(db: Database, expected: int) -> None:
+    """End every session of the clients on the server, as a restart does."""
+    ended = db.connect().execute(
+        "select pg_terminate_backend(pid, 10000) from pg_stat_activity "
+        "where datname = current_database() and application_name = 'perdure-app'"
+    )
+    assert ended.fetchall() == [(True,)] * expected
+
+
 def test_an_idle_connection_that_broke_is_replaced(db: Database) -> None:
     """After its connections were ended on the server, the client's next call works (guard: the look at the socket)."""
     with Client(db.url) as client:
         client.jobs.enqueue(JOB)
-        ended = db.connect().execute(
-            "select pg_terminate_backend(pid, 10000) from pg_stat_activity "
-            "where datname = current_database() and application_name = 'perdure-app'"
-        )
-        assert ended.fetchall() == [(True,)]
+        _break_all(db, 1)
         assert client.jobs.enqueue(JOB).id == 2
+
+
+def test_ten_connections_that_broke_together_cost_no_waiting(db: Database) -> None:
+    """After a restart of the server the first transaction works, though each of the ten connections in the pool is
+    broken. Red with psycopg's own check, which waits ever longer after each, past the bound of a caller."""
+    with Client(db.url) as client:
+        with ExitStack() as held:
+            for _ in range(10):
+                held.enter_context(client.transaction())
+        _break_all(db, 10)
+        with client.transaction() as tx:
+            assert tx.jobs.enqueue(JOB).id == 1
+
+
+async def test_ten_connections_that_broke_together_cost_no_waiting_on_a_loop(db: Database) -> None:
+    """The same for the asynchronous client."""
+    async with AsyncClient(db.url) as client:
+        async with AsyncExitStack() as held:
+            for _ in range(10):
+                await held.enter_async_context(client.transaction())
+        await asyncio.to_thread(_break_all, db, 10)
+        async with client.transaction() as tx:
+            assert (await tx.jobs.enqueue(JOB)).id == 1
+
+
+def test_a_server_that_stays_away_is_tried_every_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a caller waits for a connection, the attempts to connect don't become rarer: the sixth one comes within its
+    ten seconds. Red without the bound on the pause, which doubles."""
+    monkeypatch.setattr(pools, "RECONNECT_SECONDS_MAX", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as nobody, ThreadPoolExecutor(1) as other:
+        port = nobody.getsockname()[1]
+        with Pool(
+            f"host=127.0.0.1 port={port} user=nobody sslmode=disable gssencmode=disable",
+            min_size=0,
+            max_size=1,
+            open=True,
+        ) as pool:
+            waiting = other.submit(pool.take)
+            for _ in range(6):
+                nobody.accept()[0].close()
+            assert not waiting.done()
+        assert isinstance(waiting.exception(WAIT_SECONDS), PoolClosed)
 
 
 def test_a_bad_job_fails_its_own_thread_only(db: Database) -> None:

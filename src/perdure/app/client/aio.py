@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
 import psycopg
-from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from ...core import limits
 from ...core.errors import ConnectionLost, OutcomeUnknown, RolledBack, TransientError, Unsupported
@@ -28,6 +28,7 @@ from . import opening
 from .bound import AsyncBound, AsyncTransaction, Lender
 from .ending import OUTCOME_PAUSE_SECONDS, Isolation, atransacting, refuse_failed, unknown
 from .gather import AsyncGathering
+from .pools import AsyncPool
 from .replay import Contention, Replay
 
 P = ParamSpec("P")
@@ -123,7 +124,7 @@ class Pooled:
         self._url, self._schema, self._purpose, self._connections = url, schema, purpose, connections
         self._opening: asyncio.Lock | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
+        self._pool: AsyncPool | None = None
         self._closed = False
         self._gathering = AsyncGathering(self._write)
         self.enqueue = self._gathering.enqueue
@@ -165,7 +166,7 @@ class Pooled:
         """A connection in autocommit mode."""
         pool = await self._opened()
         try:
-            conn = await pool.getconn()
+            conn = await pool.take()
         except PoolClosed:
             raise opening.closed() from None
         except (PoolTimeout, TooManyRequests) as error:
@@ -185,7 +186,7 @@ class Pooled:
     async def _write(self, specs: Sequence[JobSpec]) -> list[int]:
         return await self.ask(enqueue(specs))
 
-    async def _opened(self) -> AsyncConnectionPool[psycopg.AsyncConnection[Any]]:
+    async def _opened(self) -> AsyncPool:
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop, self._opening = loop, asyncio.Lock()
@@ -204,12 +205,7 @@ class Pooled:
                 settings = opening.pool_settings(url, self._purpose, pooled, self._connections)
                 if pooled:
                     settings |= {"connection_class": AsyncPooledConnection, "configure": opening.abind(self._purpose)}
-                pool = AsyncConnectionPool(**settings, check=_check)
+                pool = AsyncPool(**settings)
                 await pool.open()
                 self._pool = pool
             return self._pool
-
-
-async def _check(conn: psycopg.AsyncConnection[Any]) -> None:
-    if opening.may_be_broken(conn.fileno()):
-        await AsyncConnectionPool.check_connection(conn)

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from ...core import limits
 from ...core.errors import ConnectionLost, OutcomeUnknown, RolledBack, TransientError
@@ -30,6 +30,7 @@ from . import opening
 from .bound import Bound, Lender, Transaction
 from .ending import OUTCOME_PAUSE_SECONDS, Isolation, refuse_failed, transacting, unknown
 from .gather import Gathering
+from .pools import Pool
 from .replay import Contention, Replay
 
 P = ParamSpec("P")
@@ -139,7 +140,7 @@ class Pooled:
     ) -> None:
         self._url, self._schema, self._purpose, self._connections = url, schema, purpose, connections
         self._opening = threading.Lock()
-        self._pool: ConnectionPool[psycopg.Connection[Any]] | None = None
+        self._pool: Pool | None = None
         self._kept: psycopg.Connection[Any] | None = None
         self._closed = False
         self.enqueue = Gathering(self._write).enqueue
@@ -218,17 +219,17 @@ class Pooled:
         if conn is not None and self._pool is not None:
             self._pool.putconn(conn)
 
-    def _taken(self) -> tuple[ConnectionPool[psycopg.Connection[Any]], psycopg.Connection[Any]]:
+    def _taken(self) -> tuple[Pool, psycopg.Connection[Any]]:
         """The pool, and a connection of it."""
         pool = self._pool or self._opened()
         try:
-            return pool, pool.getconn()
+            return pool, pool.take()
         except PoolClosed:
             raise opening.closed() from None
         except (PoolTimeout, TooManyRequests) as error:
             raise opening.unavailable(error, self._connections) from error
 
-    def _opened(self) -> ConnectionPool[psycopg.Connection[Any]]:
+    def _opened(self) -> Pool:
         with self._opening:
             if self._closed:
                 raise opening.closed()
@@ -237,12 +238,7 @@ class Pooled:
                 settings = opening.pool_settings(url, self._purpose, pooled, self._connections)
                 if pooled:
                     settings |= {"connection_class": PooledConnection, "configure": opening.bind(self._purpose)}
-                pool = ConnectionPool(**settings, check=_check)
+                pool = Pool(**settings)
                 pool.open()
                 self._pool = pool
             return self._pool
-
-
-def _check(conn: psycopg.Connection[Any]) -> None:
-    if opening.may_be_broken(conn.fileno()):
-        ConnectionPool.check_connection(conn)
