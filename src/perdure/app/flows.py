@@ -33,7 +33,7 @@ from ..workflows.loops.driver import Driver
 from ..workflows.model import RunSpec, task_name
 from ..workflows.ops.after import close, fallen, sweep
 from ..workflows.ops.control import prune, versions
-from .client.bound import AsyncTransaction
+from .client.bound import AsyncTransaction, lent
 from .desk import Desk
 
 P = ParamSpec("P")
@@ -254,13 +254,13 @@ class StepTransaction(AsyncTransaction):
 
     def __init__(self, connection: psycopg.AsyncConnection[Any], schema: str) -> None:
         super().__init__(connection, schema)
-        self._schema = schema
+        self._schema, self._conn = schema, connection
         self.kept: Any = None
 
     @property
     def lost(self) -> bool:
-        """Whether the connection is gone, and the transaction with it."""
-        return self.connection.closed
+        """Whether the connection is gone, and the transaction with it; also asked when that has ended."""
+        return self._conn.closed
 
     def keep(self, value: Any) -> Any:
         """Record the value with the step: at a replay it is all that is left of the block. Returns it."""
@@ -289,7 +289,7 @@ class StepDesk:
             except psycopg.Error as error:
                 ours = translate(error)
                 raise (error if ours is None else ours) from error
-            yield StepTransaction(conn, self._desk.schema)
+            yield stack.enter_context(lent(StepTransaction(conn, self._desk.schema)))
 
 
 def step_desk(ctx: Any) -> StepDesk:

@@ -20,7 +20,7 @@ from ..jobs.work import Claimed, End
 from ..pg.drive import adrive, drive
 from ..pg.errors import translate
 from ..runtime import faults
-from .client.bound import AsyncTransaction, Transaction
+from .client.bound import AsyncTransaction, Transaction, lent
 from .desk import Desk
 from .joined import first_time
 
@@ -76,7 +76,7 @@ class Open(_Saves):
             conn = stack.enter_context(desk.blocking.connection())
             self._rollback = psycopg.Rollback(stack.enter_context(conn.transaction()))
             drive(conn, hold(claimed), desk.schema)
-            self.transaction = HandlerTransaction(conn, desk.schema, claimed, self)
+            self.transaction = stack.enter_context(lent(HandlerTransaction(conn, desk.schema, claimed, self)))
             self._stack = stack.pop_all()
 
     def commit(self) -> None:
@@ -121,7 +121,7 @@ class AsyncOpen(_Saves):
             conn = await stack.enter_async_context(desk.awaited.connection())
             self._rollback = psycopg.Rollback(await stack.enter_async_context(conn.transaction()))
             await adrive(conn, hold(claimed), self._schema)
-            self.transaction = AsyncHandlerTransaction(conn, self._schema, claimed, self)
+            self.transaction = stack.enter_context(lent(AsyncHandlerTransaction(conn, self._schema, claimed, self)))
             self._stack = stack.pop_all()
 
     async def commit(self) -> None:

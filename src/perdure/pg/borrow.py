@@ -17,7 +17,7 @@ import psycopg
 from ..core.errors import Unsupported
 from ..core.op import Call, Op, Row
 from ..sql import compiled, numbered
-from .drive import aconverse, adrive, apg, converse, drive
+from .drive import aconverse, aexecute, apg, converse, drive, execute
 from .pooler import is_loose
 
 R = TypeVar("R")
@@ -73,28 +73,55 @@ class AsyncBorrowed:
         return nullcontext()
 
 
-class _Psycopg(Borrowed):
+class OnPsycopg(Borrowed):
+    """A connection of psycopg. One that goes on to somebody else at the end of a block is given back by ``end``: what
+    holds this still can't reach it any more, not even for the next statement of an op that has begun."""
+
     def __init__(self, conn: psycopg.Connection[Any], schema: str) -> None:
         super().__init__(schema)
-        self._conn = conn
+        self._conn: psycopg.Connection[Any] | None = conn
 
-    def ask(self, op: Op[R]) -> R:
-        return drive(self._conn, op, self._schema)
+    @property
+    def connection(self) -> psycopg.Connection[Any]:
+        """The connection. Raises Unsupported after ``end``."""
+        if self._conn is None:
+            raise _over()
+        return self._conn
+
+    def end(self) -> None:
+        """Let go of the connection."""
+        self._conn = None
+
+    def _send(self, call: Call) -> Sequence[Row]:
+        return execute(self.connection, call, self._schema)
 
     def _together(self) -> AbstractContextManager[Any]:
-        return self._conn.transaction() if is_loose(self._conn) else nullcontext()
+        return self.connection.transaction() if is_loose(self.connection) else nullcontext()
 
 
-class _AsyncPsycopg(AsyncBorrowed):
+class OnAsyncPsycopg(AsyncBorrowed):
+    """The same, asynchronous."""
+
     def __init__(self, conn: psycopg.AsyncConnection[Any], schema: str) -> None:
         super().__init__(schema)
-        self._conn = conn
+        self._conn: psycopg.AsyncConnection[Any] | None = conn
 
-    async def ask(self, op: Op[R]) -> R:
-        return await adrive(self._conn, op, self._schema)
+    @property
+    def connection(self) -> psycopg.AsyncConnection[Any]:
+        """The connection. Raises Unsupported after ``end``."""
+        if self._conn is None:
+            raise _over()
+        return self._conn
+
+    def end(self) -> None:
+        """Let go of the connection."""
+        self._conn = None
+
+    async def _send(self, call: Call) -> Sequence[Row]:
+        return await aexecute(self.connection, call, self._schema)
 
     def _together(self) -> AbstractAsyncContextManager[Any]:
-        return self._conn.transaction() if is_loose(self._conn) else nullcontext()
+        return self.connection.transaction() if is_loose(self.connection) else nullcontext()
 
 
 class _Asyncpg(AsyncBorrowed):
@@ -191,7 +218,7 @@ def borrow(thing: Any, schema: str) -> Borrowed | AsyncBorrowed:
     origins = {each.__module__.partition(".")[0] for each in type(thing).__mro__}
     if isinstance(thing, psycopg.Connection | psycopg.AsyncConnection):
         _refuse_closed(thing.closed)
-        return _Psycopg(thing, schema) if isinstance(thing, psycopg.Connection) else _AsyncPsycopg(thing, schema)
+        return OnPsycopg(thing, schema) if isinstance(thing, psycopg.Connection) else OnAsyncPsycopg(thing, schema)
     if isinstance(thing, asyncpg.Connection | asyncpg.pool.PoolConnectionProxy):
         _refuse_closed(_asyncpg_closed(thing))
         return _Asyncpg(thing, schema)
@@ -274,6 +301,14 @@ def _asyncpg_closed(conn: Any) -> bool:
     except asyncpg.InterfaceError:  # it went back to its pool
         return True
     return closed
+
+
+def _over() -> Unsupported:
+    return Unsupported(
+        "has ended, and its connection may be somebody else's by now",
+        field="transaction",
+        fix="use it inside of its block, and await there what you have begun with it",
+    )
 
 
 def _refuse_closed(closed: bool) -> None:

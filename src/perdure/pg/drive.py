@@ -1,4 +1,5 @@
-"""The only functions that touch a cursor: ``drive`` (psycopg), ``adrive`` (psycopg async), ``apg`` (asyncpg).
+"""The only functions that touch a cursor: ``drive`` (psycopg), ``adrive`` (psycopg async), ``apg`` (asyncpg), and one
+statement alone, ``execute`` and ``aexecute``.
 
 They carry an op's calls to Postgres, and rows or errors back in. They neither begin nor commit: the connection decides.
 ``converse`` and ``aconverse`` do the same over whatever sends a call, for connections that a library wraps.
@@ -25,12 +26,12 @@ AsyncSend: TypeAlias = Callable[[Call], Awaitable[Sequence[Row]]]
 
 def drive(conn: Connection[Any], op: Op[R], schema: str = "perdure") -> R:
     """Run the op on a psycopg connection. Raises what the op raises; database errors are ``core.errors``."""
-    return converse(op, lambda call: _execute(conn, call, schema))
+    return converse(op, lambda call: execute(conn, call, schema))
 
 
 async def adrive(conn: AsyncConnection[Any], op: Op[R], schema: str = "perdure") -> R:
     """Run the op on a psycopg asynchronous connection."""
-    return await aconverse(op, lambda call: _aexecute(conn, call, schema))
+    return await aconverse(op, lambda call: aexecute(conn, call, schema))
 
 
 async def apg(conn: asyncpg.Connection[Any], op: Op[R], schema: str = "perdure") -> R:
@@ -88,7 +89,8 @@ def _refuse(op: Op[R], error: Exception) -> Call:
     return op.throw(ours)
 
 
-def _execute(conn: Connection[Any], call: Call, schema: str) -> Sequence[Row]:
+def execute(conn: Connection[Any], call: Call, schema: str) -> Sequence[Row]:
+    """One statement on a psycopg connection; its rows."""
     text = compiled(call.statement, schema).encode()
     if isinstance(conn, PooledConnection) and is_loose(conn):
         return conn.alone(text, call.params)
@@ -102,7 +104,8 @@ def _execute(conn: Connection[Any], call: Call, schema: str) -> Sequence[Row]:
         return cursor.fetchall() if _has_rows(cursor) else []
 
 
-async def _aexecute(conn: AsyncConnection[Any], call: Call, schema: str) -> Sequence[Row]:
+async def aexecute(conn: AsyncConnection[Any], call: Call, schema: str) -> Sequence[Row]:
+    """One statement on a psycopg asynchronous connection; its rows."""
     text = compiled(call.statement, schema).encode()
     if isinstance(conn, AsyncPooledConnection) and is_loose(conn):
         return await conn.alone(text, call.params)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from perdure import App, Context, Retry, Snooze
 from perdure.app.open import AsyncOpen
-from perdure.core.errors import ConnectionLost, OwnershipLost
+from perdure.core.errors import ConnectionLost, OwnershipLost, Unsupported
 from tests.rooms.worker import children
 from tests.rooms.worker.stage import BOUND_SECONDS, Stage, until, working
 
@@ -96,6 +97,42 @@ async def test_a_handler_that_fails_after_its_block_has_done_nothing(effects: St
     assert seen == [1, 2]
     assert (job.result, job.attempt) == ("done", 2)
     assert await effects.value("select count(*) from effect") == 1
+
+
+@pytest.mark.parametrize("kind", ["loop", "thread"])
+async def test_a_handlers_transaction_ends_with_its_job(effects: Stage, kind: str) -> None:
+    """What still holds the transaction of a handler when its job has ended is refused, and writes nothing. Red when it
+    isn't let go of before it commits."""
+    app, kept = App("a"), list[Any]()
+    uses: list[Callable[[Any], Any]] = [
+        lambda tx: tx.jobs.enqueue(blocks.job()),
+        lambda tx: tx.once("late"),
+        lambda tx: tx.connection,
+    ]
+
+    @app.task
+    async def awaits(ctx: Context) -> None:
+        async with ctx.transaction() as tx:
+            await tx.connection.execute(EFFECT, [ctx.job.id])
+        kept.append(tx)
+        await tx.jobs.enqueue(blocks.job(), delay=600)  # the transaction is still open
+
+    @app.task
+    def blocks(ctx: Context) -> None:
+        with ctx.transaction() as tx:
+            tx.connection.execute(EFFECT, [ctx.job.id])
+        kept.append(tx)
+        tx.jobs.enqueue(awaits.job(), delay=600)
+
+    (id,) = await effects.enqueue((awaits if kind == "loop" else blocks).job())
+    async with working(effects.db, app):
+        await effects.until_in("history", id)
+        for use in uses:
+            with pytest.raises(Unsupported, match="has ended"):
+                await use(kept[0])
+
+    assert await effects.value("select count(*) from effect") == 1
+    assert await effects.value("select count(*) from perdure.job") == 1
 
 
 async def test_only_what_completes_is_committed(effects: Stage) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Any
+
+import pytest
 
 from perdure import Retry, StepFailed, Workflow
+from perdure.core.errors import Unsupported
 from tests.rooms.workflows.stage import Stage
 
 TWICE = Retry(max_attempts=2, delays=(0.02,), jitter="none")
@@ -41,6 +45,37 @@ def test_a_block_may_bound_what_it_waits_for(stage: Stage) -> None:
         assert (await stage.timeline())["pay"].attempt == 1
 
     asyncio.run(play())
+    assert stage.rows("select id from paid") == [(1,)]
+
+
+def test_the_transaction_of_a_block_ends_with_it(stage: Stage) -> None:
+    """What still holds the transaction of a block, or of a step's function, after it is refused. Red when it isn't let
+    go of before it commits."""
+    stage.conn.execute("create table paid (id int)")
+
+    async def pay(tx: Any) -> None:
+        kept.append(tx)
+
+    kept: list[Any] = []
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> None:
+        async with wf.transaction("pay") as tx:
+            await tx.connection.execute("insert into paid values (1)")
+            await pay(tx)
+        await wf.transaction("again", pay)
+
+    async def play() -> None:
+        async with stage.working():
+            await stage.run(shop.run())
+            for tx in kept:
+                with pytest.raises(Unsupported, match="has ended"):
+                    await tx.jobs.cancel(1)
+                with pytest.raises(Unsupported, match="has ended"):
+                    await tx.connection.execute("insert into paid values (2)")
+
+    asyncio.run(play())
+    assert len(kept) >= 2
     assert stage.rows("select id from paid") == [(1,)]
 
 

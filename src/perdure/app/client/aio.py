@@ -25,7 +25,7 @@ from ...pg.url import checked
 from ...runtime.clock import monotonic
 from ...runtime.dice import jittered, roll
 from . import opening
-from .bound import AsyncBound, AsyncTransaction, Lender
+from .bound import AsyncBound, AsyncTransaction, Lender, lent
 from .ending import OUTCOME_PAUSE_SECONDS, Isolation, atransacting, refuse_failed, unknown
 from .gather import AsyncGathering
 from .pools import AsyncPool
@@ -48,7 +48,8 @@ class AsyncClient(AsyncBound, Lender):
     async def transaction(self) -> AsyncIterator[AsyncTransaction]:
         """As ``Client.transaction``."""
         async with self._pooled.transaction() as conn:
-            yield AsyncTransaction(conn, self._schema)
+            with lent(AsyncTransaction(conn, self._schema)) as tx:
+                yield tx
 
     async def run(
         self,
@@ -87,7 +88,8 @@ class AsyncClient(AsyncBound, Lender):
         known: Witness | None = None
         try:
             async with self._pooled.transaction(isolation) as conn:
-                result = await function(AsyncTransaction(conn, self._schema))
+                with lent(AsyncTransaction(conn, self._schema)) as tx:
+                    result = await function(tx)
                 refuse_failed(conn)
                 known = await adrive(conn, witness(), self._schema)
         except OutcomeUnknown as error:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 import asyncpg
 import asyncpg.pool
 import psycopg
 
-from ...pg.borrow import AsyncBorrowed, Borrowed, borrow
+from ...pg.borrow import AsyncBorrowed, Borrowed, OnAsyncPsycopg, OnPsycopg, borrow
 from .jobs import AsyncJobs, Jobs
 from .machines import AsyncMachines, Machines
 from .queues import AsyncQueues, Queues
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
         | sqlalchemy_asyncio.AsyncConnection
     )
 
+Tx = TypeVar("Tx", bound="Transaction | AsyncTransaction")
+
 
 class Bound:
     """The nouns, called."""
@@ -66,16 +70,36 @@ class Transaction(Bound):
     """The nouns, and ``connection`` (psycopg) for the application's own statements: what commits, commits together."""
 
     def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
-        super().__init__(InTransaction(borrow(connection, schema)))
-        self.connection = connection
+        self._on = OnPsycopg(connection, schema)
+        super().__init__(InTransaction(self._on))
+
+    @property
+    def connection(self) -> psycopg.Connection[Any]:
+        """The connection. Raises Unsupported when the transaction has ended."""
+        return self._on.connection
 
 
 class AsyncTransaction(AsyncBound):
     """The nouns, and ``connection`` (psycopg) for the application's own statements: what commits, commits together."""
 
     def __init__(self, connection: psycopg.AsyncConnection[Any], schema: str) -> None:
-        super().__init__(AsyncInTransaction(borrow(connection, schema)))
-        self.connection = connection
+        self._on = OnAsyncPsycopg(connection, schema)
+        super().__init__(AsyncInTransaction(self._on))
+
+    @property
+    def connection(self) -> psycopg.AsyncConnection[Any]:
+        """The connection. Raises Unsupported when the transaction has ended."""
+        return self._on.connection
+
+
+@contextmanager
+def lent(tx: Tx) -> Iterator[Tx]:
+    """The block that a transaction is used in. Who still holds it then is refused: its connection goes on to somebody
+    else. It ends before the transaction does, so what isn't refused is sent before the COMMIT."""
+    try:
+        yield tx
+    finally:
+        tx._on.end()
 
 
 class Lender:

@@ -27,7 +27,7 @@ from ...pg.url import checked
 from ...runtime.clock import monotonic
 from ...runtime.dice import jittered, roll
 from . import opening
-from .bound import Bound, Lender, Transaction
+from .bound import Bound, Lender, Transaction, lent
 from .ending import OUTCOME_PAUSE_SECONDS, Isolation, refuse_failed, transacting, unknown
 from .gather import Gathering
 from .pools import Pool
@@ -55,9 +55,9 @@ class Client(Bound, Lender):
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """A transaction of one of the client's connections: it commits when the block ends, and an exception rolls it
-        back, jobs and all."""
-        with self._pooled.transaction() as conn:
-            yield Transaction(conn, self._schema)
+        back, jobs and all. After the block it can't be used any more: that raises Unsupported."""
+        with self._pooled.transaction() as conn, lent(Transaction(conn, self._schema)) as tx:
+            yield tx
 
     def run(
         self,
@@ -104,7 +104,8 @@ class Client(Bound, Lender):
         known: Witness | None = None
         try:
             with self._pooled.transaction(isolation) as conn:
-                result = function(Transaction(conn, self._schema))
+                with lent(Transaction(conn, self._schema)) as tx:
+                    result = function(tx)
                 refuse_failed(conn)
                 known = drive(conn, witness(), self._schema)
         except OutcomeUnknown as error:
