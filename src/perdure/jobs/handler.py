@@ -167,7 +167,8 @@ class Context:
     def idempotency_key(self) -> str:
         """What to give to an outside system that knows a repeated request by its key: the same in every attempt of this
         job, and no other job's. In a step of a run it is the step's: the same in every attempt and after every crash,
-        and no other step's, nor that of the same step in another round or another run."""
+        and no other step's, nor that of the same step in another round or another run, nor of one that a rewind lets
+        be done anew after it was undone."""
         key = f"{self._claimed.id}-{int(self._claimed.created_at.timestamp() * 1_000_000)}"
         if not self.in_step:
             return key

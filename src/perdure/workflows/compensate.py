@@ -14,6 +14,14 @@ def undo_name(step: str) -> str:
     return f"undo {step}"
 
 
+def times_undone(command: Do, records: Mapping[str, Step]) -> int:
+    """How often the step was undone before a rewind has forgotten that, so that it is done anew. The mark that counts
+    it (``forget.sql``) has a name that no undo has: the second step of a name is its ``#2``."""
+    name = command.name if isinstance(command, Back) else undo_name(command.name)
+    mark = records.get(f"{name}#0")
+    return 0 if mark is None else mark.attempt
+
+
 def owed(steps: Sequence[Do], records: Mapping[str, Step]) -> Back | None:
     """The next compensation that hasn't been done: of the step that began last. One that failed is owed still."""
     begun = [step for step in steps if _began(records.get(step.name))]

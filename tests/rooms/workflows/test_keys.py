@@ -107,3 +107,46 @@ def test_a_step_in_a_child_process_knows_the_same(stage: Stage) -> None:
             assert first[0] != second[0]
 
     asyncio.run(play())
+
+
+def test_what_was_undone_is_done_anew_under_another_key(stage: Stage) -> None:
+    """A step that is rewound after it was undone has a new key, and so has its compensation: a provider that knows
+    requests by their keys would answer with the charge that it has refunded. Each time; and a step that was rewound and
+    not undone keeps its key, whose request may still be under way. Red when a rewind forgets how often a step was
+    undone, and when the number goes into every key."""
+    taken: dict[str, list[str]] = {"charge": [], "refund": [], "note": []}
+    cured = False
+
+    async def charge(ctx: Context) -> None:
+        taken["charge"].append(ctx.idempotency_key)
+
+    async def refund(ctx: Context) -> None:
+        taken["refund"].append(ctx.idempotency_key)
+
+    async def note(ctx: Context) -> None:
+        taken["note"].append(ctx.idempotency_key)
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> str:
+        await wf.step("charge", charge, compensate=refund)
+        await wf.step("note", note)
+        if not cured:
+            raise ValueError("out of stock")
+        return "shipped"
+
+    async def play() -> None:
+        nonlocal cured
+        async with stage.working():
+            await stage.start(shop.run())
+            for _ in range(2):
+                await stage.until_state("compensated")
+                cured = len(taken["charge"]) == 2
+                gone = await stage.ask(stage.client.workflows.rewind, "r", "charge")
+                assert gone == ["charge", "note", "undo charge"]
+            assert await stage.result() == "shipped"
+            assert list(await stage.timeline()) == ["charge", "note"]
+
+    asyncio.run(play())
+    assert [len(keys) for keys in taken.values()] == [3, 2, 3]
+    assert len({*taken["charge"], *taken["refund"]}) == 5
+    assert len(set(taken["note"])) == 1

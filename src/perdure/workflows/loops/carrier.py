@@ -20,6 +20,7 @@ from ...runtime import faults
 from ...runtime.clock import utc_now
 from ...runtime.dice import jittered, roll, secret
 from ..commands import Block, Command, Do, Sleep, Start, Token, Wait
+from ..compensate import times_undone
 from ..model import Entry, Message, Step, StepError
 from ..ops.record import record
 from ..ops.start import spawn
@@ -106,7 +107,10 @@ class Carrier:
         call = self._provider.performer.call(self._records.job, work, command.args, kwargs, command.timeout)
         if work.context is None and work.run_in != "process":
             return await (self._stoppable(command, call) if stoppable else call)
-        before = STEP.set(StepCall(attempt, f"{self._records.machine.round}-{command.name}"))
+        machine = self._records.machine
+        again = times_undone(command, machine.steps)
+        of = f"{machine.round}.{again}-{command.name}" if again else f"{machine.round}-{command.name}"
+        before = STEP.set(StepCall(attempt, of))
         try:
             return await (self._stoppable(command, call) if stoppable else call)
         finally:

@@ -1,4 +1,4 @@
--- Does: drops what a run has recorded from a step on, or (`failed`) only what failed or was cancelled from there on; the messages that it took are back in the inbox. What was dropped.
+-- Does: drops what a run has recorded from a step on, or (`failed`) only what failed or was cancelled from there on; the messages that it took are back in the inbox, and how often a step was undone stays, as a mark of number 0. What was dropped.
 -- Locks: the step rows and the messages' rows.
 -- Index: step by run and name; signal_run.
 -- Bound: one run: run_steps_max steps. Of the messages that a name took, only the last is of this round.
@@ -14,5 +14,9 @@ with gone as (
         select distinct on (t.taken) t.id from perdure.signal t
         join gone g on g.name = t.taken and g.kind = 'signal' and g.state = 'done'
         where t.run = %(run)s::bigint order by t.taken, t.taken_at desc, t.id desc))
+), marked as (
+    insert into perdure.step as s (run, name, seq, kind, state, attempt, ended_at)
+    select %(run)s::bigint, g.name || '#0', 0, 'patch', 'done', 1, clock_timestamp() from gone g where g.kind = 'undo' and g.state = 'done'
+    on conflict (run, name) do update set attempt = s.attempt + 1
 )
 select name, case when kind = 'child' then detail::bigint end as child from gone order by seq
