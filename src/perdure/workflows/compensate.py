@@ -5,8 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..core.run_errors import InvalidWorkflow
 from .commands import Back, Do
+from .fitting import check_call
 from .model import Step
+from .turns import Broken, Failed, Perform, Turn
 
 
 def undo_name(step: str) -> str:
@@ -30,6 +33,21 @@ def owed(steps: Sequence[Do], records: Mapping[str, Step]) -> Back | None:
         if record is None or record.state != "done":
             return back(step, records[step.name])
     return None
+
+
+def undo(back: Back, error: BaseException, records: Mapping[str, Step]) -> Turn:
+    """Carry out a compensation, unless it has given up before, or can't be called: its step may have been recorded when
+    the code was another. A process task's arguments are checked where it is called."""
+    step = records.get(back.name)
+    if step is not None and step.state == "failed":
+        return Failed(error, unsettled=step)
+    work = back.work
+    if work.run_in != "process" and work.context is None:
+        try:
+            check_call(back.name, work.function, back.args, back.kwargs, role="compensation")
+        except InvalidWorkflow as mistake:
+            return Broken(mistake)
+    return Perform([back], None)
 
 
 def over(records: Sequence[Step]) -> dict[str, Step]:

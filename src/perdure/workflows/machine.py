@@ -16,8 +16,8 @@ import msgspec
 from ..core import codec, limits
 from ..core.errors import InvalidInput, PerdureError
 from ..core.run_errors import Diverged, InvalidWorkflow, WorkflowError
-from .commands import Back, Block, Command, Do, Gather, Interrupted, Leave, diverged, misfit
-from .compensate import over, owed, undo_name, undone
+from .commands import Block, Command, Do, Gather, Interrupted, Leave, diverged, misfit
+from .compensate import over, owed, undo, undo_name, undone
 from .handle import Done, Workflow
 from .model import History, Step
 from .turns import Broken, Enter, Exit, Failed, Foreign, Interrupt, Perform, Returned, Turn
@@ -274,7 +274,7 @@ class Machine:
                 self._over.pop(undo_name(each.name), None)
             done = [each for each in undoable if self.steps[each.name].state == "done"]
             if (back := owed(done, self.steps)) is not None:
-                return self._undo(back, failure)
+                return undo(back, failure, self.steps)
         self._asked, self._answer, self._error = None, None, failure
         return None
 
@@ -337,14 +337,9 @@ class Machine:
             ))  # fmt: skip
         if error is not None and not self.past_pivot:
             if (back := owed(self._undoable, self.steps)) is not None:
-                return self._undo(back, error)
+                return undo(back, error, self.steps)
             return Failed(error, compensated=undone(self._undoable, self.steps))
         return end
-
-    def _undo(self, back: Back, error: BaseException) -> Turn:
-        """Carry out a compensation, unless it has given up before."""
-        step = self.steps.get(back.name)
-        return Failed(error, unsettled=step) if step is not None and step.state == "failed" else Perform([back], None)
 
     def _remember(self, command: Command) -> None:
         """Note a step that can be compensated, once, in the order in which the code comes to them."""

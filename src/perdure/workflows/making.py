@@ -12,8 +12,9 @@ from ..core import check, limits
 from ..core.backoff import Retry
 from ..core.errors import InvalidOption
 from ..core.run_errors import InvalidWorkflow
-from .commands import Block, Command, Do, Sleep, Start, Token, Undo, Wait
-from .model import Close, RunSpec
+from .commands import Block, Command, Do, Sleep, Start, Token, Undo, Wait, Work
+from .fitting import check_call
+from .model import Close, RunSpec, Step
 from .reading import async_work_of, decoder_of, wants_result, work_of
 
 USUAL = Retry()
@@ -39,6 +40,7 @@ class Keeper(Protocol):
     round: int
     cancelled: bool
     attributes: dict[str, Any]
+    steps: dict[str, Step]
 
     def name(self, base: str, kind: str, work: object = None) -> str: ...  # noqa: D102
     def made(self, command: Command) -> None: ...  # noqa: D102
@@ -76,8 +78,32 @@ def do(keeper: Keeper, name: str, function: Callable[..., Any], args: tuple[Any,
         undo = Undo(work_of(back, f"{name}.compensate"), policy, wants_result(back))
     bound = None if timeout is None else check.seconds("timeout", timeout)
     numbered = keeper.name(name, "step", work)
+    if _open(keeper, numbered):
+        _check_step(numbered, function, work, back, undo, args, options)
     policy = _policy("retry", retry) or (getattr(function, "retry", None) or _declared(keeper))
     return Do(numbered, work, args, options, retry=policy, timeout=bound, compensate=undo)
+
+
+def _open(keeper: Keeper, name: str) -> bool:
+    """Whether anything is still to be called for the step. What is recorded may have been called otherwise."""
+    step = keeper.steps.get(name)
+    return step is None or not step.ended
+
+
+def _check_step(
+    name: str, function: Any, work: Work, back: Any, undo: Undo | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """That the step's function and its compensation can be called with this. Raises InvalidWorkflow."""
+    check_call(name, function, args, kwargs, context=_filled(function, work))
+    if undo is not None:
+        given = {**kwargs, "result": None} if undo.wants_result else kwargs
+        check_call(name, back, args, given, context=_filled(back, undo.work), role="compensation")
+
+
+def _filled(function: Any, work: Work) -> str | None:
+    """The parameter that is filled in, also of a task, which may run in a child."""
+    found: str | None = getattr(getattr(function, "signature", None), "context", work.context)
+    return found
 
 
 def _policy(option: str, retry: object) -> Retry | None:
@@ -93,7 +119,10 @@ def block(
     _check_name(name)
     work = None if function is None else async_work_of(function, name)
     policy = _policy("retry", retry) or _declared(keeper)
-    return Block(keeper.name(name, "transaction", work), work, args, retry=policy)
+    numbered = keeper.name(name, "transaction", work)
+    if function is not None and _open(keeper, numbered):
+        check_call(numbered, function, (None, *args), {}, role="transaction")
+    return Block(numbered, work, args, retry=policy)
 
 
 def sleep(keeper: Keeper, for_: timedelta | float) -> Sleep:

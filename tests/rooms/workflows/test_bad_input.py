@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import time
 import weakref
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from perdure import App, Retry, StepFailed, Workflow, WorkflowFailed
+from perdure import App, Context, Retry, StepFailed, Workflow, WorkflowFailed
 from perdure.core.errors import InvalidOption, WaitTimeout
 from perdure.core.run_errors import InvalidWorkflow, WorkflowNotFound
 from perdure.fleet.loops import monitor
+from perdure.workflows.fitting import check_call
 from perdure.workflows.reading import work_of
 from tests.rooms.workflows.stage import Stage
 
@@ -130,12 +134,31 @@ def test_a_signal_to_nobody_and_a_result_of_no_form_are_told(stage: Stage) -> No
     assert stage.value("select count(*) from perdure.signal") == 0
 
 
+async def _one(a: int) -> None: ...
+
+
+async def _two(a: int, b: int) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
         (lambda wf, stage: wf.signal("go", timeout=-1), "timeout"),
         (lambda wf, stage: wf.step("", stage.do, 1), "name"),
         (lambda wf, stage: wf.step(["a"], stage.do, 1), "name"),
+        (
+            lambda wf, stage: wf.step("a", _two, 1),
+            "a: its step, _two(a, b), can't be called with what it is given: missing",
+        ),
+        (
+            lambda wf, stage: wf.step("a", _two, 1, 2, retries=3),
+            "a: retries: is neither an option of a step nor an arg",
+        ),
+        (lambda wf, stage: wf.step("a", _two, 1, 2, compensate=_one), "a: its compensation, _one(a), can't be called"),
+        (
+            lambda wf, stage: wf.transaction("a", _two, 1, 2),
+            "a: its transaction, _two(a, b), can't be called with what",
+        ),
         (lambda wf, stage: wf.transaction("pay", stage.do_sync, 1), "async def"),
         (lambda wf, stage: wf.set(size=object()), "attributes.size"),
         (lambda wf, stage: wf.child(stage.app.workflows["shop/1"], "c", 1), "shop takes ()"),
@@ -168,6 +191,110 @@ def test_options_that_can_t_be_park_the_run_and_undo_nothing(stage: Stage, wrong
 
     asyncio.run(play())
     assert stage.did == ["first"]
+
+
+def test_what_is_recorded_may_have_been_called_otherwise(stage: Stage) -> None:
+    """A step that is recorded is read, whatever its function takes by now; a compensation that can't be called with
+    what its step was given parks the run where it is due, is tried by nobody, and is done when it is mended. Red when
+    recorded steps are checked, and when only new ones are."""
+    grown, undone = [False], list[int]()
+
+    async def old(a: int) -> None: ...
+
+    async def new(a: int, b: int) -> None: ...
+
+    async def old_back(a: int) -> None:
+        undone.append(a)
+
+    async def new_back(a: int, b: int) -> None: ...
+
+    old.__qualname__ = new.__qualname__ = "function"
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> None:
+        await wf.step("a", new if grown[0] else old, 1, compensate=new_back if grown[0] else old_back)
+        await wf.signal("go")
+        raise ValueError("no")
+
+    async def play() -> None:
+        async with stage.working():
+            await stage.start(shop.run())
+            await stage.until_state("waiting")
+            grown[0] = True
+            await stage.signal("go")
+            told = str((await stage.until_state("parked")).error)
+            assert "undo a: its compensation, new_back(a, b), can't be called" in told
+            assert list(await stage.timeline()) == ["a", "signal go"]
+            grown[0] = False
+            await stage.ask(stage.client.workflows.resume, "r")
+            await stage.until_state("compensated")
+
+    asyncio.run(play())
+    assert undone == [1]
+
+
+class Holder:
+    """What can be called, in other ways than a plain function."""
+
+    def method(self, a: int) -> None: ...
+
+    def __call__(self, a: int) -> None: ...
+
+
+def _wraps(inner: Any) -> Any:
+    return functools.wraps(inner)(lambda *args, **kwargs: inner(None, *args, **kwargs))
+
+
+async def _named(a: int, *, b: int, c: int = 0) -> None: ...
+
+
+async def _asks(a: int, ctx: Context, b: int = 0) -> None: ...
+
+
+async def _may_ask(a: int, ctx: Context | None = None) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "context", "args", "kwargs", "fits"),
+    [
+        (_two, None, (1, 2), {}, True),
+        (_two, None, (1,), {"b": 2}, True),
+        (_two, None, (1, 2, 3), {}, False),
+        (_two, None, (1, 2), {"b": 3}, False),
+        (partial(_two, 1), None, (2,), {}, True),
+        (partial(_two, b=1), None, (2,), {}, True),
+        (partial(_two, 1), None, (), {}, False),
+        (Holder().method, None, (1,), {}, True),
+        (Holder().method, None, (), {}, False),
+        (Holder(), None, (1,), {}, True),
+        (Holder(), None, (1, 2), {}, False),
+        (App("x").task(_two), None, (1,), {}, False),
+        (lambda *args, **kwargs: None, None, (1, 2, 3), {"x": 1}, True),
+        (lambda a=1, *args: None, None, (), {}, True),
+        (_wraps(_two), None, (1,), {}, True),
+        (_named, None, (1,), {"b": 1}, True),
+        (_named, None, (1,), {}, False),
+        (_asks, "ctx", (1,), {}, True),
+        (_asks, "ctx", (1, 2), {}, True),
+        (_asks, "ctx", (1,), {"b": 2}, True),
+        (_asks, "ctx", (1, 2, 3), {}, False),
+        (_asks, "ctx", (), {}, False),
+        (_may_ask, "ctx", (), {}, False),
+        (_may_ask, "ctx", (1,), {"ctx": None}, True),
+        (dict, None, (), {"anything": 1}, True),
+        (max, None, (1, 2, 3), {}, True),
+        (Mock(), None, (1,), {"a": 2}, True),
+    ],
+)
+def test_what_can_be_called_is_called(
+    function: Any, context: str | None, args: tuple[Any, ...], kwargs: dict[str, Any], fits: bool
+) -> None:
+    """Functions, tasks, partials, methods, objects and wrappers are held to what they themselves take, without the
+    context that the worker fills in; what doesn't say what it takes is called. Each asked twice, from the code and from
+    what is remembered. Red when one that fits is refused, and when one that doesn't isn't."""
+    for _ in range(2):
+        with nullcontext() if fits else pytest.raises(InvalidWorkflow, match="s: "):
+            check_call("s", function, args, kwargs, context=context)
 
 
 def test_an_update_of_a_paused_run_is_told_what_it_waits_for(stage: Stage) -> None:
