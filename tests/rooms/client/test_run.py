@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from perdure.core.errors import (
     StatementTimeout,
     TransactionConflict,
     TransactionFailed,
+    Unsupported,
 )
 from tests.chaos.proxy import Proxy
 from tests.conftest import Database
@@ -315,3 +317,26 @@ async def test_a_look_whose_answer_is_lost_is_taken_again(db: Database, proxy: P
         proxy.cut_after(lambda session, text: "perdure." in text)
         assert [queue.name for queue in await client_.queues.list()] == ["mail"]
         assert proxy.cuts == 7
+
+
+def test_an_async_function_is_refused_by_the_plain_client(
+    db: Database, recwarn: pytest.WarningsRecorder, accounts: psycopg.Connection[Any]
+) -> None:
+    """`Client.run` given an async function, or one that returns its coroutine, says so, commits nothing and leaves no
+    coroutine that nobody awaits. Red when what the function returns is handed out as it is."""
+
+    async def pay(tx: Any) -> None:
+        tx.jobs.enqueue(send_receipt.job(order_id=1))
+
+    def both(tx: Transaction) -> Any:
+        tx.jobs.enqueue(send_receipt.job(order_id=2))
+        return pay(tx)
+
+    with Client(db.url) as client:
+        for function in (pay, both):
+            with pytest.raises(Unsupported, match=r"function: is async, .*; give it to AsyncClient\.run"):
+                client.run(function)
+
+    gc.collect()
+    assert not [each for each in recwarn if "never awaited" in str(each.message)]
+    assert _one(accounts, "select count(*) from perdure.job") == 0

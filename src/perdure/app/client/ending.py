@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final, Literal, TypeAlias, get_args
+from inspect import isawaitable
+from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
 
 import psycopg
 from psycopg import IsolationLevel
 from psycopg.pq import TransactionStatus
 
-from ...core.errors import ConnectionLost, InvalidOption, OutcomeUnknown, TransactionFailed
+from ...core.errors import ConnectionLost, InvalidOption, OutcomeUnknown, TransactionFailed, Unsupported
 from ...pg.errors import translate
 
+R = TypeVar("R")
 Isolation: TypeAlias = Literal["read committed", "repeatable read", "serializable"]
 
 OUTCOME_PAUSE_SECONDS: Final = 0.1
@@ -70,6 +72,18 @@ def refuse_failed(conn: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) 
             field="transaction",
             fix="let the error leave the block, or run the statement in a savepoint: tx.connection.transaction()",
         )
+
+
+def finished(result: R) -> R:
+    """What a plain function has returned. Raises Unsupported for what is still to be awaited: nothing of that has run,
+    and a commit now would be one of nothing."""
+    if not isawaitable(result):
+        return result
+    if isinstance(result, Coroutine):
+        result.close()
+    raise Unsupported(
+        "is async, and would have written nothing", field="function", fix="give it to AsyncClient.run, or make it plain"
+    )
 
 
 def level(isolation: Isolation) -> IsolationLevel:

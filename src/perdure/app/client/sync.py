@@ -28,7 +28,7 @@ from ...runtime.clock import monotonic
 from ...runtime.dice import jittered, roll
 from . import opening
 from .bound import Bound, Lender, Transaction, lent
-from .ending import OUTCOME_PAUSE_SECONDS, Isolation, refuse_failed, transacting, unknown
+from .ending import OUTCOME_PAUSE_SECONDS, Isolation, finished, refuse_failed, transacting, unknown
 from .gather import Gathering
 from .pools import Pool
 from .replay import Contention, Replay
@@ -105,7 +105,7 @@ class Client(Bound, Lender):
         try:
             with self._pooled.transaction(isolation) as conn:
                 with lent(Transaction(conn, self._schema)) as tx:
-                    result = function(tx)
+                    result = finished(function(tx))
                 refuse_failed(conn)
                 known = drive(conn, witness(), self._schema)
         except OutcomeUnknown as error:
