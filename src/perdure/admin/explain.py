@@ -6,6 +6,7 @@ reason of ``held`` or ``dead`` means stands in the two tables here; a test holds
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +15,7 @@ from ..core.op import Op, Row, maybe
 from ..jobs.budget import PUT_OFF
 from ..jobs.view import gist
 from ..sql import statement
+from ..workflows.ops.control import UNDONE
 
 AHEAD_MAX = 10_000
 """How far the jobs before one are counted."""
@@ -72,6 +74,22 @@ HELD: Mapping[str, tuple[str, str, str]] = {
 
 OTHERWISE_HELD = ("it was set aside: {reason}", "it waits for its release", "cancel it, if it isn't wanted")
 
+HELD_RUN: Mapping[str, tuple[str, str, str]] = {
+    **HELD,
+    "invalid": (
+        "the run {run} is parked, for a mistake of its code or arguments that don't fit: {trouble}",
+        "nothing, until it is resumed; nothing was undone",
+        "run workers with mended code, then perdure workflows resume {name}; or perdure workflows cancel {name}",
+    ),
+    "diverged": (
+        "the run {run} is parked: its code does something else than what is recorded: {trouble}",
+        "nothing, until it is resumed; nothing was undone",
+        "run workers with code that fits what is recorded, then perdure workflows resume {name}; "
+        "perdure timeline {name} shows it",
+    ),
+}
+"""The same of a run. Those two of its own no worker lets go: only a person knows that the code is another by now."""
+
 DEAD: Mapping[str, str] = {
     "exhausted": "every attempt that its policy allows has failed",
     "permanent": "its handler said that no other attempt can succeed",
@@ -85,6 +103,34 @@ DEAD: Mapping[str, str] = {
     "unsettleable": "Postgres refused to record how it ended",
 }
 """What a reason of ``dead`` means."""
+
+MENDED = "mend the cause, then perdure jobs redrive {id}; or perdure jobs discard {id}"
+DEAD_FIXES: Mapping[str, str] = {
+    "needs_review": "find out whether it happened: if it did, perdure jobs discard {id}; if it didn't, perdure jobs "
+    "redrive {id}",
+    "bad_result": "perdure jobs discard {id}; a redrive does the work again",
+    "unsettleable": "find out what it did before it is done again: perdure jobs discard {id}, or perdure jobs redrive "
+    "{id}",
+}
+"""What is to be done about one that may have done its work; about any other, it is ``MENDED``."""
+
+DEAD_RUN: Mapping[str, str] = {
+    **DEAD,
+    "failed": "it has failed",
+    "compensated": "it has failed, and what it had done was undone",
+    "compensation_failed": "it has failed, and what it had done can't be undone",
+    "deadline": "it hadn't ended at its deadline, and what it had done was undone",
+}
+"""The same of a run."""
+
+MENDED_RUN = (
+    "mend the cause, then perdure workflows retry {name}; or perdure workflows skip {name} {step} JSON, where somebody "
+    "did it; perdure workflows rewind {name} STEP, to do again what was done; perdure workflows cancel {name} files it"
+)
+UNDONE_RUN = (
+    "mend the cause, then perdure workflows fork {name} NEW-ID --step STEP, or perdure workflows rewind {name} STEP, "
+    "with the first step that was undone or one before it; perdure workflows cancel {name} files it"
+)
 
 
 def explain(id: int) -> Op[Explanation | None]:
@@ -208,7 +254,7 @@ def _waiting(facts: Row) -> Explanation:
     if facts["run_paused_at"] is not None:
         return _said(
             facts, "run_paused", f"the run {facts['run']} is paused", "nothing, until it is resumed",
-            f"perdure workflows resume {facts['run']}",
+            f"perdure workflows resume {shlex.quote(facts['run'])}",
         )  # fmt: skip
     waits = facts["waits_for"] or "its next step"
     wakes = facts["wakes_in"]
@@ -220,24 +266,43 @@ def _waiting(facts: Row) -> Explanation:
 
 
 def _held(facts: Row) -> Explanation:
-    because, next, fix = HELD.get(facts["reason"], OTHERWISE_HELD)
-    known = {**facts, "noun": "workflows" if facts["run"] else "jobs", "name": facts["run"] or facts["id"]}
+    means = HELD if facts["run"] is None else HELD_RUN
+    because, next, fix = means.get(facts["reason"], OTHERWISE_HELD)
+    known = _named(facts)
     return _said(facts, facts["reason"], because.format_map(known), next.format_map(known), fix.format_map(known))
 
 
+def _named(facts: Row) -> dict[str, Any]:
+    """The facts, with what commands call the job or its run."""
+    if facts["run"] is None:
+        return {**facts, "noun": "jobs", "name": facts["id"]}
+    trouble, step = gist(facts["run_trouble"]) or facts["reason"], shlex.quote(facts["failed_step"] or "STEP")
+    return {**facts, "noun": "workflows", "name": shlex.quote(facts["run"]), "trouble": trouble, "step": step}
+
+
 def _dead(facts: Row) -> Explanation:
-    told = gist(facts["error"])
-    because = DEAD.get(facts["reason"], facts["reason"])
+    reason, told = facts["reason"], gist(facts["error"])
+    if facts["run"] is None:
+        because, fix = DEAD.get(reason, reason), DEAD_FIXES.get(reason, MENDED)
+    else:
+        because, fix = DEAD_RUN.get(reason, reason), UNDONE_RUN if reason in UNDONE else MENDED_RUN
     return _said(
-        facts, facts["reason"], f"{because}: {told}" if told else because, "nothing, until somebody acts",
-        f"mend the cause, then perdure jobs redrive {facts['id']}; or perdure jobs discard {facts['id']}",
+        facts, reason, f"{because}: {told}" if told else because,
+        f"nothing, until somebody acts{_following(facts)}", fix.format_map(_named(facts)),
     )  # fmt: skip
 
 
 def _history(facts: Row) -> Explanation:
     told = f": {gist(facts['error'])}" if facts["error"] else ""
-    kept = "nothing: it stands in history until its day is dropped"
+    kept = f"nothing: it stands in history until its day is dropped{_following(facts)}"
     return _said(facts, facts["outcome"], f"it has ended as {facts['outcome']}{told}", kept)
+
+
+def _following(facts: Row) -> str:
+    """What is still to follow a job that has ended."""
+    if not facts["following"]:
+        return ""
+    return f"; what is to follow it ({facts['following']}) is enqueued as soon as its queue has room"
 
 
 def _said(

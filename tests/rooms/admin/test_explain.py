@@ -10,7 +10,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from perdure.admin.explain import _PLACES, DEAD, HELD, Explanation, explain
+from perdure.admin.explain import _PLACES, DEAD, DEAD_RUN, HELD, HELD_RUN, Explanation, explain
 from perdure.core.backoff import GiveUp
 from perdure.jobs.bounds import Rule
 from perdure.jobs.budget import PUT_OFF
@@ -123,12 +123,18 @@ def _waiting(stage: Stage) -> int:
     stage.claim(stage.worker())
     stage.main.sql("delete from perdure.lease")
     stage.main.sql("insert into perdure.waiting (id) values (%s)", [job])
-    stage.main.sql("insert into perdure.run (job, id, name, version) values (%s, 'checkout:1', 'checkout', 1)", [job])
+    _is_run(stage, job)
     stage.main.sql(
         "insert into perdure.step (run, name, seq, kind, state, attempt, detail) "
         "values (%s, 'shipped', 1, 'signal', 'waiting', 0, 'shipped')",
         [job],
     )
+    return job
+
+
+def _is_run(stage: Stage, job: int, id: str = "checkout:1", trouble: str | None = None) -> int:
+    say = "insert into perdure.run (job, id, name, version, trouble) values (%s, %s, 'checkout', 1, %s)"
+    stage.main.sql(say, [job, id, trouble])
     return job
 
 
@@ -232,6 +238,60 @@ def test_each_reason_is_told_apart_and_said_what_to_do_about(stage: Stage, code:
     assert "{" not in f"{found.because}{found.next}{found.fix}"
 
 
+@pytest.mark.parametrize(
+    ("place", "reason"), [*(("held", each) for each in HELD_RUN), *(("dead", each) for each in DEAD_RUN)]
+)
+def test_a_run_is_mended_as_a_run(stage: Stage, place: str, reason: str) -> None:
+    """What is to be done about a run's job is said in commands for its run: a redrive of the job alone would make it
+    dead again, and what was undone can't be retried. Red when a run is explained as any job."""
+    ended = _ended(stage, place, reason=reason, text="it failed", key="work")
+    found = stage.main.run(explain(_is_run(stage, ended, "order 1", "charge: is no step\n--- recorded\n+++ code")))
+
+    assert found is not None
+    assert (found.place, found.code) == (place, reason)
+    assert "perdure jobs re" not in str(found.fix).replace(f"perdure jobs retry {ended}", "")
+    if place == "dead":
+        undone = reason in ("compensated", "deadline")
+        assert ("perdure workflows retry 'order 1'" in str(found.fix)) is not undone
+        assert ("perdure workflows fork 'order 1' NEW-ID" in str(found.fix)) is undone
+    if reason in ("invalid", "diverged"):
+        assert found.because.endswith(": charge: is no step")
+        assert "perdure workflows resume 'order 1'" in str(found.fix)
+        assert "until it is resumed" in found.next
+
+
+def test_what_may_have_happened_is_found_out_before_it_is_redriven(stage: Stage) -> None:
+    """Of a job that may have done its work, none is said to be mended by a redrive: that would do it twice. Red when
+    each dead job gets the same advice."""
+    fixes = {
+        reason: str(found.fix)
+        for reason in DEAD
+        if (found := stage.main.run(explain(_ended(stage, "dead", reason=reason, text="it failed")))) is not None
+    }
+
+    assert fixes["needs_review"].startswith("find out whether it happened")
+    assert {reason for reason, fix in fixes.items() if not fix.startswith("mend the cause")} == {
+        "needs_review", "bad_result", "unsettleable",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("cause", ["success", "death"])
+def test_what_is_still_to_follow_is_said(stage: Stage, cause: str) -> None:
+    """A job that has ended, and whose follow-up waits for room, isn't said to be all there is; one that only follows
+    the other end isn't told. Red when only what can't be enqueued is told."""
+    job = _ended(stage, "completed") if cause == "success" else _ended(stage, "dead", reason="exhausted")
+    keep = "insert into perdure.follow_up (job, number, cause, spec) values (%s, %s, %s, %s)"
+    stage.main.sql(keep, [job, 1, "death" if cause == "success" else "success", '{"task": "other"}'])
+    alone = stage.main.run(explain(job))
+    stage.main.sql(keep, [job, 2, cause, '{"task": "bill", "queue": "narrow"}'])
+    followed = stage.main.run(explain(job))
+
+    assert alone is not None
+    assert followed is not None
+    assert "follow" not in alone.next
+    assert "what is to follow it (bill in narrow) is enqueued as soon as its queue has room" in followed.next
+
+
 def test_a_job_whose_enqueuer_wanted_it_later_is_not_said_to_be_put_off(stage: Stage) -> None:
     """In a queue that puts off what it can't take, a job with a delay of its own is explained by that, and one that has
     been tried since by its retry. Red when the queue's rule is taken for the job's reason."""
@@ -309,3 +369,17 @@ def test_every_reason_of_the_code_has_an_explanation() -> None:
 
     assert given["held"] == HELD.keys()
     assert given["dead"] == DEAD.keys()
+
+
+def test_every_reason_of_a_run_has_an_explanation() -> None:
+    """No run can be parked, or die, for a reason of its own that explain has no words for. Red when one is added."""
+    given: dict[str, set[str]] = {"_held": set(), "_dead": set()}
+    for path in source.python_files("src"):
+        for node in ast.walk(source.tree(path)):
+            if isinstance(node, ast.Call) and (by := source.dotted(node.func).removeprefix("self.")) in given:
+                said = [each for each in ast.walk(node.args[0]) if isinstance(each, ast.Constant)] if node.args else []
+                given[by] |= {str(each.value) for each in said}
+    given["_held"].discard("diff")
+
+    assert given["_held"] | HELD.keys() == HELD_RUN.keys()
+    assert given["_dead"] | DEAD.keys() == DEAD_RUN.keys()

@@ -24,8 +24,12 @@ select v.id, v.task, v.queue, v.key, v.place, v.reason, v.outcome, v.attempt, v.
        case when v.place = 'waiting' then (
            select string_agg(s.kind || ' ' || coalesce(s.detail, s.name), ', ' order by s.seq)
            from perdure.step s where s.run = j.id and s.state = 'waiting') end as waits_for,
-       extract(epoch from x.wake_at - clock_timestamp())::float8 as wakes_in, n.id as run, n.paused_at as run_paused_at,
-       (select f.problem from perdure.follow_up f where f.job = v.id and f.problem is not null order by f.number limit 1) as unfollowed
+       extract(epoch from x.wake_at - clock_timestamp())::float8 as wakes_in, n.id as run, n.paused_at as run_paused_at, n.trouble as run_trouble, n.failed_step,
+       (select f.problem from perdure.follow_up f where f.job = v.id and f.problem is not null order by f.number limit 1) as unfollowed,
+       case when v.place in ('dead', 'history') then (
+           select string_agg((f.spec ->> 'task') || coalesce(' in ' || (f.spec ->> 'queue'), ''), ', ' order by f.number)
+           from perdure.follow_up f
+           where f.job = v.id and f.problem is null and (f.cause = 'death') = (v.place = 'dead')) end as following
 from perdure.jobs v
 join perdure.queue q on q.name = v.queue
 left join perdure.job j on j.id = v.id
