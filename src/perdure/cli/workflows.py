@@ -39,7 +39,14 @@ def list_(
     attribute: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="That say this of themselves; may be repeated.")
     ] = None,
-    stuck: Annotated[bool, typer.Option("--stuck", help="Those that nothing will ever move.")] = False,
+    stuck: Annotated[
+        bool,
+        typer.Option(
+            "--stuck",
+            help="Those that, by a fault of Perdure's, nothing moves: in no place, or waiting for nothing. "
+            "Those that wait for a person are parked, failed or compensation_failed: see --state.",
+        ),
+    ] = False,
     cursor: Annotated[int | None, typer.Option(metavar="JOB", help="Those before this one.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=PAGE_ROWS_MAX, help="How many to show.")] = 50,
     url: Url = None,

@@ -25,6 +25,7 @@ from . import (
     places,
     pooler,
     queues,
+    runs,
     schema,
     workers,
 )
@@ -42,6 +43,7 @@ CHECKS: tuple[Check, ...] = (
     *background.CHECKS,
     *chains.CHECKS,
     *machines.CHECKS,
+    *runs.CHECKS,
     *history.CHECKS,
     *horizon.CHECKS,
     *locking.CHECKS,

@@ -16,6 +16,7 @@ from ...core.errors import InvalidInput, OwnershipLost, PerdureError, TransientE
 from ...core.run_errors import InvalidWorkflow, StepFailed
 from ...jobs.handler import Context
 from ...jobs.rules import describe
+from ...jobs.view import gist
 from ...jobs.work import End
 from ...runtime.clock import monotonic
 from ...runtime.dice import seeded
@@ -304,7 +305,7 @@ class Activator:
         if turn.unsettled is not None:
             step = turn.unsettled
             text = f"{text}\nthe compensation {step.name!r} failed: {bytes(step.outcome).decode()}"
-            return self._dead("compensation_failed", text, step.name)
+            return self._dead("compensation_failed", text, step.name, level=logging.ERROR)
         if isinstance(error, Interrupted):
             if error.reason == "cancelled":
                 return RunEnd(self._job, "cancelled", 1, text=error.text or "cancelled", then=follow)
@@ -312,7 +313,12 @@ class Activator:
         name = _culprit(error)
         return self._dead("compensated" if turn.compensated else "failed", text, name)
 
-    def _dead(self, reason: str, text: str, step: str | None = None) -> End:
+    def _dead(self, reason: str, text: str, step: str | None = None, level: int = logging.WARNING) -> End:
+        where = "" if step is None else f" at {step!r}"
+        log.log(
+            level, "run %s of %s has failed (%s)%s: %s", self._machine.id, self._flow.name, reason, where, gist(text),
+            extra={"claimed": self._job},
+        )  # fmt: skip
         return RunEnd(self._job, "dead", 1, text=text, reason=reason, then=follow, failed_step=step)
 
     def _broken(self, turn: Broken) -> End:

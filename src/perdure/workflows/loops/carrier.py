@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from ...core.endings import Ending, born_inside
 from ...core.errors import ContextMissing, InvalidInput, OwnershipLost, QueueSaturated
 from ...core.run_errors import CommitUnknown, WorkflowExists
 from ...jobs.handler import STEP
+from ...jobs.rules import describe
 from ...jobs.view import gist
 from ...jobs.work import StepCall
 from ...runtime import faults
@@ -27,6 +29,8 @@ from ..ops.start import spawn
 from ..ops.stop import stop
 from .provider import Means
 from .recorder import Recorder, as_step, encoded, told
+
+log = logging.getLogger("perdure.workflows")
 
 _ENDED = {"cancelled": "WorkflowCancelled", "forgotten": "WorkflowNotFound"}
 _TOLD = {"forgotten": "has ended, and what came of it isn't kept any more"}
@@ -147,6 +151,7 @@ class Carrier:
             raise error
         self._provider.bounds(error)
         self._records.machine.buffered[:0], self._unsure = self._unsure, []  # was rolled back with the transaction
+        self._tell(command, attempt, error)
         verdict = None if final else decide(command.retry, attempt, error, dice=roll(), now=utc_now())
         if isinstance(verdict, Again):
             recorded = await self._records.pending(
@@ -158,6 +163,15 @@ class Carrier:
             error.args = (error.reason or type(error).__name__,)
         await self._records.failed(command, told(error, reason), attempt=attempt, started=started)
         return None
+
+    def _tell(self, command: Do | Block, attempt: int, error: Exception) -> None:
+        """A line for each failed attempt. What a step brings is in the timeline, and isn't told."""
+        if log.isEnabledFor(logging.INFO):
+            log.info(
+                "run %s: step %r failed in attempt %d: %s",
+                self._records.machine.id, command.name, attempt, gist(describe(error)),
+                extra={"claimed": self._records.job},
+            )  # fmt: skip
 
     async def _sleep(self, command: Sleep, step: Step | None) -> Parked | None:
         if step is None:

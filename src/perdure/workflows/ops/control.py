@@ -51,7 +51,7 @@ UNDONE = ("compensated", "deadline")
 
 
 class Stuck(msgspec.Struct, kw_only=True, frozen=True):
-    """A run that nothing will ever move, and why."""
+    """A run that nothing will ever move, by a fault of Perdure's own, and why; none that waits for a person."""
 
     id: str
     job: int
