@@ -28,11 +28,11 @@ class Context(Saving):
     What does I/O is awaited in an async handler, and blocks in any other.
     """
 
-    __slots__ = ("_desk", "_told", "opened")
+    __slots__ = ("_desk", "opened", "told")
 
     def __init__(self, claimed: Claimed, desk: Desk | None = None) -> None:
         super().__init__(claimed, None if desk is None else desk.books)
-        self._desk, self._told = desk, False
+        self._desk, self.told = desk, False
         self.opened: Open | AsyncOpen | None = None
         """The transaction of ``transaction()``, while it is open."""
 
@@ -84,12 +84,12 @@ class Context(Saving):
 
     def _tell(self) -> None:
         self.refuse_in_step("on(…).complete", "return from the step: its record is its end")
-        self._told = True
+        self.told = True
 
     @property
     def unfinished(self) -> bool:
         """Whether a transaction waits for the end of the job, or had it written into it."""
-        return self.opened is not None or self._told
+        return self.opened is not None or self.told
 
     async def conclude(self, end: End) -> End:
         """Commit it with the end, or roll it back."""
@@ -103,9 +103,9 @@ class Context(Saving):
 
     def _marked(self, end: End) -> End:
         """What was written into a transaction of the application's own may have been committed by now."""
-        if self._told and end.written == "no":
+        if self.told and end.written == "no":
             end.written = "perhaps"
-        self._told = False
+        self.told = False
         return end
 
     def refuse_locked(self, what: str) -> None:

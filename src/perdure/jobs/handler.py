@@ -212,6 +212,9 @@ class Context:
     unsaved: bool = False
     """Whether something was reached that isn't saved yet."""
 
+    told: bool = False
+    """Whether the end of the job was written into a transaction that is the application's to commit."""
+
     def keep(self) -> None:
         """Save it. Called where the handler ran, when it has ended without completing."""
 

@@ -186,9 +186,12 @@ async def test_who_lost_the_job_can_not_complete_it(effects: Stage) -> None:
     assert await effects.value("select count(*) from effect") == 0
 
 
-async def test_a_handler_that_fails_after_its_commit_has_completed(effects: Stage) -> None:
-    """What a handler raises once its job's end is committed changes nothing: it isn't run again. Red when the worker's
-    own view of the end wins."""
+@pytest.mark.parametrize("commits", [True, False], ids=["commit", "rollback"])
+async def test_a_handler_that_fails_after_its_commit_has_completed(
+    effects: Stage, caplog: pytest.LogCaptureFixture, commits: bool
+) -> None:
+    """What a handler raises once its job's end is committed changes nothing: it isn't run again, and the log doesn't
+    say that it is dead; rolled back, it does. Red when the worker's own view of the end wins, or is told."""
     app, runs = App("a"), list[int]()
 
     @app.task(retry=Retry(max_attempts=1))
@@ -196,14 +199,20 @@ async def test_a_handler_that_fails_after_its_commit_has_completed(effects: Stag
         runs.append(ctx.attempt)
         async with by_psycopg(effects.db.url) as (conn, _):
             await ctx.on(conn).complete("done")
+            if not commits:
+                raise psycopg.Rollback
         raise ValueError("too late")
 
     (id,) = await effects.enqueue(work.job())
     async with working(effects.db, app) as worker:
-        await until(lambda: worker.gauges()["settled"].get("completed") == 1)
-        (job,) = await effects.until_in("history", id)
+        await until(lambda: worker.gauges()["settled"].get("completed" if commits else "dead") == 1)
+        (job,) = await effects.until_in("history" if commits else "dead", id)
+    told = [each.getMessage() for each in caplog.records if f"job {id} " in each.getMessage()]
 
-    assert (job.outcome, job.result, runs) == ("completed", "done", [1])
+    assert (job.outcome, job.result, runs) == (("completed", "done", [1]) if commits else (None, None, [1]))
+    late = "has completed, and failed after that: ValueError: too late; attempt 1 of 1 failed"
+    dead = "is dead: ValueError: too late; attempt 1 of 1 failed"
+    assert told == [f"job {id} (work) {late if commits else dead}"]
 
 
 async def test_a_transaction_that_is_still_open_decides_when_it_ends(effects: Stage) -> None:

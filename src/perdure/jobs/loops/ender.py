@@ -28,12 +28,12 @@ def unstartable(job: Claimed, handler: Handler | None) -> End | None:
     return rules.unstartable(job, version=version, at_most_once=once, asks=asks)
 
 
-def returned(job: Claimed, handler: Handler, value: object) -> End:
+def returned(job: Claimed, handler: Handler, value: object, given: Context | None = None) -> End:
     """The end of a handler that returned."""
     if value is None:
         return End(job, "completed", 1, monotonic() - job.started)
     if isinstance(value, Ending):
-        return failed(job, handler, value)
+        return failed(job, handler, value, given)
     if isinstance(value, End):  # of a child, where the handler's own transaction has ended with its job
         value.job = job
         return value
@@ -46,11 +46,12 @@ def returned(job: Claimed, handler: Handler, value: object) -> End:
 def raised(slot: Slot, job: Claimed, handler: Handler, error: BaseException) -> End:
     """The end of a handler that raised. Once it was told to stop, whatever it raises is how it stopped: pools and HTTP
     clients turn a cancellation into errors of their own, and the job mustn't be charged for that."""
-    return failed(job, handler, error) if slot.stop is None else stopped(slot, job, slot.stop)
+    return failed(job, handler, error, slot.context) if slot.stop is None else stopped(slot, job, slot.stop)
 
 
-def failed(job: Claimed, handler: Handler, error: BaseException) -> End:
-    """The end of a failed attempt, whatever the error is made of: to raise here would end the worker."""
+def failed(job: Claimed, handler: Handler, error: BaseException, given: Context | None = None) -> End:
+    """The end of a failed attempt, whatever the error is made of: to raise here would end the worker. It is told,
+    unless its handler, which was ``given`` that, may have completed the job before: then the settler finds out."""
     if isinstance(error, asyncio.CancelledError):
         error = born_inside("handler", error)
     if isinstance(error, Unfit):
@@ -61,16 +62,29 @@ def failed(job: Claimed, handler: Handler, error: BaseException) -> End:
         # An ending of the application's own, say, that lacks what its base class keeps.
         broken.__cause__ = error
         end = _judged(job, handler, broken)
-    _tell(job, end)
+    if (given is not None and given.told) or (handler.run_in == "process" and handler.context is not None):
+        end.written = "perhaps"
+    else:
+        tell(end)
     return end
 
 
-def _tell(job: Claimed, end: End) -> None:
+def tell(end: End) -> None:
     """A line for each failed attempt. What completes is in history, and isn't told."""
+    job = end.job
     if end.verdict == "retry":
         log.info("job %d (%s) failed: %s", job.id, job.task, gist(end.text), extra={"claimed": job})
     elif end.verdict == "dead":
         log.warning("job %d (%s) is dead: %s", job.id, job.task, gist(end.text), extra={"claimed": job})
+
+
+def tell_late(end: End) -> None:
+    """A line for a failure that changes nothing: a transaction of its handler's had completed the job before."""
+    if end.verdict in ("retry", "dead"):
+        job, told = end.job, gist(end.text)
+        log.warning(
+            "job %d (%s) has completed, and failed after that: %s", job.id, job.task, told, extra={"claimed": job}
+        )
 
 
 def _judged(job: Claimed, handler: Handler, error: BaseException) -> End:
@@ -90,7 +104,8 @@ def stopped(slot: Slot, job: Claimed, reason: str) -> End:
     handler, started = slot.handler, slot.queued is not job
     elapsed = monotonic() - job.started
     if reason == "timeout" and handler is not None:
-        return failed(job, handler, TimeoutError(f"still running after {elapsed:.3f} s, its timeout"))
+        late = TimeoutError(f"still running after {elapsed:.3f} s, its timeout")
+        return failed(job, handler, late, slot.context)
     if reason == "cancelled":
         return End(job, "cancelled", 1, elapsed, text="cancelled while it ran")
     if reason == "paused":

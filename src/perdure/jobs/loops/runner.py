@@ -250,7 +250,7 @@ class Runner:
                 if value is None:
                     end = End(job, "completed", 1, monotonic() - job.started)
                 else:
-                    end = ender.returned(job, handler, value)
+                    end = ender.returned(job, handler, value, slot.context)
             except asyncio.CancelledError as error:
                 await self._keep(slot, job, handler)
                 end = self._interrupted(slot, job, handler, error)
@@ -320,7 +320,7 @@ class Runner:
         if slot.stop is not None:
             return ender.stopped(slot, job, slot.stop)
         # Something inside the handler was cancelled, not the handler: an error like any other.
-        return None if slot.task.cancelling() else ender.failed(job, handler, error)
+        return None if slot.task.cancelling() else ender.failed(job, handler, error, slot.context)
 
     async def _run_threads(self, slot: Slot, job: Claimed) -> None:
         """Lend the slot to a thread, for this job and the sync jobs after it."""
@@ -371,7 +371,7 @@ class Runner:
             value = handler.function(**arguments)
             if given is not None and isinstance(value, Ending):
                 given.keep()
-            end = ender.returned(job, handler, value)
+            end = ender.returned(job, handler, value, given)
         except BaseException as error:
             if given is not None:
                 given.keep()

@@ -22,6 +22,7 @@ from ...runtime.dice import jittered
 from .. import rules
 from ..ops.settle import drop_leases, generations, held_leases, settle, settle_free, traced
 from ..work import End, Lease
+from . import ender
 from .pacer import Pacer
 
 R = TypeVar("R")
@@ -225,13 +226,19 @@ class Settler:
                 return
             await asyncio.sleep(jittered(pause))
             pause = min(pause * 2, 1.0)
+        unsure = list[End]()
         for end in ends:
             self.counts[end.verdict] += 1
+            if end.written == "perhaps":
+                unsure.append(end)
         if blocked:
             self._put_aside(blocked)
         for lease in emptied:
             if lease.left == 0:
                 self._leases.pop(lease.id, None)
+        for end in unsure:
+            if end.charge and end not in stale and end not in blocked:
+                ender.tell(end)
         if stale:
             await self._report(stale)
 
@@ -260,7 +267,7 @@ class Settler:
         faults.point("settle.after_flush")
         stale += gone
         if stale and (doubtful or any(end.written == "perhaps" for end in stale)):
-            stale = await self._untraced(stale)
+            stale = await self._untraced(stale, doubtful)
         return stale, blocked
 
     def _lose(self, ids: Iterable[int]) -> None:
@@ -270,14 +277,17 @@ class Settler:
                 lease.lost = True
         self.drop_lost()
 
-    async def _untraced(self, stale: Sequence[End]) -> list[End]:
+    async def _untraced(self, stale: Sequence[End], doubtful: bool) -> list[End]:
         """Those that were not settled by us. What a handler's own transaction has settled has completed, whatever its
-        worker came to think of it."""
+        worker came to think of it; where the worker itself may have settled it (``doubtful``), it is told as ever."""
         settled = await self._link.run(traced(stale))
         for end in settled:
             if end.written == "perhaps":
                 self.counts[end.verdict] -= 1
                 self.counts["completed"] += 1
+                if not doubtful:
+                    end.written = "yes"
+                    ender.tell_late(end)
         return [end for end in stale if end not in settled]
 
     def _put_aside(self, blocked: list[End]) -> None:
