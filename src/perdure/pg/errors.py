@@ -44,7 +44,9 @@ def translate(error: BaseException) -> DatabaseError | None:
     if isinstance(error, psycopg.Error):
         return _from_state(error.sqlstate, str(error), lost=isinstance(error, psycopg.OperationalError))
     if isinstance(error, asyncpg.PostgresError):
-        return _from_state(error.sqlstate, str(error), lost=False)
+        # As psycopg tells it: what was waited for stands there.
+        text = f"{error}\nCONTEXT:  {error.context}" if error.sqlstate == "55P03" and error.context else str(error)
+        return _from_state(error.sqlstate, text, lost=False)
     # InternalClientError: the server ended the session while this process was busy, and asyncpg has read that message
     # in the middle of sending the next one.
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | EOFError):

@@ -13,7 +13,7 @@ from ...core.op import Op, Row, Statement, maybe, one, rows
 from ...sql import statement
 from ..bounds import Room, Rule, Shed, admission, saturated
 from ..model import JobSpec
-from .queues import ENSURE
+from .queues import make
 
 ADMIT = statement("queues.admit", Room.read)
 SHED: Statement[int | None] = statement("queues.shed", lambda row: row["short"])
@@ -51,7 +51,7 @@ def admit(specs: Sequence[JobSpec]) -> Op[Mapping[int, datetime | timedelta]]:
     wanted = Counter(spec.queue for spec in specs)
     rooms = yield from rows(ADMIT, names=list(wanted), wanted=list(wanted.values()))
     if len(rooms) < len(wanted):
-        yield from rows(ENSURE, names=list(wanted))
+        yield from make(list(wanted))
         rooms = yield from rows(ADMIT, names=list(wanted), wanted=list(wanted.values()))
     taken = admission(specs, rooms)
     if taken.sheds and (short := (yield from _shed(taken.sheds))) is not None:
@@ -92,7 +92,7 @@ def advance(queue: int, limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
 
 def declare(rules: Sequence[Rule], by: str) -> Op[list[Declared]]:
     """Write what an app declares of its queues, so that everybody's enqueues are bound by it. The last one counts."""
-    yield from rows(ENSURE, names=[rule.name for rule in rules])
+    yield from make([rule.name for rule in rules])
     found = []
     for rule in sorted(rules, key=lambda rule: rule.name):
         said = {field.name: getattr(rule, field.name) for field in fields(rule)}

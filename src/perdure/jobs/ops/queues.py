@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...core.errors import LockTimeout
+from ...core.lock_waits import tell
 from ...core.op import Op, maybe, rows
 from ...sql import statement
 from ..bounds import Queue
@@ -17,8 +19,21 @@ RESUME = statement("queues.resume", lambda row: str(row["name"]))
 
 def ensure(names: Sequence[str]) -> Op[dict[str, int]]:
     """The ids of these queues, made if need be."""
-    yield from rows(ENSURE, names=list(names))
+    yield from make(names)
     return dict((yield from rows(FIND, names=list(names))))
+
+
+def make(names: Sequence[str]) -> Op[None]:
+    """Give each of these queues a row, if it has none. Raises LockTimeout when another transaction is doing that and
+    doesn't end."""
+    try:
+        yield from rows(ENSURE, names=list(names))
+    except LockTimeout as error:
+        named = ", ".join(map(repr, names))
+        tell(
+            error, "queue", f"{named} is being made", field="queue", fix="enqueue in it, or let a worker make the queue"
+        )
+        raise
 
 
 def list_queues() -> Op[list[Queue]]:

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 import msgspec
 
 from ...core import limits
-from ...core.errors import DuplicateJob, NotPermitted, StatementRefused, TransientError
+from ...core.errors import DuplicateJob, LockTimeout, NotPermitted, StatementRefused, TransientError
+from ...core.lock_waits import tell
 from ...core.op import Op, Row, Statement, maybe, one, rows
 from ...sql import statement
 from .. import encode
@@ -18,6 +19,9 @@ from .admission import admit
 
 ROUNDS_MAX = 10
 """How often an enqueue goes back to a key that was freed, and that somebody else has taken before it could."""
+
+KEYS_TOLD = 3
+"""How many of a call's keys an error names, when it could be any of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,11 @@ def enqueue_free(specs: Sequence[JobSpec], wake: bool) -> Op[list[int] | None]:
     said = encode.turned(specs)
     if not encode.alike_but_keys(said) or (shared := encode.shared_but_keys(specs[0], said)) is None:
         return None
-    return (yield from maybe(ENQUEUE_UNIQUE_ALIKE, **shared, wake=wake))
+    try:
+        return (yield from maybe(ENQUEUE_UNIQUE_ALIKE, **shared, wake=wake))
+    except LockTimeout as error:
+        _tell(error, specs)
+        raise
 
 
 def enqueue_unique(specs: Sequence[JobSpec], places: Sequence[int], found: dict[int, Enqueued], wake: bool) -> Op[None]:
@@ -80,6 +88,16 @@ def enqueue_unique(specs: Sequence[JobSpec], places: Sequence[int], found: dict[
     if len(places) > 1 and (ids := (yield from enqueue_free([specs[place] for place in places], wake))) is not None:
         found.update(zip(places, map(Enqueued, ids), strict=True))
         return
+    try:
+        yield from _enqueue_unique(specs, places, found, wake)
+    except LockTimeout as error:
+        _tell(error, [specs[place] for place in places])
+        raise
+
+
+def _enqueue_unique(
+    specs: Sequence[JobSpec], places: Sequence[int], found: dict[int, Enqueued], wake: bool
+) -> Op[None]:
     taken: dict[int, Holder] = {}
     left = places
     for _ in range(ROUNDS_MAX):
@@ -96,6 +114,17 @@ def enqueue_unique(specs: Sequence[JobSpec], places: Sequence[int], found: dict[
             raise _duplicate(specs, place, taken[place], found)
     for place, holder in sorted(taken.items(), key=lambda each: (each[1].id, each[0])):
         found[place] = yield from _met(specs[place], holder, wake)
+
+
+def _tell(error: LockTimeout, specs: Sequence[JobSpec]) -> None:
+    """What these jobs have waited for in vain: the keys are theirs, so that it can be told in their words."""
+    keys = [repr(spec.unique.key_for(spec.payload)) for spec in specs[:KEYS_TOLD] if spec.unique is not None]
+    named = (
+        keys[0]
+        if len(specs) == 1
+        else f"one of {len(specs)} keys ({', '.join(keys)}{', …' * (len(specs) > KEYS_TOLD)})"
+    )
+    tell(error, "unique_key", f"{named} is being written", field="unique", fix="enqueue in it: tx.jobs.enqueue(…)")
 
 
 def _won(specs: Sequence[JobSpec], places: Sequence[int], wake: bool) -> Op[dict[int, Enqueued]]:

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from ...core import context
-from ...core.errors import StatementRefused
+from ...core.errors import LockTimeout, StatementRefused
+from ...core.lock_waits import tell
 from ...core.op import Op, Statement, maybe, one, rows
 from ...core.run_errors import WorkflowExists
 from ...jobs import encode
@@ -62,7 +63,12 @@ def start(
     """
     started = _start(spec, ids, payloads, conflict, deadline, attributes, parent, close)
     several = conflict == "replace" or len(ids) > 1
-    return (yield from (whole(started) if several else started))
+    try:
+        return (yield from (whole(started) if several else started))
+    except LockTimeout as error:
+        named = repr(ids[0]) if len(ids) == 1 else f"one of {len(ids)} ids"
+        tell(error, "run", f"{named} is being written", field="id", fix="start it in that: tx.workflows.start(…)")
+        raise
 
 
 def _start(
