@@ -68,6 +68,38 @@ def test_runs_are_shown_signalled_mended_and_checked(
     asked("workflows", "signal", "nobody", "x", code=1)
 
 
+def test_a_check_minds_its_own_app_s_runs(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where two apps share a schema, runs of workflows that the checked one doesn't declare are counted apart, by name,
+    and fail the check with --all, or when asked for by name; a version that it lacks of one that it has always does.
+    Red when the other app's runs fail the check, and when a lacking version doesn't."""
+
+    def asked(*options: str) -> tuple[int, str, str]:
+        code = run(["workflows", "check", "till:app", *options])
+        return code, *capsys.readouterr()
+
+    monkeypatch.setenv("DATABASE_URL", db.url)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "till.py").write_text(SHOP)
+    with Client(db.url) as client:
+        client.workflows.start(RunSpec(name="checkout", version=1, payload="{}"), id="mine")
+        client.workflows.start(RunSpec(name="delivery", version=1, payload="{}"), id="theirs")
+        code, out, err = asked()
+        assert (code, out) == (0, "1 of 1 live runs would go on\n")
+        assert "passed over 1 of workflows that till:app doesn't declare (delivery)" in err
+        for options in (["--all"], ["--name", "delivery"]):
+            code, out, err = asked(*options)
+            assert (code, err) == (1, "")
+            assert "theirs (delivery, version 1): the app has no workflow delivery" in out
+        shown = json.loads(asked("--json")[1])
+        assert [(each["id"], each["foreign"]) for each in shown] == [("mine", False), ("theirs", True)]
+        client.workflows.start(RunSpec(name="checkout", version=2, payload="{}"), id="newer")
+        code, out, _ = asked()
+        assert code == 1
+        assert "newer (checkout, version 2): the app has no version 2 of checkout" in out
+
+
 def test_a_list_of_runs_says_what_it_leaves_out(
     db: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from perdure import Client, Workflow
 from perdure.admin import doctor, reports
 from perdure.admin.model import Finding, Subject
 from perdure.app.flows import errands
@@ -24,7 +25,7 @@ from perdure.jobs.ops.enqueue import enqueue, enqueue_each
 from perdure.pg.cluster import Cluster
 from perdure.pg.drive import drive
 from perdure.workflows.model import RunSpec, Started
-from perdure.workflows.ops import listing
+from perdure.workflows.ops import after, listing
 from perdure.workflows.ops.start import start
 from tests.cli.terminal import answer
 from tests.conftest import Database
@@ -220,6 +221,25 @@ def test_support_sees_everything(users: dict[str, Database]) -> None:
     assert found is not None
     assert found.payload == {}
     assert [each for each in doctor.examine(subject, ask) if each.status == "skipped"] == []
+
+
+def test_support_checks_new_code(users: dict[str, Database]) -> None:
+    """Support replays the live runs over new code, as before a deploy, and leaves what they are to look up at where it
+    is: a check only reads [DW-176]. Red when it is the statement by which a worker loads runs."""
+    app = App("shop")
+
+    @app.workflow
+    async def flow(wf: Workflow) -> None:
+        await wf.signal("go")
+
+    worker = users["worker"].connect()
+    drive(worker, start(flow.run(), ["one"], ["{}"]))
+    drive(worker, after.nudge([job.id for job in drive(worker, control.list_jobs(limit=9))]))
+    with Client(users["support"].url) as client:
+        [found] = client.workflows.check(app)
+
+    assert (found.id, found.problem, found.foreign) == ("one", None, False)
+    assert worker.execute("select count(*) from perdure.nudge").fetchone() == (1,)
 
 
 async def test_a_worker_of_its_role_works_and_keeps_house(users: dict[str, Database], db: Database) -> None:

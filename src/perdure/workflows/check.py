@@ -25,12 +25,14 @@ class Flow(Protocol):
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
-    """What a replay has found of one run. ``problem``: why the code doesn't fit it; None when it does."""
+    """What a replay has found of one run. ``problem``: why the code doesn't fit it; None when it does. ``foreign``: the
+    app has no workflow of that name in any version, so it may be another app's."""
 
     id: str
     name: str
     version: int
     problem: str | None
+    foreign: bool = False
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,9 +67,11 @@ def replayed(flow: Flow, history: History, payload: str, dice: Callable[[str], D
 
 def checked(plan: Plan, history: History, flows: Mapping[str, Flow], task: str, dice: Callable[[str], Dice]) -> Checked:
     """What there is to say of one live run."""
-    flow = flows.get(task)
-    if flow is None:
-        problem: str | None = f"the app has no version {plan.version} of {plan.name}: no worker of it would run this"
-    else:
+    flow, foreign = flows.get(task), False
+    if flow is not None:
         problem = replayed(flow, history, plan.input, dice)
-    return Checked(id=plan.id, name=plan.name, version=plan.version, problem=problem)
+    elif foreign := all(each.rpartition("/")[0] != plan.name for each in flows):
+        problem = f"the app has no workflow {plan.name}: no worker of it would run this"
+    else:
+        problem = f"the app has no version {plan.version} of {plan.name}: no worker of it would run this"
+    return Checked(id=plan.id, name=plan.name, version=plan.version, problem=problem, foreign=foreign)

@@ -136,7 +136,8 @@ class Workflows:
 
     def check(self, app: Workflowed, *, name: str | None = None) -> Sequence[Checked]:
         """Whether the runs that live (of one workflow, or all) would go on with the code of this app: each is replayed
-        over what it has recorded, and nothing is done. Ask it before a deploy."""
+        over what it has recorded, and nothing is done. Ask it before a deploy. Those that are ``foreign`` may be
+        another app's."""
         return self._runs.look(verbs.check_runs, app.workflows, name)
 
     def wait(self, id: str, *, timeout: float | None = None) -> Any:

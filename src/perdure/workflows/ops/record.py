@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from ...core.errors import OwnershipLost
-from ...core.op import Op, Row, rows, thin
+from ...core.op import Op, Row, Statement, rows, thin
 from ...core.run_errors import WorkflowNotFound
 from ...sql import statement
 from ..model import Child, Entry, History, Message, Recorded, Step
@@ -44,13 +44,15 @@ def _fenced(row: Row) -> Fenced:
 
 
 LOAD = statement("workflows.load", _history)
+READ = Statement("workflows.read", LOAD.text.partition("\n)\n")[2], _history)
+"""The same for who only looks, and may write nothing: without the part that forgets who wanted the runs to look up."""
 RECORD = statement("workflows.record", _fenced)
 TAKE = statement("workflows.take", lambda row: row)
 
 
 def load(jobs: Sequence[int], *, activates: bool = True) -> Op[list[History | Exception]]:
     """The runs of these jobs, in order, as they are replayed. ``activates``: they go on, too, and look up."""
-    loaded = yield from rows(LOAD, runs=list(jobs), activates=activates)
+    loaded = yield from rows(LOAD if activates else READ, runs=list(jobs))
     found = {history.job: history for history in loaded}
     return [found.get(job) or _missing(job) for job in jobs]
 

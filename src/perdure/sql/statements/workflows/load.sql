@@ -1,9 +1,9 @@
--- Does: runs as they are replayed: what they are, what they have recorded, what is in their inbox, how the children they wait for stand; and, when they are activated, forgets that somebody wanted them to look up.
+-- Does: runs as they are replayed: what they are, what they have recorded, what is in their inbox, how the children they wait for stand; and forgets that somebody wanted them to look up. Without that, its first part, it is what a check of new code reads.
 -- Locks: the nudges of these runs.
 -- Index: run by job; step by run and name; signal_run; cancel_request and nudge by id; job, dead and history by id of children.
 -- Bound: the runs given; each has at most run_steps_max steps.
 with looked as (
-    delete from perdure.nudge where %(activates)s::boolean and id = any(%(runs)s::bigint[])
+    delete from perdure.nudge where id = any(%(runs)s::bigint[])
 )
 select r.job, r.id, r.round, extract(epoch from clock_timestamp() + r.skew)::float8 as now, extract(epoch from r.skew)::float8 as skew,
        extract(epoch from r.created_at)::float8 as created_at, r.attributes::text as attributes,
