@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..core.op import Op, Row, maybe
-from ..jobs.budget import PUT_OFF
+from ..jobs.budget import PUT_OFF, UNSERVED
 from ..jobs.view import gist
 from ..sql import statement
 from ..workflows.ops.control import UNDONE
@@ -213,6 +213,8 @@ def _put_off(facts: Row) -> tuple[str, str]:
     told = gist(facts["last_error"])
     if ending in ("snooze", "returned") and facts["last_error"] == PUT_OFF:
         return "retry_budget", f"the retry budget of the queue {facts['queue']} is spent, so its retry is put off"
+    if ending == "snooze" and (facts["last_error"] or "").startswith(UNSERVED):
+        return "no_connection", f"it was {told}; no attempt was charged"
     if ending == "returned" and facts["rescues"]:
         return "suspect", f"it may have been running when its worker was lost, so it is to run alone: {told}"
     return {

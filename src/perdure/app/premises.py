@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ..core.errors import InvalidOption
 from ..jobs.budget import Budget
@@ -14,6 +14,7 @@ from ..jobs.ops import admission
 from .books import Books
 from .declarations import Declarations
 from .desk import Desk
+from .registry import App
 
 log = logging.getLogger("perdure.worker")
 
@@ -57,6 +58,20 @@ class Premises:
         """Close the handlers' connections."""
         for desk in self.desks.values():
             await desk.close()
+
+
+def warn_of_crowds(app: App, queues: Mapping[str, int]) -> None:
+    """Say of which queues (their slots, by name) more handlers may run at a time than there are connections for, when
+    those may ask for one."""
+    for name in sorted({task.queue for task in app.tasks.values() if task.signature.context} & queues.keys()):
+        connections = app.budgets.get(name, Budget()).connections
+        if queues[name] > connections:
+            log.warning(
+                "the queue %s has %d slots and %d connections for ctx.transaction() and ctx.enqueue(): who finds all "
+                "in use waits, and is put off after ten seconds; give it as many as it needs at a time "
+                "(app.queue(%r, connections=…)), or fewer slots",
+                *(name, queues[name], connections, name),
+            )
 
 
 def check_retention(app: Declarations, history_days: int) -> None:

@@ -48,7 +48,7 @@ from .context import Context, in_child
 from .flows import Drivers, address, errands
 from .handlers import handler
 from .meter import Meter
-from .premises import Premises, check_retention
+from .premises import Premises, check_retention, warn_of_crowds
 from .registry import App
 from .wires import Wires, count_connections
 
@@ -246,6 +246,7 @@ class Worker:
             await patiently(self._links[name].connection)
         recoverer = Recoverer(self._links["claim"], self._me, self._settler, self._runners, self._leases)
         await self._register()
+        warn_of_crowds(self._app, self._queues)
         await count_connections(self._links["chores"])
 
     def _runner(self, queue: str) -> Runner:

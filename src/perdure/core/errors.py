@@ -242,9 +242,10 @@ class TransientError(DatabaseError):
 
 
 class ServerUnavailable(TransientError):
-    """No connection could be made: the server doesn't answer, is starting, or is full."""
+    """No connection could be had: the server doesn't answer, is starting or full, or all of the client's are in use."""
 
     code = "server_unavailable"
+    of_worker = False  # whether the client is a worker's, for its handlers, so that their jobs aren't charged
 
 
 class ConnectionLost(TransientError):
@@ -275,8 +276,7 @@ class TransactionConflict(TransientError):
 
 
 class StatementTimeout(TransientError):
-    """A statement ran longer than ``statement_timeout``, or somebody cancelled it (57014). The same one may take as
-    long again, so it isn't repeated blindly."""
+    """A statement ran past ``statement_timeout``, or was cancelled (57014). It may again, so it isn't just repeated."""
 
     code = "statement_timeout"
 

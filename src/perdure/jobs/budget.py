@@ -13,6 +13,10 @@ PUT_OFF: Final = "put off: the retry budget of its queue is spent"
 """What the attempt log says of a retry that the budget holds back."""
 
 
+UNSERVED: Final = "put off: its worker had no connection for its handler"
+"""What the attempt log says of a job that was given none of those connections, and was charged nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """What one queue's handlers may use in one process. ``connections``: to Perdure's database, on the loop and as many

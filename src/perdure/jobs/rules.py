@@ -15,8 +15,9 @@ import msgspec
 from ..core import limits
 from ..core.backoff import Again, Retry, decide
 from ..core.endings import Cancel, Ending, Permanent, RetryAfter, Snooze, storable
-from ..core.errors import InvalidOption, PerdureError
+from ..core.errors import InvalidOption, PerdureError, ServerUnavailable
 from ..core.op import Op
+from .budget import UNSERVED
 from .handler import Handler
 from .saves import Unfit
 from .work import Claimed, End, Extras, Lease
@@ -33,6 +34,9 @@ _OWN_LOOPS = str(Path(__file__).parent / "loops")
 
 UNCOMMITTED_SECONDS = 1.0
 """About how long a job waits before it runs again, when Postgres couldn't commit its handler's transaction."""
+
+UNSERVED_SECONDS = 5.0
+"""About how long a job waits before it runs again, when its worker had no connection for its handler."""
 
 
 def in_hand(row: Mapping[str, Any]) -> list[Claimed]:
@@ -175,6 +179,9 @@ def failed(
         return End(job, "snooze", 0, elapsed, text=_reason(error), delay=error.seconds(now))
     if isinstance(error, Cancel):
         return End(job, "cancelled", 1, elapsed, text=_reason(error))
+    if unserved(error) and not at_most_once:
+        text = storable(f"{UNSERVED}\n{type(error).__name__}: {error}")
+        return End(job, "snooze", 0, elapsed, text=text, delay=UNSERVED_SECONDS * (0.5 + dice))
     text = describe(error)
     if at_most_once and not isinstance(error, Permanent):
         return End(job, "dead", 1, elapsed, text=text, reason="needs_review")
@@ -182,6 +189,12 @@ def failed(
     if isinstance(verdict, Again):
         return End(job, "retry", 1, elapsed, text=storable(f"{text}\n{verdict.why}"), delay=verdict.after)
     return End(job, "dead", 1, elapsed, text=storable(f"{text}\n{verdict.why}"), reason=verdict.reason)
+
+
+def unserved(error: BaseException) -> bool:
+    """Whether it says that the worker had no connection for a handler, which isn't the job's failure: however long the
+    wait for one is, only the job's own expiry bounds it."""
+    return isinstance(error, ServerUnavailable) and error.of_worker
 
 
 def crashed(job: Claimed, text: str, policy: Retry, *, elapsed: float, dice: float, now: datetime) -> End:

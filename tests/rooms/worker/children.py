@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from perdure import context
+from perdure.app.client import opening
 from perdure.app.context import Context
 from perdure.app.registry import App
 from perdure.core.backoff import Retry
@@ -48,6 +49,17 @@ async def enqueues_async(ctx: Context) -> int:
     """The same, awaited."""
     enqueued: int = (await ctx.enqueue(whose_process.job(), key="async child")).id
     return enqueued
+
+
+@app.task(run_in="process", retry=ONCE)
+def starves(ctx: Context) -> int:
+    """Find, the first time, that the only connection is taken."""
+    if ctx.fence.generation == 0:
+        vars(opening)["CONNECTION_SECONDS_MAX"] = 0.2
+        ctx.desk.blocking._connections = 1
+        with ctx.desk.blocking.connection():
+            ctx.enqueue(whose_process.job())
+    return ctx.attempt
 
 
 @app.task(run_in="process", retry=ONCE)

@@ -12,7 +12,7 @@ import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from ...core import limits
-from ...core.errors import ConnectionLost, OutcomeUnknown, RolledBack, TransientError, Unsupported
+from ...core.errors import ConnectionLost, OutcomeUnknown, RolledBack, ServerUnavailable, TransientError, Unsupported
 from ...core.op import Op
 from ...jobs.model import JobSpec
 from ...jobs.ops.enqueue import enqueue
@@ -166,13 +166,13 @@ class Pooled:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
         """A connection in autocommit mode."""
-        pool = await self._opened()
         try:
+            pool = await self._opened()
             conn = await pool.take()
         except PoolClosed:
             raise opening.closed() from None
-        except (PoolTimeout, TooManyRequests) as error:
-            raise opening.unavailable(error, self._connections) from error
+        except (PoolTimeout, TooManyRequests, ServerUnavailable) as error:
+            raise opening.unavailable(error, self._connections, self._purpose) from error
         try:
             yield conn
         finally:

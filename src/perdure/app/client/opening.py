@@ -77,13 +77,17 @@ def may_be_broken(socket: int) -> bool:
     return bool(poll.poll(0))
 
 
-def unavailable(error: Exception, connections: int) -> DatabaseError:
-    """No connection could be had from the pool."""
-    return ServerUnavailable(
-        f"no connection within {CONNECTION_SECONDS_MAX:g} s ({error})",
-        field="server",
-        fix=f"see that the server answers, and that not all of the {connections} connections here are in use",
-    )
+def unavailable(error: Exception, connections: int, purpose: Purpose) -> DatabaseError:
+    """No connection could be had from the pool, or no server be found. A worker's is marked as such."""
+    if not isinstance(error, ServerUnavailable):
+        more = ": give their queue more (connections=…)" if purpose == "handler" else ""
+        error = ServerUnavailable(
+            f"no connection within {CONNECTION_SECONDS_MAX:g} s ({error})",
+            field="server",
+            fix=f"see that the server answers, and that not all of the {connections} connections here are in use{more}",
+        )
+    error.of_worker = purpose == "handler"
+    return error
 
 
 def closed() -> Unsupported:

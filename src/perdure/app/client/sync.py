@@ -14,7 +14,7 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from ...core import limits
-from ...core.errors import ConnectionLost, OutcomeUnknown, RolledBack, TransientError
+from ...core.errors import ConnectionLost, OutcomeUnknown, RolledBack, ServerUnavailable, TransientError
 from ...core.op import Op
 from ...jobs.model import JobSpec
 from ...jobs.ops.enqueue import enqueue
@@ -222,13 +222,13 @@ class Pooled:
 
     def _taken(self) -> tuple[Pool, psycopg.Connection[Any]]:
         """The pool, and a connection of it."""
-        pool = self._pool or self._opened()
         try:
+            pool = self._pool or self._opened()
             return pool, pool.take()
         except PoolClosed:
             raise opening.closed() from None
-        except (PoolTimeout, TooManyRequests) as error:
-            raise opening.unavailable(error, self._connections) from error
+        except (PoolTimeout, TooManyRequests, ServerUnavailable) as error:
+            raise opening.unavailable(error, self._connections, self._purpose) from error
 
     def _opened(self) -> Pool:
         with self._opening:

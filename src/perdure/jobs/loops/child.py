@@ -91,7 +91,7 @@ def _call(request: Request, sock: socket.socket) -> tuple[str, Any]:
     except MemoryError:
         raise
     except PerdureError as error:
-        return "raised", f"{type(error).__name__}: {error}"
+        return "raised", error if rules.unserved(error) else f"{type(error).__name__}: {error}"
     except BaseException as error:  # a SystemExit, too: in the worker it would end the job and no more
         return "raised", portable(error)
     if value is None or isinstance(value, Ending | End):

@@ -10,6 +10,7 @@ from ...core.errors import PerdureError, TransientError
 from ...runtime.clock import monotonic, utc_now
 from ...runtime.dice import roll
 from .. import rules
+from ..budget import UNSERVED
 from ..handler import Context, Handler
 from ..saves import Unfit
 from ..view import gist
@@ -76,6 +77,8 @@ def tell(end: End) -> None:
         log.info("job %d (%s) failed: %s", job.id, job.task, gist(end.text), extra={"claimed": job})
     elif end.verdict == "dead":
         log.warning("job %d (%s) is dead: %s", job.id, job.task, gist(end.text), extra={"claimed": job})
+    elif end.text is not None and end.text.startswith(UNSERVED):
+        log.info("job %d (%s) is %s", job.id, job.task, gist(end.text), extra={"claimed": job})
 
 
 def tell_late(end: End) -> None:

@@ -237,7 +237,7 @@ class Settler:
             if lease.left == 0:
                 self._leases.pop(lease.id, None)
         for end in unsure:
-            if end.charge and end not in stale and end not in blocked:
+            if (end.charge or end.verdict == "snooze") and end not in stale and end not in blocked:
                 ender.tell(end)
         if stale:
             await self._report(stale)

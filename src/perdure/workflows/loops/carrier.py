@@ -15,7 +15,7 @@ from ...core.endings import Ending, born_inside
 from ...core.errors import ContextMissing, InvalidInput, OwnershipLost, QueueSaturated
 from ...core.run_errors import CommitUnknown, WorkflowExists
 from ...jobs.handler import STEP
-from ...jobs.rules import describe
+from ...jobs.rules import describe, unserved
 from ...jobs.view import gist
 from ...jobs.work import StepCall
 from ...runtime import faults
@@ -147,7 +147,7 @@ class Carrier:
         self, command: Do | Block, error: Exception, attempt: int, started: float, *, final: str = ""
     ) -> Parked | None:
         """A failed attempt: when it is repeated, or that it isn't."""
-        if isinstance(error, OwnershipLost | CommitUnknown):
+        if isinstance(error, OwnershipLost | CommitUnknown) or unserved(error):
             raise error
         self._provider.bounds(error)
         self._records.machine.buffered[:0], self._unsure = self._unsure, []  # was rolled back with the transaction
