@@ -135,7 +135,8 @@ def _runs(stage: Stage, say: Callable[[Op[Any]], Any]) -> None:
     spec = RunSpec(name="flow", version=1, payload="{}")
     say(start.start(spec, [f"new:{number}" for number in range(BATCH)], ["{}"] * BATCH))
     say(start.start(RunSpec(name="flow", version=1, payload="{}", queue="fresh"), ["fresh:1"], ["{}"]))
-    say(start.find([f"run:{number}" for number in range(1, BATCH)]))
+    named = [f"run:{number}" for number in range(1, BATCH)]
+    say(start.find(named, ["{}"] * len(named)))
     say(start.start(spec, ["run:700"], ["{}"], conflict="replace"))
     say(start.fork(800, "charge", "fork:800"))
     say(listing.get("run:900"))

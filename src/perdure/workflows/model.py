@@ -42,11 +42,13 @@ def task_name(name: str, version: int) -> str:
 
 
 class Started(msgspec.Struct, frozen=True):
-    """A run that exists now. ``new``: this call has started it; False when there was one of that id already."""
+    """A run that exists now. ``new``: this call has started it; False when there was one of that id already.
+    ``differs``: that one was started with other arguments; False also when these aren't kept any more."""
 
     id: str
     job: int
     new: bool
+    differs: bool = False
 
 
 class Step(msgspec.Struct, array_like=True, gc=False):

@@ -7,10 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from perdure import Interrupted, Retry, StepFailed, Workflow, WorkflowCancelled, WorkflowFailed
 from perdure.core import limits
 from perdure.core.run_errors import WorkflowExists, WorkflowState
+from perdure.workflows.model import Started
 from tests.rooms.workflows.stage import Stage
 
 ONCE = Retry(max_attempts=1)
@@ -340,6 +342,37 @@ def test_a_second_saga_on_the_resource_waits_or_is_refused(stage: Stage) -> None
 
     asyncio.run(play())
     assert sorted(stage.did) == ["first", "third", "undo first"]
+
+
+def test_a_start_that_joins_says_whether_the_run_has_other_arguments(stage: Stage) -> None:
+    """Who starts a run whose id is taken hears whether the one that is there was started with other arguments, alone
+    and among many, in a queue with a bound, live and ended; their order doesn't matter, and what isn't kept any more
+    differs from nothing. Red when the arguments aren't compared."""
+
+    @stage.app.workflow(queue="narrow")
+    async def shop(wf: Workflow, name: str, cents: int = 0) -> None: ...
+
+    workflows = stage.client.workflows
+    given, other = shop.run("a", cents=1), shop.run("a", cents=2)
+    turned = structs.replace(given, payload='{"cents":1, "name" : "a"}')
+    first = workflows.start(given, id="1")
+    joined = [Started("1", first.job, False, differs) for differs in (False, False, True)]
+    assert (first.new, first.differs) == (True, False)
+    assert [workflows.start(each, id="1") for each in (given, turned, other)] == joined
+    stage.app.queue("narrow", max_depth=9)
+    stage.client.queues.declare(stage.app)
+    assert [workflows.start(each, id="1") for each in (given, turned, other)] == joined
+    many = workflows.start_many([(other, "2"), (other, "1"), (given, "3")])
+    assert [(each.id, each.new, each.differs) for each in many] == [
+        ("2", True, False), ("1", False, True), ("3", True, False)
+    ]  # fmt: skip
+    with pytest.raises(WorkflowExists, match="was started with other arguments"):
+        workflows.start(other, id="1", on_conflict="reject")
+
+    workflows.cancel("1", force=True)
+    assert [workflows.start(each, id="1").differs for each in (given, other)] == [False, True]
+    stage.conn.execute("delete from perdure.history")
+    assert workflows.start(other, id="1") == joined[0]
 
 
 def test_a_failure_that_the_code_handles_is_no_failure(stage: Stage) -> None:

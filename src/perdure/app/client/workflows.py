@@ -42,8 +42,9 @@ class Workflows:
     ) -> Started:
         """Start a run under an id of your own: ``start(checkout.run(order_id=9182), id="checkout:9182")``.
 
-        ``on_conflict``: what to do when there is a run of that id, ended or not: "join" it, "reject" with
-        WorkflowExists, or "replace" it (it is cancelled, and loses the id). ``deadline``: when the run is to have
+        ``on_conflict``: what to do when there is a run of that id, ended or not: "join" it (``differs`` of the answer
+        says whether it has other arguments), "reject" with WorkflowExists, or "replace" it (it is cancelled, and loses
+        the id). ``deadline``: when the run is to have
         ended; then it is told to stop, and compensates. Further options: queue, key, priority, tags, attributes.
         """
         return self._runs.change(verbs.start(run, id, on_conflict, deadline, options))

@@ -37,11 +37,16 @@ FORK = statement("workflows.fork", lambda row: row)
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A run that there is: its job, and of which workflow it is."""
+    """A run that there is: its job, of which workflow it is, and whether it has other arguments than were given."""
 
     id: str
     job: int
     name: str
+    differs: bool
+
+    def joined(self) -> Started:
+        """What whoever wanted to start it is told."""
+        return Started(self.id, self.job, False, self.differs)
 
 
 def start(
@@ -88,19 +93,21 @@ def _start(
     found = yield from rows(START, **params)
     if not found:
         found = yield from _admitted(spec, ids, params)
-    known = yield from find([id for id, _, new in found if not new])
+    there = {place: id for place, (id, _, new) in enumerate(found) if not new}
+    known = yield from find(list(there.values()), [payloads[place] for place in there])
     if conflict == "reject" and known:
-        id = next(iter(known))
+        id = min(known)
         raise WorkflowExists(
-            "there is a run of this id", id=id, field=id, fix='give another id, or on_conflict="join" or "replace"'
-        )
+            "there is a run of this id" + (", and it was started with other arguments" if known[id].differs else ""),
+            id=id, field=id, fix='give another id, or on_conflict="join" or "replace"',
+        )  # fmt: skip
     for other in known.values():
         if other.name != spec.name and parent is None:
             raise WorkflowExists(
                 f"there is a run of this id, and it is one of {other.name}",
                 id=other.id, field=other.id, fix="give another id",
             )  # fmt: skip
-    return [Started(id, job if new else known[id].job, new) for id, job, new in found]
+    return [Started(id, job, True) if new else known[id].joined() for id, job, new in found]
 
 
 def _admitted(spec: RunSpec, ids: Sequence[str], params: Mapping[str, Any]) -> Op[list[tuple[str, Any, bool]]]:
@@ -128,9 +135,11 @@ def _admitted(spec: RunSpec, ids: Sequence[str], params: Mapping[str, Any]) -> O
     return found
 
 
-def find(ids: Sequence[str]) -> Op[dict[str, Found]]:
-    """The runs of these ids, those that there are."""
-    return {found.id: found for found in (yield from rows(FIND, ids=sorted(set(ids))))} if ids else {}
+def find(ids: Sequence[str], payloads: Sequence[str] = ()) -> Op[dict[str, Found]]:
+    """The runs of these ids, those that there are, compared with the arguments at their places, if these are given."""
+    if not ids:
+        return {}
+    return {found.id: found for found in (yield from rows(FIND, ids=list(ids), payloads=list(payloads)))}
 
 
 def spawn(entry: Entry, id: str, spec: RunSpec, close: Close, before: Sequence[Entry] = ()) -> Op[int]:
