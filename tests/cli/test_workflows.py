@@ -21,13 +21,15 @@ async def checkout(wf: Workflow) -> None:
     await wf.step("reserve", print, "reserved")
     await wf.signal("shipped")
 """
+LONG = "the scale said " + "no and " * 40 + "nothing else"
 
 
 def test_runs_are_shown_signalled_mended_and_checked(
     db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A run is listed with what it waits for, its timeline shows steps, inbox and the current blocker, a signal and a
-    cancel reach it, and a check of new code names the run that it wouldn't fit and ends with 1 [DW-208]."""
+    """A run is listed with what it waits for, its timeline shows steps, inbox and the current blocker, whole
+    in a pipe, a signal and a cancel reach it, and a check of new code names the run that it wouldn't fit and ends with
+    1 [DW-208]."""
 
     def asked(*arguments: str, code: int = 0) -> str:
         assert run(arguments) == code, capsys.readouterr().err
@@ -42,7 +44,7 @@ def test_runs_are_shown_signalled_mended_and_checked(
         job = client.workflows.start(spec, id="checkout:1").job
         with client.transaction() as tx:
             entries = [
-                Entry(job, 0, "reserve", 1, "step", "done", 1, 0.0, 1.0, outcome='"ok"'),
+                Entry(job, 0, "reserve", 1, "step", "done", 1, 0.0, 1.0, outcome=json.dumps(LONG)),
                 Entry(job, 0, "signal shipped", 2, "signal", "waiting", detail="shipped"),
             ]
             tx.workflows._runs.change(record(entries))
@@ -56,6 +58,7 @@ def test_runs_are_shown_signalled_mended_and_checked(
     )
     told = asked("timeline", "checkout:1")
     assert "reserve\tstep\tdone\t1" in told
+    assert LONG in told
     assert "signal 'shipped', not taken yet" in told
     assert "waits for signal shipped" in told
     assert "1 of 1 live runs would go on" in asked("workflows", "check", "till:app")

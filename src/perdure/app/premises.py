@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 
 from ..core.errors import InvalidOption
 from ..jobs.budget import Budget
@@ -72,6 +72,20 @@ def warn_of_crowds(app: App, queues: Mapping[str, int]) -> None:
                 "(app.queue(%r, connections=…)), or fewer slots",
                 *(name, queues[name], connections, name),
             )
+
+
+def tell_unnamed(app: Declarations, named: Set[str], served: Iterable[str]) -> None:
+    """Say which queues a worker serves that no task of its app names, and, of one that serves all that they name,
+    which it leaves alone although the app declares them."""
+    queues = frozenset(served)
+    if odd := sorted(queues - named):
+        log.warning("no task of the app names the queue %s (they name %s)", ", ".join(odd), ", ".join(sorted(named)))
+    if queues == named and (left := sorted(app.queues.keys() - named)):
+        log.warning(
+            "the app declares the queue %s, and none of its tasks names it: jobs there wait for a worker that is given "
+            "it by name (queues=, --queues)",
+            ", ".join(left),
+        )
 
 
 def check_retention(app: Declarations, history_days: int) -> None:

@@ -48,7 +48,7 @@ from .context import Context, in_child
 from .flows import Drivers, address, errands
 from .handlers import handler
 from .meter import Meter
-from .premises import Premises, check_retention, warn_of_crowds
+from .premises import Premises, check_retention, tell_unnamed, warn_of_crowds
 from .registry import App
 from .wires import Wires, count_connections
 
@@ -274,10 +274,7 @@ class Worker:
             self._me.worker, self._me.incarnation = await patiently(lambda: chores.run(row()))
         self._heart.start(self._me.worker, sent)
         log.info("worker %d (%s) works on %s", self._me.worker, self._name, dict(self._queues))
-        if odd := sorted(set(self._queues) - self._named):
-            log.warning(
-                "no task of the app names the queue %s (they name %s)", ", ".join(odd), ", ".join(sorted(self._named))
-            )
+        tell_unnamed(self._app, self._named, self._queues)
 
     def _spawn(self, *loops: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run them until the worker ends; the task of the last one."""

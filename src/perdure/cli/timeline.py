@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import msgspec
@@ -17,6 +18,8 @@ from .options import Json, Schema, Url
 
 COLUMNS = ["step", "kind", "state", "attempt", "started", "ended", "due", "outcome"]
 OUTCOME_CHARS = 60
+"""How much of a result is drawn on a terminal. Errors are shown whole, and in a pipe everything is."""
+ERRORS = ("failed", "retry")
 
 command = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
@@ -38,7 +41,7 @@ def timeline(
         return
     told = gist(run.error) if run.error and run.state not in ("running", "waiting") else None
     show.line(f"{run.id}: {run.name}, version {run.version}, is {run.state}" + (f": {told}" if told else ""))
-    show.table(COLUMNS, [_cells(moment) for moment in moments], empty="nothing is recorded yet")
+    show.table(COLUMNS, [_cells(moment) for moment in moments], empty="nothing is recorded yet", wraps="outcome")
     for letter in letters:
         show.line(_told(letter))
     if run.waits_for and not run.finished:
@@ -56,6 +59,6 @@ def _told(letter: control.Letter) -> str:
 def _cells(moment: Moment) -> list[Any]:
     times = [each if each else "" for each in (moment.started_at, moment.ended_at, moment.due_at)]
     outcome = "" if moment.outcome is None else msgspec.json.encode(moment.outcome).decode()
-    if len(outcome) > OUTCOME_CHARS:
+    if moment.state not in ERRORS and len(outcome) > OUTCOME_CHARS and sys.stdout.isatty():
         outcome = f"{outcome[: OUTCOME_CHARS - 1]}…"
     return [moment.name, moment.kind, moment.state, moment.attempt or "", *times, outcome]

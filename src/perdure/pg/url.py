@@ -23,6 +23,7 @@ EXAMPLE = "postgresql://user:password@host:5432/database"
 _SCHEME = re.compile(r"postgres(?:ql)?(?:\+\w+)?://")
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.%\w]+\]|[\w.%-]*)(?::(?P<port>.*))?")
 _UNKNOWN = re.compile(r'invalid URI query parameter: "(\w+)"')
+_WHERE = ("host", "hostaddr", "port", "dbname", "user")
 _LIBPQ_ONLY = frozenset({
     "channel_binding", "client_encoding", "connect_timeout", "fallback_application_name", "gssdelegation", "gssencmode",
     "hostaddr", "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "load_balance_hosts",
@@ -88,12 +89,13 @@ def checked(url: str, *, field: str = "url") -> str:
 
 
 def shown(url: str) -> str:
-    """The URL for people: without the password and the options. A socket's directory stands where the host would."""
+    """The URL for people, and for their own clients: without the password, and of the options those that say where the
+    database is, such as the directory of a socket."""
     authority, database, tail = _cut(url.partition("://")[2])
     user, at, host = authority.rpartition("@")
-    options = dict(parse_qsl(tail.partition("?")[2]))
-    where = host or options.get("host", "")
-    return f"postgresql://{user.partition(':')[0]}{at}{where}{database}"
+    where = [(name, value) for name, value in parse_qsl(tail.partition("?")[2]) if name in _WHERE]
+    options = f"{'' if database else '/'}?{urlencode(where, safe='/,', quote_via=quote)}" if where else ""
+    return f"postgresql://{user.partition(':')[0]}{at}{host}{database}{options}"
 
 
 def user_of(url: str) -> str:

@@ -12,6 +12,7 @@ from perdure.app.registry import App
 from perdure.app.worker import Worker
 from perdure.core.errors import DatabaseMissing, SchemaBehind
 from tests.conftest import Database
+from tests.rooms.worker.stage import Stage, working
 
 
 class _Heard(logging.Handler):
@@ -59,3 +60,22 @@ async def test_a_worker_refuses_a_database_that_is_not_there(db: Database) -> No
     """Waiting wouldn't make it, so it isn't waited for."""
     with pytest.raises(DatabaseMissing):
         await asyncio.wait_for(Worker(App("shop"), db.server.cluster.url("nowhere")).run(), 30)
+
+
+@pytest.mark.parametrize("queues", [None, {"mail": 1, "rare": 1}], ids=["named", "both"])
+async def test_a_worker_says_which_declared_queue_it_leaves_alone(
+    stage: Stage, caplog: pytest.LogCaptureFixture, queues: dict[str, int] | None
+) -> None:
+    """A worker that takes the queues its app's tasks name says which others the app declares, unless it was given
+    those, too. Red when jobs put into a queue that only ``app.queue`` names wait without a word."""
+    app = App("shop")
+    app.queue("rare", max_depth=10)
+
+    @app.task(queue="mail")
+    async def send() -> None: ...
+
+    async with working(stage.db, app, queues=queues):
+        pass
+    said = [each.getMessage() for each in caplog.records if "declares the queue rare" in each.getMessage()]
+
+    assert len(said) == (queues is None)

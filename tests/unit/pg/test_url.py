@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from perdure.core.errors import InvalidUrl
 from perdure.pg.url import checked, database_of, for_asyncpg, options_of, resolve, shown, user_of
@@ -77,9 +78,15 @@ def test_the_url_given_wins_over_the_environment() -> None:
 
 
 def test_a_url_is_shown_without_password_and_options() -> None:
-    """People see user, host and database; a socket's directory stands in the host's place."""
+    """People see user, host and database, as a URL that leads there; a socket's directory stays in it. Red when what
+    says where it is is left out, or put where no client reads it."""
     assert shown("postgresql://user:s3cret@host:5432/db?password=s3cret") == "postgresql://user@host:5432/db"
-    assert shown("postgresql://user:s3cret@/db?host=/var/run") == "postgresql://user@/var/run/db"
+    assert shown("postgresql://user:s3cret@/db?host=/var/run&sslmode=require") == "postgresql://user@/db?host=/var/run"
+    assert shown("postgresql://?password=s3cret&host=/a%26b&port=5433") == "postgresql:///?host=/a%26b&port=5433"
+    for url in GOOD:
+        told = conninfo_to_dict(shown(url))
+        assert told == {name: value for name, value in conninfo_to_dict(checked(url)).items() if name in told}
+        assert told.keys() >= conninfo_to_dict(checked(url)).keys() & {"host", "port", "user", "dbname"}
 
 
 def test_the_parts_of_a_url_are_read_as_libpq_reads_them() -> None:
