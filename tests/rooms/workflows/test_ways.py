@@ -229,10 +229,12 @@ def test_records_are_numbered_by_when_they_ended_for_replays_too(stage: Stage) -
         asyncio.get_running_loop().call_later(0.05, late.set)
         raise KeyError("early")
 
+    async def undo() -> None: ...
+
     @stage.app.workflow
     async def shop(wf: Workflow) -> None:
         async with wf.gather("collect_all") as group:
-            steps = [group.step(each.__name__, each, compensate=stage.do, retry=ONCE) for each in (first, second)]
+            steps = [group.step(each.__name__, each, compensate=undo, retry=ONCE) for each in (first, second)]
         seen.append([each.name for each in sorted(steps, key=lambda each: each.answer.seq)])  # type: ignore[union-attr]
         await wf.signal("go")
 
