@@ -23,5 +23,5 @@ def replay(client: Client, app: App, id: str | None = None) -> list[Checked]:
         )
     for each in found:
         if each.problem is not None:
-            raise Diverged(each.problem, field=each.id)
+            raise Diverged(each.problem, field=each.id, fix=None)  # the problem says it
     return found

@@ -51,7 +51,7 @@ def replayed(flow: Flow, history: History, payload: str, dice: Callable[[str], D
     try:
         arguments = flow.decode(msgspec.Raw(payload.encode()))
     except PerdureError as error:
-        return f"its arguments don't fit: {error}"
+        return unfit(error)
     machine = Machine(lambda wf: flow.function(**{flow.handle: wf}, **arguments), history, dice)
     try:
         turn = machine.turn()
@@ -63,6 +63,11 @@ def replayed(flow: Flow, history: History, payload: str, dice: Callable[[str], D
     if isinstance(turn, Failed) and not isinstance(turn.error, Interrupted):
         return f"the code raises {type(turn.error).__name__}: {turn.error}"
     return None
+
+
+def unfit(error: PerdureError) -> str:
+    """That a run's arguments aren't what its code takes, and what to do about that code."""
+    return f"its arguments don't fit: {error}; give a new argument a default, or declare the change with version=2"
 
 
 def checked(plan: Plan, history: History, flows: Mapping[str, Flow], task: str, dice: Callable[[str], Dice]) -> Checked:

@@ -199,8 +199,8 @@ class Workflow:
         return self._keeper.patched(name)
 
     def pivot(self) -> None:
-        """From here on there is no way back: nothing is compensated, steps are retried until they succeed, and a cancel
-        comes too late."""
+        """From here on there is no way back: nothing is compensated, and a cancel comes too late. A step that
+        gives up leaves the run failed."""
         self._keeper.pivot()
 
     def set(self, **attributes: Any) -> None:

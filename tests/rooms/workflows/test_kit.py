@@ -14,9 +14,9 @@ from tests.rooms.workflows.stage import Stage
 
 def test_time_passes_at_once_for_runs_that_wait(stage: Stage) -> None:
     """A sleep of a day and a time-out of two weeks pass when the test says so, no sooner, the run's own clock says that
-    they have, and a stored history is replayed over the code, whether it fits or not, and refused when the run has
-    ended [DW-195]."""
-    app, changed = App("shop"), App("shop")
+    they have, and a stored history is replayed over the code, whether it fits or not (and what is then to be done is
+    said, of its steps and of its arguments), and refused when the run has ended [DW-195]."""
+    app, changed, widened = App("shop"), App("shop"), App("shop")
 
     @app.workflow
     async def shop(wf: Workflow) -> float:
@@ -34,14 +34,23 @@ def test_time_passes_at_once_for_runs_that_wait(stage: Stage) -> None:
         await wf.sleep(timedelta(days=1))
         await wf.step("b", stage.do, "b")
 
+    @widened.workflow(name="shop")
+    async def wider(wf: Workflow, cents: int) -> None: ...
+
     workflows = stage.client.workflows
     with running(app, stage.db.url):
         workflows.start(shop.run(), id="r")
         _until(stage, "select count(*) = 1 from perdure.waiting")
         assert skip(stage.db.url, timedelta(hours=23)) == 1
         assert [each.id for each in replay(stage.client, app, "r")] == ["r"]
-        with pytest.raises(Diverged):
+        with pytest.raises(
+            Diverged, match=r"(?s)^r: the run has recorded .*; restore the step, or guard .*\+ +\S[^;]*$"
+        ):
             replay(stage.client, changed)
+        with pytest.raises(
+            Diverged, match=r"^r: its arguments don't fit: \w+: is missing; .*; give a new argument a def"
+        ):
+            replay(stage.client, widened)
         assert workflows.get("r").state == "waiting"
         assert skip(stage.db.url, timedelta(hours=1), id="r") == 1
         _until(stage, "select count(*) = 1 from perdure.step where name = 'signal paid'")

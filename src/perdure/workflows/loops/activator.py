@@ -20,6 +20,7 @@ from ...jobs.view import gist
 from ...jobs.work import End
 from ...runtime.clock import monotonic
 from ...runtime.dice import seeded
+from ..check import unfit
 from ..commands import Block, Interrupted
 from ..ends import RunEnd, moment
 from ..machine import Continue, Machine
@@ -45,7 +46,7 @@ async def activate(means: Means, flow: Flow, ctx: Context, payload: msgspec.Raw)
     try:
         arguments = flow.decode(payload)
     except PerdureError as error:
-        text = f"its arguments don't fit: {error}"
+        text = unfit(error)
         log.error("run of %s, job %d, is parked: %s", flow.name, job.id, text)
         return RunEnd(job, "held", 0, text=text, reason="invalid", key=str(job.id), then=follow)
     history = await means.loads.put(job.id)
