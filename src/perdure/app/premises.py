@@ -65,8 +65,8 @@ def warn_of_crowds(app: App, queues: Mapping[str, int]) -> None:
     those may ask for one."""
     for name in sorted({task.queue for task in app.tasks.values() if task.signature.context} & queues.keys()):
         connections = app.budgets.get(name, Budget()).connections
-        if queues[name] > connections:
-            log.warning(
+        if queues[name] > connections:  # as it is by default, and fine where few of them ask for one at a time
+            log.info(
                 "the queue %s has %d slots and %d connections for ctx.transaction() and ctx.enqueue(): who finds all "
                 "in use waits, and is put off after ten seconds; give it as many as it needs at a time "
                 "(app.queue(%r, connections=…)), or fewer slots",

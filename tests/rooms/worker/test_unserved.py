@@ -115,7 +115,7 @@ async def test_a_worker_says_when_its_slots_may_want_more_connections_than_there
     async def plain() -> None: ...
 
     app.queue("asks", connections=3)
-    with caplog.at_level("WARNING", "perdure.worker"):
+    with caplog.at_level("INFO", "perdure.worker"):
         async with working(stage.db, app, queues={"asks": 4, "asks_little": 4, "plain": 50}):
             pass
 
