@@ -24,7 +24,7 @@ from ...pg.pooler import AsyncPooledConnection
 from ...pg.url import checked
 from ...runtime.clock import monotonic
 from ...runtime.dice import jittered, roll
-from . import opening
+from . import forks, opening
 from .bound import AsyncBound, AsyncTransaction, Lender, lent
 from .ending import OUTCOME_PAUSE_SECONDS, Isolation, atransacting, refuse_failed, unknown
 from .gather import AsyncGathering
@@ -124,10 +124,14 @@ class Pooled:
         connections: int = opening.CONNECTIONS_MAX,
     ) -> None:
         self._url, self._schema, self._purpose, self._connections = url, schema, purpose, connections
+        self._closed = False
+        self._begin()
+        forks.watch(self)
+
+    def _begin(self) -> None:
         self._opening: asyncio.Lock | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pool: AsyncPool | None = None
-        self._closed = False
         self._gathering = AsyncGathering(self._write)
         self.enqueue = self._gathering.enqueue
 
@@ -184,6 +188,12 @@ class Pooled:
         self._closed = True
         if self._pool is not None:
             await self._pool.close()
+
+    def leave(self) -> object:
+        """As the synchronous one's."""
+        left = self._pool, self._loop, self._gathering
+        self._begin()
+        return left
 
     async def _write(self, specs: Sequence[JobSpec]) -> list[int]:
         return await self.ask(enqueue(specs))

@@ -26,7 +26,7 @@ from ...pg.pooler import PooledConnection
 from ...pg.url import checked
 from ...runtime.clock import monotonic
 from ...runtime.dice import jittered, roll
-from . import opening
+from . import forks, opening
 from .bound import Bound, Lender, Transaction, lent
 from .ending import OUTCOME_PAUSE_SECONDS, Isolation, finished, refuse_failed, transacting, unknown
 from .gather import Gathering
@@ -140,10 +140,14 @@ class Pooled:
         connections: int = opening.CONNECTIONS_MAX,
     ) -> None:
         self._url, self._schema, self._purpose, self._connections = url, schema, purpose, connections
+        self._closed = False
+        self._begin()
+        forks.watch(self)
+
+    def _begin(self) -> None:
         self._opening = threading.Lock()
         self._pool: Pool | None = None
         self._kept: psycopg.Connection[Any] | None = None
-        self._closed = False
         self.enqueue = Gathering(self._write).enqueue
 
     def ask(self, op: Op[R]) -> R:
@@ -194,6 +198,12 @@ class Pooled:
         self._let_go()
         if self._pool is not None:
             self._pool.close()
+
+    def leave(self) -> object:
+        """Begin anew, in a process that was forked; what was in use in its parent is returned, and not to be used."""
+        left = self._pool, self._kept
+        self._begin()
+        return left
 
     def _write(self, specs: Sequence[JobSpec]) -> list[int]:
         """Only one thread at a time sends for the others, so it keeps its connection for the next one: to take one
