@@ -97,6 +97,38 @@ async def test_of_eight_workers_one_does_what_is_due(stage: Stage, app: App, mon
     assert min(gap for (gap,) in gaps[1:]) >= 0.5
 
 
+async def test_a_duty_is_done_though_another_worker_just_looks_at_it(
+    stage: Stage, app: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When a worker has begun a duty, another one has its lock for as long as it takes to see whose it is: the duty is
+    done a moment later, and nobody has failed [DW-112]. Red when the worker leaves it then: its next look finds that it
+    was begun and not ended, as if its worker had died of it."""
+    look, tried, do = stage.db.connect(), list[str](), upkeep.do
+
+    def doing(chore: str, *args: Any, **kwargs: Any) -> Op[Any]:
+        if chore == "test.run":
+            tried.append(chore)
+            if len(tried) == 1:
+                look.execute("begin")
+                look.execute("select pg_advisory_xact_lock(hashtext('perdure.chores'), hashtext('test.run'))")
+            elif len(tried) == 2:
+                look.execute("rollback")
+        return do(chore, *args, **kwargs)
+
+    def run(limit: int) -> Op[int]:
+        return len((yield from rows(report("server.settings", dict)))) and 1
+
+    monkeypatch.setattr(fleet_rules, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(upkeep, "do", doing)
+    monkeypatch.setattr(chores, "duties", lambda days: [chores.Duty("test.run", run, period=0.1)])
+    async with working(stage.db, app):
+        await until(lambda: len(tried) >= 3)
+    done = await _remembered(stage, "test.run")
+
+    assert (done.consecutive_failures, done.last_failure_at) == (0, None)
+    assert "begun by a worker that is gone" not in caplog.text
+
+
 async def test_a_worker_without_housekeeping_does_what_jobs_wait_for(stage: Stage, app: App) -> None:
     """With ``housekeeping`` off a worker still promotes what is due, and begins no duty; the next worker with it on
     begins them all [DW-99, DW-112]. Red when promotion belongs to the switch, or a duty doesn't."""

@@ -37,6 +37,8 @@ from .settler import Link
 R = TypeVar("R")
 log = logging.getLogger("perdure.chores")
 
+LOOK_SECONDS, LOOKS_MAX = 0.05, 20
+"""How long another worker's look at a duty may take, and how often it is waited for."""
 PAUSE_SECONDS = 0.5
 """After a lost connection, and before what another transaction's lock held up is tried again."""
 
@@ -286,12 +288,17 @@ class Chores:
             if turn.crashed:
                 log.error("%s was begun by a worker that is gone, and counts as failed", duty.name)
             return
-        more = True
+        more, looks = True, 0
         while more:
             faults.point("chore.run")
             done = await self._link.transaction(
                 upkeep.do(duty.name, duty.op, duty.batch, more=_as_much, period=duty.period, lock_ms=duty.lock_ms)
             )
+            if done.result is None and looks < LOOKS_MAX:
+                # It is ours to do: who has the lock is just looking whose it is.
+                looks += 1
+                await asyncio.sleep(jittered(LOOK_SECONDS))
+                continue
             more = done.more
             self.counts[duty.name] += done.result or 0
             await self._attend()  # no job waits for a duty, however long it takes
