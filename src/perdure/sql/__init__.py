@@ -32,6 +32,12 @@ def statement(name: str, read: Callable[[Row], T]) -> Statement[T]:
     return Statement(name, _COMMENT.sub("", text).strip().rstrip(";"), read)
 
 
+def together(name: str, first: Statement[Any], then: Statement[T]) -> Statement[T]:
+    """Both in one round trip, and on one snapshot: ``first``, whose rows nobody asks for, changes what ``then`` doesn't
+    read (PostgreSQL manual, 7.8.4, "Data-Modifying Statements in WITH")."""
+    return Statement(name, f"with first as (\n{first.text}\n)\n{then.text}", then.read)
+
+
 def report(name: str, read: Callable[[Row], T]) -> Statement[T]:
     """The report ``topic.question`` and how one of its rows is read. Raises FileNotFoundError for an unknown name."""
     return Statement(name, _COMMENT.sub("", report_text(name)).strip().rstrip(";"), read)

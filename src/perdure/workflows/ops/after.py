@@ -121,7 +121,7 @@ def sweep(limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
         if state == "held":
             done += yield from unpark(id)
     if ended:
-        yield from rows(UNNUDGE, ids=ended)
+        yield from rows(UNNUDGE, runs=ended)
     pleas = yield from rows(PLEAS, limit=limit)
     yield from rouse(pleas)
     return done + len(ended) + len(pleas)

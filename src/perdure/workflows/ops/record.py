@@ -8,10 +8,11 @@ from typing import Any, TypeAlias
 import msgspec
 
 from ...core.errors import OwnershipLost
-from ...core.op import Op, Row, Statement, rows, thin
+from ...core.op import Op, Row, rows, thin
 from ...core.run_errors import WorkflowNotFound
-from ...sql import statement
+from ...sql import statement, together
 from ..model import Child, Entry, History, Message, Recorded, Step
+from .after import UNNUDGE
 
 _STEPS = msgspec.json.Decoder(list[Step])
 _MESSAGES = msgspec.json.Decoder(list[Message])
@@ -43,9 +44,10 @@ def _fenced(row: Row) -> Fenced:
     return Recorded(row["due_at"], row["asked"]) if row["fenced"] else None
 
 
-LOAD = statement("workflows.load", _history)
-READ = Statement("workflows.read", LOAD.text.partition("\n)\n")[2], _history)
-"""The same for who only looks, and may write nothing: without the part that forgets who wanted the runs to look up."""
+READ = statement("workflows.read", _history)
+"""For who only looks, and may write nothing."""
+LOAD = together("workflows.load", UNNUDGE, READ)
+"""For who drives the runs further: they look up, so it is forgotten that somebody wanted them to."""
 RECORD = statement("workflows.record", _fenced)
 TAKE = statement("workflows.take", lambda row: row)
 

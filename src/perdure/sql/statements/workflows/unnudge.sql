@@ -1,5 +1,5 @@
--- Does: forgets nudges of runs that have ended.
+-- Does: forgets nudges of runs: they have ended, or look up now.
 -- Locks: the nudges' rows.
 -- Index: nudge by id.
--- Bound: the ids given.
-delete from perdure.nudge where id = any(%(ids)s::bigint[])
+-- Bound: the runs given.
+delete from perdure.nudge where id = any(%(runs)s::bigint[])

@@ -1,10 +1,7 @@
--- Does: runs as they are replayed: what they are, what they have recorded, what is in their inbox, how the children they wait for stand; and forgets that somebody wanted them to look up. Without that, its first part, it is what a check of new code reads.
--- Locks: the nudges of these runs.
--- Index: run by job; step by run and name; signal_run; cancel_request and nudge by id; job, dead and history by id of children.
+-- Does: runs as they are replayed: what they are, what they have recorded, what is in their inbox, how the children they wait for stand. A worker that drives them further forgets their nudges in the same statement.
+-- Locks: none.
+-- Index: run by job; step by run and name; signal_run; cancel_request by id; job, dead and history by id of children.
 -- Bound: the runs given; each has at most run_steps_max steps.
-with looked as (
-    delete from perdure.nudge where id = any(%(runs)s::bigint[])
-)
 select r.job, r.id, r.round, extract(epoch from clock_timestamp() + r.skew)::float8 as now, extract(epoch from r.skew)::float8 as skew,
        extract(epoch from r.created_at)::float8 as created_at, r.attributes::text as attributes,
        extract(epoch from r.deadline_at)::float8 as deadline_at, r.paused_at is not null as paused,
