@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from typing import Any
 
 import pytest
+from psycopg import Connection
 
 from perdure import AsyncClient, Client, Unique
 from perdure.core.errors import (
@@ -20,7 +22,10 @@ from perdure.core.errors import (
     Unsupported,
     WaitTimeout,
 )
+from perdure.core.op import Call, Row
 from perdure.jobs.model import JobSpec
+from perdure.pg import borrow, drive
+from perdure.pg.drive import execute
 from tests.conftest import Database
 from tests.rooms.client.shop import charge, send_receipt
 
@@ -202,6 +207,33 @@ def test_many_with_keys_are_written_alone_or_in_one_transaction(client: Client, 
         assert written[1].id == held.id
     names = db.connect().execute("select key from perdure.unique_key order by key").fetchall()
     assert [name for (name,) in names] == (["a", "b", "c"] if taken else ["b", "d", "e"])
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_many_with_keys_are_tried_once_as_if_all_were_free(
+    client: Client, monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    """Of a client that is in no transaction, the statement for free keys is sent once, and first; when a key is taken,
+    the transaction that follows knows; what takes several statements anyway is sent in a transaction at once. Red when
+    either asks again what the first one has told."""
+    client.jobs.enqueue(JOB.options(unique="b" if taken else "y"))
+    sent: list[str] = []
+
+    def noted(conn: Connection[Any], call: Call, schema: str) -> Sequence[Row]:
+        sent.append(call.statement.name)
+        return execute(conn, call, schema)
+
+    for module in (drive, borrow):
+        monkeypatch.setattr(module, "execute", noted)
+    client.jobs.enqueue_many([JOB.options(unique=name) for name in "abc"])
+
+    assert sent[0] == "jobs.enqueue_unique_alike"
+    assert sent.count("jobs.enqueue_unique_alike") == 1
+    assert ("jobs.enqueue_unique" in sent) is taken
+
+    sent.clear()
+    client.jobs.enqueue_many([JOB.then(JOB), JOB.options(unique="z")])
+    assert "jobs.enqueue_unique_alike" not in sent
 
 
 async def test_the_asynchronous_client_does_the_same(db: Database) -> None:

@@ -50,8 +50,11 @@ class Jobs:
     def _write_many(self, specs: Sequence[JobSpec]) -> list[Enqueued]:
         if not verbs.needs_several(specs):
             return self._runs.ask(verbs.enqueue_many(specs))
-        alone = self._runs.ask(verbs.enqueue_alone(specs)) if self._runs.waits else None
-        return self._runs.change(verbs.enqueue_many(specs)) if alone is None else alone
+        alone = verbs.enqueue_alone(specs) if self._runs.waits else None
+        if alone is None:
+            return self._runs.change(verbs.enqueue_many(specs))
+        written = self._runs.ask(alone)
+        return self._runs.change(verbs.enqueue_many(specs, free=False)) if written is None else written
 
     def _with_room(self, write: Callable[[], T]) -> T:
         """Write, and where a queue is full and lets its enqueuers wait, again; outside of any transaction."""
@@ -209,8 +212,11 @@ class AsyncJobs:
     async def _write_many(self, specs: Sequence[JobSpec]) -> list[Enqueued]:
         if not verbs.needs_several(specs):
             return await self._runs.ask(verbs.enqueue_many(specs))
-        alone = (await self._runs.ask(verbs.enqueue_alone(specs))) if self._runs.waits else None
-        return (await self._runs.change(verbs.enqueue_many(specs))) if alone is None else alone
+        alone = verbs.enqueue_alone(specs) if self._runs.waits else None
+        if alone is None:
+            return await self._runs.change(verbs.enqueue_many(specs))
+        written = await self._runs.ask(alone)
+        return (await self._runs.change(verbs.enqueue_many(specs, free=False))) if written is None else written
 
     async def _with_room(self, write: Callable[[], Awaitable[T]]) -> T:
         blocked = verbs.Blocked(self._runs.waits)

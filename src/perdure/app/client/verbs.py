@@ -92,16 +92,16 @@ def needs_several(jobs: Sequence[JobSpec]) -> bool:
     return len(enqueue_ops.batches(jobs)) > 1 or _any_special(jobs)
 
 
-def enqueue_many(jobs: Sequence[JobSpec]) -> Op[list[Enqueued]]:
-    """Write them all, in order. Raises DuplicateJob."""
+def enqueue_many(jobs: Sequence[JobSpec], *, free: bool = True) -> Op[list[Enqueued]]:
+    """Write them all, in order. ``free``: False when ``enqueue_alone`` found their keys taken. Raises DuplicateJob."""
     if _any_special(jobs):
-        return (yield from enqueue_ops.enqueue_each(jobs))
+        return (yield from enqueue_ops.enqueue_each(jobs, free=free))
     return [Enqueued(id) for id in (yield from enqueue_ops.enqueue(jobs))]
 
 
-def enqueue_alone(jobs: Sequence[JobSpec]) -> Op[list[Enqueued] | None]:
-    """Write them all in one statement, without a transaction around it; None, and nothing is written, when it takes
-    several."""
+def enqueue_alone(jobs: Sequence[JobSpec]) -> Op[list[Enqueued] | None] | None:
+    """Write them all in one statement, without a transaction around it; None, and nothing is written, when one of their
+    keys isn't free. No op at all when it takes several statements anyway."""
     return enqueue_ops.enqueue_alone(jobs)
 
 

@@ -51,29 +51,36 @@ def _enqueue(specs: Sequence[JobSpec], wake: bool) -> Op[list[int]]:
     return ids
 
 
-def enqueue_each(specs: Sequence[JobSpec], *, wake: bool = True) -> Op[list[Enqueued]]:
+def enqueue_each(specs: Sequence[JobSpec], *, wake: bool = True, free: bool = True) -> Op[list[Enqueued]]:
     """As ``enqueue``, with what became of each of them: some have unique keys, or follow-ups. In one transaction all
-    are written, or none is, and what was there is as it was. Raises DuplicateJob or QueueSaturated.
+    are written, or none is, and what was there is as it was. ``free``: all the keys may be; False after
+    ``enqueue_alone`` found that they aren't. Raises DuplicateJob or QueueSaturated.
     """
-    written = _each(specs, wake)
+    written = _each(specs, wake, free)
     return (yield from (whole(written) if len(specs) > 1 else written))
 
 
-def enqueue_alone(specs: Sequence[JobSpec]) -> Op[list[Enqueued] | None]:
+def enqueue_alone(specs: Sequence[JobSpec]) -> Op[list[Enqueued] | None] | None:
     """Write jobs with unique keys in one statement, which is a transaction by itself; None, and nothing is written,
-    when they have to be written by ``enqueue_each``, in a transaction."""
+    when one of the keys isn't free. No op at all for what takes several statements: ``enqueue_each``, in a transaction,
+    is for both."""
     if specs[0].unique is None or specs[0].follow_ups or len(batches(specs)) > 1:
         return None
-    ids = yield from enqueue_free(specs, wake=True)
+    op = enqueue_free(specs, wake=True)
+    return None if op is None else _told(op)
+
+
+def _told(op: Op[list[int] | None]) -> Op[list[Enqueued] | None]:
+    ids = yield from op
     return None if ids is None else list(map(Enqueued, ids))
 
 
-def _each(specs: Sequence[JobSpec], wake: bool) -> Op[list[Enqueued]]:
+def _each(specs: Sequence[JobSpec], wake: bool, free: bool) -> Op[list[Enqueued]]:
     found: dict[int, Enqueued] = {}
     keyed = [place for place, spec in enumerate(specs) if spec.unique is not None]
     plain = [place for place, spec in enumerate(specs) if spec.unique is None]
     for batch in batches([specs[place] for place in keyed]):
-        yield from enqueue_unique(specs, keyed[len(found) :][: len(batch)], found, wake)
+        yield from enqueue_unique(specs, keyed[len(found) :][: len(batch)], found, wake, free=free)
     ids = yield from _enqueue([specs[place] for place in plain], wake)
     found.update(zip(plain, map(Enqueued, ids), strict=True))
     jobs = [found[place] for place in range(len(specs))]

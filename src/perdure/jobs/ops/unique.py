@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 
@@ -62,32 +63,41 @@ FORGET_EFFECT = statement("jobs.forget_effect", lambda row: True)
 FORGET_EFFECTS = statement("jobs.forget_effects", lambda row: int(row["forgotten"]))
 
 
-def enqueue_free(specs: Sequence[JobSpec], wake: bool) -> Op[list[int] | None]:
+def enqueue_free(specs: Sequence[JobSpec], wake: bool) -> Op[list[int] | None] | None:
     """Write jobs with unique keys in one statement as if all of these were free, which they nearly always are: that
-    costs less than to be ready to meet one that is taken. Their ids, in order.
+    costs less than to be ready to meet one that is taken. Their ids, in order; None, and nothing is written, when a key
+    is taken, or their queue has to be made or asked first.
 
-    None, and nothing is written: a key is taken, the jobs differ in more than their arguments and keys, or their queue
-    has to be made or asked first.
+    No op at all for jobs that differ in more than their arguments and keys.
     """
     said = encode.turned(specs)
     if not encode.alike_but_keys(said) or (shared := encode.shared_but_keys(specs[0], said)) is None:
         return None
+    return _free(specs, {**shared, "wake": wake})
+
+
+def _free(specs: Sequence[JobSpec], params: Mapping[str, Any]) -> Op[list[int] | None]:
     try:
-        return (yield from maybe(ENQUEUE_UNIQUE_ALIKE, **shared, wake=wake))
+        return (yield from maybe(ENQUEUE_UNIQUE_ALIKE, **params))
     except LockTimeout as error:
         _tell(error, specs)
         raise
 
 
-def enqueue_unique(specs: Sequence[JobSpec], places: Sequence[int], found: dict[int, Enqueued], wake: bool) -> Op[None]:
+def enqueue_unique(
+    specs: Sequence[JobSpec], places: Sequence[int], found: dict[int, Enqueued], wake: bool, *, free: bool
+) -> Op[None]:
     """Write those of the jobs at these places whose keys nobody holds, and note in ``found`` what became of each.
 
-    Nearly always one statement. A key that is taken is looked at; if nobody needs it any more it is freed, and asked
-    for again. Raises DuplicateJob for one that says "raise"; what was written until then stands in ``found``.
+    Nearly always one statement, unless they are known not to be ``free``, all of them. A key that is taken is looked
+    at; if nobody needs it any more it is freed, and asked for again. Raises DuplicateJob for one that says "raise";
+    what was written until then stands in ``found``.
     """
-    if len(places) > 1 and (ids := (yield from enqueue_free([specs[place] for place in places], wake))) is not None:
-        found.update(zip(places, map(Enqueued, ids), strict=True))
-        return
+    if free and len(places) > 1 and (op := enqueue_free([specs[place] for place in places], wake)) is not None:
+        ids = yield from op
+        if ids is not None:
+            found.update(zip(places, map(Enqueued, ids), strict=True))
+            return
     try:
         yield from _enqueue_unique(specs, places, found, wake)
     except LockTimeout as error:
