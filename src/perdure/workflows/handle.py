@@ -10,7 +10,6 @@ from uuid import UUID
 
 from ..core import limits
 from ..core.backoff import Retry
-from ..core.errors import InvalidOption
 from ..core.run_errors import InvalidWorkflow
 from . import making
 from .commands import Block, Command, Gather, Leave, Mode
@@ -109,7 +108,7 @@ class Workflow:
         block = making.block(self._keeper, name, function, args, retry)
         if block.work is not None:
             self._keeper.made(block)
-        return Transaction(block)
+        return Transaction(self._keeper, block)
 
     def sleep(self, for_: timedelta | float) -> Awaitable[None]:
         """Wait for so long: seconds or a timedelta. It holds no worker, and a restart doesn't shorten it."""
@@ -167,19 +166,7 @@ class Workflow:
         reached). ``limit``: so many at a time. ``on_failure``: whether those that were done are compensated at once
         when the whole fails, or kept until the run itself fails.
         """
-        if quorum is not None:
-            mode = "quorum"
-        if mode not in ("fail_fast", "collect_all", "first_success", "quorum"):
-            raise InvalidOption(
-                f"{mode!r} is not allowed", field="mode", fix="give fail_fast, collect_all, first_success, or quorum=k"
-            )
-        needed = 1 if quorum is None else quorum
-        for option, value in (("quorum", needed), ("limit", limit)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InvalidOption(f"{value!r} is not allowed", field=option, fix="give 1 or more")
-        if on_failure not in ("keep", "compensate"):
-            raise InvalidOption(f"{on_failure!r} is not allowed", field="on_failure", fix="give keep or compensate")
-        return Group(self._keeper, Gather([], mode, needed, limit, on_failure == "compensate"))
+        return Group(self._keeper, making.gather(self._keeper, mode, quorum, limit, on_failure))
 
     def now(self) -> datetime:
         """When the last thing that this run waited for had ended. The same at each replay."""
@@ -238,9 +225,9 @@ class Group:
     ) -> Command:
         """A transaction with its function, as ``wf.transaction``. It has a connection of its own."""
         if not callable(function):
-            raise InvalidWorkflow(
+            raise self._keeper.mistake(InvalidWorkflow(
                 "has no function to call", field=str(name), fix="give it one: what stands side by side has no block"
-            )
+            ))  # fmt: skip
         return self._add(making.block(self._keeper, name, function, args, retry))
 
     def child(self, workflow: Startable, id: str, /, *args: Any, close: Close = "cancel", **kwargs: Any) -> Command:
@@ -274,11 +261,8 @@ class Group:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         gather = self._gather
-        if error is None and gather.mode in ("first_success", "quorum") and len(gather.members) < gather.needed:
-            raise InvalidOption(
-                f"asks for {gather.needed} successes of {len(gather.members)}",
-                field="gather", fix="gather at least as many as are needed",
-            )  # fmt: skip
+        if error is None:
+            making.check_needed(self._keeper, gather)
         if error is None and gather.members:
             await gather
 
@@ -290,8 +274,8 @@ class Group:
 class Transaction:
     """The block of ``wf.transaction``. ``kept``: what it handed to ``tx.keep``, also at a replay."""
 
-    def __init__(self, block: Block) -> None:
-        self._block = block
+    def __init__(self, keeper: Keeper, block: Block) -> None:
+        self._keeper, self._block = keeper, block
 
     @property
     def kept(self) -> Any:
@@ -300,14 +284,14 @@ class Transaction:
 
     def __await__(self) -> Any:
         if self._block.work is None:
-            raise InvalidWorkflow(
+            raise self._keeper.mistake(InvalidWorkflow(
                 "has no function to call", field=self._block.name, fix="use it in an async with, or give it a function"
-            )
+            ))  # fmt: skip
         return self._block.__await__()
 
     async def __aenter__(self) -> Any:
         if self._block.work is not None:
-            raise InvalidWorkflow("has its function", field=self._block.name, fix="await it")
+            raise self._keeper.mistake(InvalidWorkflow("has its function", field=self._block.name, fix="await it"))
         return await self._block
 
     async def __aexit__(

@@ -183,7 +183,10 @@ class Machine:
     def note(self, values: dict[str, Any]) -> None:
         """Take attributes; what they were before is no news."""
         changed = {**self.attributes, **values}
-        codec.encode(changed, field="attributes", bytes_max=limits.RUN_ATTRIBUTES_BYTES_MAX)
+        try:
+            codec.encode(changed, field="attributes", bytes_max=limits.RUN_ATTRIBUTES_BYTES_MAX)
+        except InvalidInput as error:
+            raise self.mistake(error) from None
         if not self._left and changed != self.attributes:
             self.noted = True
         self.attributes = changed

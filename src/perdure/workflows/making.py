@@ -1,21 +1,27 @@
-"""What the handle makes of what the code asks for: commands, checked, each with the name that is its next."""
+"""What the handle makes of what the code asks for: commands, checked, each with the name that is its next.
+
+What can't be made is a mistake of the code, and parks the run, also when the code catches the error.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import lru_cache
-from typing import Any, Protocol
+from functools import lru_cache, wraps
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
 
 from ..core import check, limits
 from ..core.backoff import Retry
-from ..core.errors import InvalidOption
+from ..core.errors import InvalidInput, InvalidOption, PerdureError
 from ..core.run_errors import InvalidWorkflow
-from .commands import Block, Command, Do, Sleep, Start, Token, Undo, Wait, Work
+from .commands import Block, Command, Do, Gather, Mode, Sleep, Start, Token, Undo, Wait, Work
 from .fitting import check_call
 from .model import Close, RunSpec, Step
 from .reading import async_work_of, decoder_of, wants_result, work_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 USUAL = Retry()
 PATIENT = Retry(max_attempts=limits.RETRY_ATTEMPTS_MAX)
@@ -51,9 +57,24 @@ class Keeper(Protocol):
     def pivot(self) -> None: ...  # noqa: D102
     def note(self, values: dict[str, Any]) -> None: ...  # noqa: D102
     def continued(self, arguments: dict[str, Any]) -> object: ...  # noqa: D102
+    def mistake(self, error: PerdureError) -> PerdureError: ...  # noqa: D102
 
     @property
     def past_pivot(self) -> bool: ...  # noqa: D102
+
+
+def _noting(make: Callable[Concatenate[Keeper, P], R]) -> Callable[Concatenate[Keeper, P], R]:
+    """Remember the mistake where something can't be made: the code mightn't let the error out."""
+
+    @wraps(make)
+    def noting(keeper: Keeper, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return make(keeper, *args, **kwargs)
+        except InvalidInput as error:
+            keeper.mistake(error)
+            raise
+
+    return noting
 
 
 def _declared(keeper: Keeper) -> Retry:
@@ -66,6 +87,7 @@ def _check_name(name: str) -> None:
         raise InvalidWorkflow("is a name that runs use themselves", field=str(name), fix="give the step another name")
 
 
+@_noting
 def do(keeper: Keeper, name: str, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Do:
     """A step. ``options``: what isn't the function's."""
     _check_name(name if isinstance(name, str) else check.text("name", name, limits.STEP_NAME_CHARS_MAX))
@@ -112,6 +134,7 @@ def _policy(option: str, retry: object) -> Retry | None:
     return retry
 
 
+@_noting
 def block(
     keeper: Keeper, name: str, function: Callable[..., Any] | None, args: tuple[Any, ...], retry: object
 ) -> Block:
@@ -125,18 +148,21 @@ def block(
     return Block(numbered, work, args, retry=policy)
 
 
+@_noting
 def sleep(keeper: Keeper, for_: timedelta | float) -> Sleep:
     """A sleep of so long."""
     seconds = check.delay("for_", for_).total_seconds()
     return Sleep(keeper.name("sleep", "sleep"), seconds, None)
 
 
+@_noting
 def sleep_until(keeper: Keeper, moment: datetime) -> Sleep:
     """A sleep until then."""
     until = check.moment("moment", moment)
     return Sleep(keeper.name("sleep", "sleep"), None, until)
 
 
+@_noting
 def wait(keeper: Keeper, name: str, timeout: timedelta | float | None, type: Any) -> Wait:
     """A wait for a signal."""
     check.text("name", name, limits.SIGNAL_NAME_CHARS_MAX)
@@ -145,12 +171,14 @@ def wait(keeper: Keeper, name: str, timeout: timedelta | float | None, type: Any
     return Wait(keeper.name(f"signal {name}", "signal"), name, bound, decode)
 
 
+@_noting
 def token(keeper: Keeper, name: str) -> Token:
     """A secret."""
     check.text("name", name, limits.SIGNAL_NAME_CHARS_MAX)
     return Token(keeper.name(f"token {name}", "token"), name)
 
 
+@_noting
 def start(
     keeper: Keeper,
     workflow: Startable,
@@ -170,3 +198,34 @@ def start(
     spec = workflow.run(*args, **kwargs)
     decode = decoder_of(workflow.function)
     return Start(keeper.name(f"child {id}", "child"), id, spec, close=close, detached=detached, decode=decode)
+
+
+@_noting
+def gather(
+    keeper: Keeper, mode: Mode, quorum: int | None, limit: int, on_failure: Literal["keep", "compensate"]
+) -> Gather:
+    """What will stand side by side; nothing yet."""
+    if quorum is not None:
+        mode = "quorum"
+    if mode not in ("fail_fast", "collect_all", "first_success", "quorum"):
+        raise InvalidOption(
+            f"{mode!r} is not allowed", field="mode", fix="give fail_fast, collect_all, first_success, or quorum=k"
+        )
+    needed = 1 if quorum is None else quorum
+    for option, value in (("quorum", needed), ("limit", limit)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InvalidOption(f"{value!r} is not allowed", field=option, fix="give 1 or more")
+    if on_failure not in ("keep", "compensate"):
+        raise InvalidOption(f"{on_failure!r} is not allowed", field="on_failure", fix="give keep or compensate")
+    return Gather([], mode, needed, limit, on_failure == "compensate")
+
+
+@_noting
+def check_needed(keeper: Keeper, gather: Gather) -> None:
+    """That as many stand side by side as have to succeed. Raises InvalidOption."""
+    if gather.mode in ("first_success", "quorum") and len(gather.members) < gather.needed:
+        raise InvalidOption(
+            f"asks for {gather.needed} successes of {len(gather.members)}",
+            field="gather",
+            fix="gather at least as many as are needed",
+        )
