@@ -24,7 +24,7 @@ def dead(db: Database, ask: Ask) -> None:
 def test_dead_jobs_are_counted_redriven_and_discarded_by_filter(ask: Ask) -> None:
     """A dry run only counts; the act says how many it was, and the book who did it, by which filter [DW-168]."""
     mail = ("--queue", "mail", "--died-of", "exhausted", "--error", "503", "--died-after", "2020-01-01T00:00Z")
-    assert ask("jobs", "redrive", *mail, "--dry-run") == {"jobs": 2, "act": None}
+    assert ask("jobs", "redrive", *mail, "--dry-run") == {"jobs": 2, "act": None, "runs": 0}
     assert [job["place"] for job in ask("jobs")["jobs"]] == ["dead"] * 3
 
     assert ask("jobs", "redrive", *mail, "--rate", "60/min", "--by", "alice", "--yes")["jobs"] == 2

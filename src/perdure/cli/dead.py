@@ -118,8 +118,8 @@ def _do(
 ) -> None:  # fmt: skip
     with opened(url, schema) as database:
         if dry_run:
-            count = database.ask(dead.count(filter))
-            _tell({"jobs": count, "act": None}, f"{count:,} jobs would be", act, as_json)
+            found = database.ask(letters.count(dead.chosen(filter)))
+            _tell(act, found.chosen - found.left(act), None, found.left(act), as_json)
             return
         # Whoever gives a filter is asked with the figures below, or has said --yes to them.
         meant = said["everything"] or bool(filter)
@@ -128,24 +128,28 @@ def _do(
             _ask(database, act, filter)
         while database.change(letters.batch(doing)):
             pass
-    _tell({"jobs": doing.jobs, "act": doing.entry}, f"{doing.jobs:,} jobs are", act, as_json)
+    _tell(act, doing.jobs, doing.entry, doing.runs, as_json)
 
 
 def _ask(database: Database, act: Act, filter: dict[str, Any]) -> None:
     """Let whoever sits there say that it is meant; a program says so with --yes."""
     found = database.ask(letters.count(dead.chosen(filter)))
+    meant = f"{act} {found.chosen - found.left(act):,} of {found.of:,} dead jobs"
     if not sys.stdin.isatty():
-        raise InvalidOption(
-            f"would {act} {found.chosen:,} of {found.of:,} dead jobs", field="--yes", fix="say --yes, or --dry-run"
-        )
-    typer.confirm(f"{act} {found.chosen:,} of {found.of:,} dead jobs?", abort=True, err=True)
+        raise InvalidOption(f"would {meant}", field="--yes", fix="say --yes, or --dry-run")
+    typer.confirm(f"{meant}?", abort=True, err=True)
 
 
-def _tell(document: dict[str, Any], told: str, act: Act, as_json: bool) -> None:
+def _tell(act: Act, jobs: int, entry: int | None, runs: int, as_json: bool) -> None:
+    """Say how many it was, or would be (no ``entry``); ``runs``: how many of workflows are left alone."""
     if as_json:
-        show.document(document)
-    else:
-        show.line(f"{told} {'redriven' if act == 'redrive' else 'discarded'}")
+        show.document({"jobs": jobs, "act": entry, "runs": runs})
+        return
+    show.line(
+        f"{jobs:,} jobs {'would be' if entry is None else 'are'} {'redriven' if act == 'redrive' else 'discarded'}"
+    )
+    if runs:
+        show.line(f"{runs:,} runs of workflows are left alone: perdure workflows retry")
 
 
 def _filter(

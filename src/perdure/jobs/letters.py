@@ -74,10 +74,12 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acted:
-    """What an act came to: how many jobs, and the number under which the book has it; None for a dry run."""
+    """What an act came to: how many jobs, and the number under which the book has it; None for a dry run. ``runs``:
+    how many runs of workflows the filter chose that were left alone, because ``workflows.retry`` is for them."""
 
     jobs: int
     act: int | None
+    runs: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

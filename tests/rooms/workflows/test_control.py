@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from perdure import Retry, UpdateRefused, Workflow
+from perdure.core.errors import JobNotRetryable
 from perdure.core.run_errors import WorkflowFinished, WorkflowState
+from perdure.jobs.letters import NothingMatches
 from perdure.pg.drive import drive
 from perdure.workflows.ops.control import stuck
+from tests.rooms.worker.stage import BOUND_SECONDS
 from tests.rooms.workflows.stage import Stage
 
 ONCE = Retry(max_attempts=1)
@@ -54,6 +57,50 @@ def test_a_failed_step_is_retried_skipped_or_its_run_cancelled(stage: Stage) -> 
     assert stage.did.count("a") == 3
     assert stage.did.count("retried") == 2
     assert stage.did.count("skipped") == 1
+
+
+def test_a_dead_run_isn_t_redriven_as_a_job(stage: Stage) -> None:
+    """Whoever redrives dead jobs leaves dead runs alone, and is told: alone by name, among others by number, and when
+    there is nothing else; the run takes no part of it, and its own retry mends it. Red when a redrive takes a run,
+    which goes on as one that has ended."""
+    broken = [True]
+
+    async def pay(what: str) -> str:
+        if broken:
+            raise ConnectionError("declined")
+        return "paid"
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> str:
+        return await wf.step("pay", pay, wf.id, retry=ONCE)
+
+    @stage.app.task(retry=ONCE)
+    async def mail() -> None:
+        if broken:
+            raise ConnectionError("no route")
+
+    jobs = stage.client.jobs
+
+    async def play() -> None:
+        async with stage.working():
+            await stage.start(shop.run())
+            run = await stage.until_state("failed")
+            for verb in (jobs.redrive, jobs.retry):
+                with pytest.raises(JobNotRetryable, match=r"is a workflow's run.*workflows\.retry"):
+                    await stage.ask(verb, run.job)
+            with pytest.raises(NothingMatches, match="nothing but runs of workflows, 1 of them"):
+                await stage.ask(jobs.redrive_dead, by="ann", everything=True)
+            [sent] = await stage.ask(jobs.enqueue_many, [mail.job()])
+            await stage.until_true("select count(*) = 2 from perdure.dead")
+            broken.clear()
+            acted = await stage.ask(jobs.redrive_dead, by="ann", everything=True)
+            assert (acted.jobs, acted.runs) == (1, 1)
+            await stage.ask(jobs.wait, sent.id, timeout=BOUND_SECONDS)
+            assert (await stage.get()).state == "failed"
+            await stage.ask(stage.client.workflows.retry, "r")
+            assert await stage.result() == "paid"
+
+    asyncio.run(play())
 
 
 def test_an_update_is_judged_by_the_run_s_validator(stage: Stage) -> None:

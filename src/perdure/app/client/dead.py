@@ -59,12 +59,19 @@ def begin(
             field="filter",
             fix="narrow it, or say everything=True",
         )
-    return letters.Doing(act, which, who, found.clock, why, rate)
+    left = found.left(act)
+    if left == found.chosen:
+        raise NothingMatches(
+            f"{which.text} chooses nothing but runs of workflows, {left:,} of them",
+            field="filter",
+            fix="take back what failed in each: workflows.retry",
+        )
+    return letters.Doing(act, which, who, found.clock, why, rate, left)
 
 
 def done(doing: letters.Doing) -> Acted:
     """What it came to."""
-    return Acted(jobs=doing.jobs, act=doing.entry)
+    return Acted(jobs=doing.jobs, act=doing.entry, runs=doing.runs)
 
 
 def acts(limit: int) -> Op[list[Entry]]:

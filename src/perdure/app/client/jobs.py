@@ -103,7 +103,7 @@ class Jobs:
         """Run a job now: a scheduled one without waiting, a dead one again from its first attempt, one that is parked
         as ``context_missing`` when its queue needs no tenant any more (otherwise it is parked again).
 
-        Raises JobNotFound, or JobNotRetryable when it stands anywhere else.
+        Raises JobNotFound, or JobNotRetryable when it stands anywhere else, or is a dead run of a workflow.
         """
         self._runs.change(verbs.retry(id))
 
@@ -122,7 +122,8 @@ class Jobs:
 
     def redrive(self, id: int, *, by: str | None = None) -> None:
         """Run a dead job again, from its first attempt. ``by``: who does it; the job's context says so from then on,
-        and stays what it is otherwise. Raises JobNotFound or JobNotRetryable."""
+        and stays what it is otherwise. Raises JobNotFound, or JobNotRetryable when it isn't dead, or is a workflow's
+        run: ``workflows.retry`` is for that."""
         self._runs.change(verbs.redrive(id, by))
 
     def redrive_dead(
@@ -131,7 +132,8 @@ class Jobs:
         """Run the dead jobs that the filter chooses again, in order, a thousand a transaction; it is noted who did it.
 
         ``rate``: so many a second; the rest is scheduled. ``everything``: every dead job is meant, should the filter be
-        empty or choose them all. Those that die meanwhile are not taken. Raises InvalidOption, or NothingMatches.
+        empty or choose them all. Those that die meanwhile are not taken, nor runs of workflows: ``runs`` of what is
+        returned says how many these were. Raises InvalidOption, or NothingMatches.
         """
         return self._act("redrive", dict(filter), by=by, rate=rate, everything=everything)
 

@@ -167,6 +167,7 @@ def retry(id: int) -> Op[None]:
     """Run it now. Raises JobNotFound or JobNotRetryable."""
     if not (yield from control.retry(_id(id))):
         job = yield from get(id)
+        _no_run(job)
         raise JobNotRetryable(
             f"stands in {job.place}" + (f" ({job.reason})" if job.place == "held" else ""),
             job_id=id,
@@ -179,7 +180,19 @@ def redrive(id: int, by: str | None) -> Op[None]:
     """Run a dead one again. Raises JobNotFound or JobNotRetryable."""
     if not (yield from control.redrive(_id(id), None if by is None else _by(by))):
         job = yield from get(id)
+        _no_run(job)
         raise JobNotRetryable(f"stands in {job.place}", job_id=id, field=f"job {id}", fix="redrive what is dead")
+
+
+def _no_run(job: Job) -> None:
+    """Raise JobNotRetryable for a dead one that wasn't to be had: it is a run."""
+    if job.place == "dead":
+        raise JobNotRetryable(
+            "is a workflow's run, which would end as it has, over what it has recorded",
+            job_id=job.id,
+            field=f"job {job.id}",
+            fix="take back what failed: workflows.retry",
+        )
 
 
 def discard(id: int, reason: str | None) -> Op[None]:

@@ -128,9 +128,10 @@ def retry(id: int) -> Op[bool]:
     return job is not None and job.place == "scheduled"
 
 
-def redrive(id: int, by: str | None = None) -> Op[bool]:
-    """Run a dead job again, from its first attempt. False when it isn't dead. ``by``: who does it."""
-    return bool((yield from redrive_some([id], by=by)))
+def redrive(id: int, by: str | None = None, *, runs: bool = False) -> Op[bool]:
+    """Run a dead job again, from its first attempt. False when it isn't dead. ``by``: who does it. ``runs``: as for
+    ``redrive_some``."""
+    return bool((yield from redrive_some([id], by=by, runs=runs)))
 
 
 def left_over(worker: int) -> Op[int]:
@@ -144,11 +145,12 @@ def hasten(seconds: float) -> Op[int]:
 
 
 def redrive_some(
-    ids: Sequence[int], *, by: str | None = None, rate: float | None = None, before: int = 0
+    ids: Sequence[int], *, by: str | None = None, rate: float | None = None, before: int = 0, runs: bool = False
 ) -> Op[list[int]]:
     """Run those of these jobs that are dead again; which they were.
 
     ``by``: who does it, which their contexts say from then on. ``rate``: so many a second are due, the first at once;
-    ``before``: how many of the same act went before them.
+    ``before``: how many of the same act went before them. Runs of workflows are left alone, unless ``runs`` says that
+    what they have recorded of their end is taken back by whoever asks.
     """
-    return (yield from one(REDRIVE, ids=ids, by=by, rate=rate, before=before))
+    return (yield from one(REDRIVE, ids=ids, by=by, rate=rate, before=before, runs=runs))

@@ -18,14 +18,19 @@ from .control import discard_some, redrive_some
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many dead jobs a filter chooses, of how many; ``clock`` is the server's."""
+    """How many dead jobs a filter chooses, ``runs`` of workflows among them, of how many; ``clock`` is the server's."""
 
     chosen: int
+    runs: int
     of: int
     clock: datetime
 
+    def left(self, act: Act) -> int:
+        """How many of them the act leaves alone: a run that is only redriven ends as it has."""
+        return self.runs if act == "redrive" else 0
 
-COUNT = statement("jobs.count_dead", lambda row: Count(row["chosen"], row["of"], row["clock"]))
+
+COUNT = statement("jobs.count_dead", lambda row: Count(row["chosen"], row["runs"], row["of"], row["clock"]))
 DEAD = statement("jobs.dead_letters", lambda row: int(row["id"]))
 NOTE = statement("jobs.note_act", lambda row: int(row["id"]))
 ACTS = statement("jobs.acts", Entry.read)
@@ -33,7 +38,8 @@ ACTS = statement("jobs.acts", Entry.read)
 
 @dataclass(slots=True)
 class Doing:
-    """An act under way: what is to be done to whom, and how far it has come. ``rate``: jobs a second."""
+    """An act under way: what is to be done to whom, and how far it has come. ``rate``: jobs a second.
+    ``runs``: of workflows, which a redrive leaves alone."""
 
     act: Act
     chosen: Chosen
@@ -41,6 +47,7 @@ class Doing:
     until: datetime
     reason: str | None = None
     rate: float | None = None
+    runs: int = 0
     after: int = 0
     jobs: int = 0
     entry: int | None = None

@@ -149,7 +149,7 @@ def again(job: int, at: str) -> Op[None]:
     """Let a run go on, wherever it stands."""
     yield from maybe(REOPEN, run=job)
     if at == "dead":
-        yield from redrive(job)
+        yield from redrive(job, runs=True)
     elif at == "held":
         yield from unpark(job)
     elif at == "waiting":

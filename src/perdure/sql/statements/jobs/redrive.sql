@@ -1,10 +1,11 @@
 -- Does: returns dead jobs to ready, at new positions, or spread over scheduled at a rate: new generation, attempts and rescues counted from nought again, older cancel requests forgotten, and whoever does it noted in their context.
 -- Locks: the job rows, in ascending id; the dead rows, the requests'.
--- Index: dead, job and cancel_request by id.
--- Bound: the ids given; those that aren't dead are left alone. `before`: how many of the same act went before them.
+-- Index: dead, job, run and cancel_request by id.
+-- Bound: the ids given; those that aren't dead are left alone, and those of runs, unless `runs` says that theirs are taken back, too. `before`: how many of the same act went before them.
 with mine as materialized (
     select j.id from perdure.job j join perdure.dead d on d.id = j.id
-    where j.id = any(%(ids)s::bigint[]) and d.id = any(%(ids)s::bigint[]) order by j.id for update of j
+    where j.id = any(%(ids)s::bigint[]) and d.id = any(%(ids)s::bigint[])
+      and (%(runs)s::boolean or not exists (select from perdure.run r where r.job = j.id offset 0)) order by j.id for update of j
 ), gone as (
     delete from perdure.dead d where d.id = any(array(select id from mine)) returning d.id
 ), drawn as materialized (
