@@ -112,6 +112,7 @@ async def test_no_more_run_at_once_than_there_are_slots(stage: Stage, kind: str)
     assert most["b"] > 3  # they do run side by side
 
 
+@pytest.mark.usefixtures("mortal")
 async def test_an_unstarted_job_keeps_its_lease_and_its_time(stage: Stage) -> None:
     """Jobs claimed ahead, behind slow ones that run longer than a worker may be silent, lose neither their lease to the
     other worker nor their timeout to the wait: each runs once [KIT-32, DW-51, DW-104]. Red when leases aren't renewed

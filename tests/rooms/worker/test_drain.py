@@ -92,6 +92,7 @@ async def test_a_drained_worker_leaves_nothing_behind(stage: Stage) -> None:
     assert await stage.value("select count(*) from perdure.attempt") == 0
 
 
+@pytest.mark.usefixtures("mortal")
 async def test_a_draining_worker_still_beats_until_its_last_handler_ends(stage: Stage) -> None:
     """While it finishes, a draining worker's row says so and its lease is renewed; another worker takes nothing of it
     [KIT-43, DW-109]. Red when the heart stops before the handlers."""

@@ -15,6 +15,7 @@ from perdure.app.registry import App
 from perdure.core.backoff import Retry
 from perdure.core.endings import Snooze
 from perdure.jobs.loops import minder
+from perdure.jobs.loops.runner import Runner
 from tests.rooms.worker import children
 from tests.rooms.worker.stage import BOUND_SECONDS, Stage, until, working
 
@@ -205,6 +206,44 @@ async def test_a_swallowed_timeout_is_told_again(stage: Stage) -> None:
 
     assert len(swallowed) == 2
     assert "TimeoutError: still running after" in str(job.error)
+
+
+async def test_a_handler_that_has_ended_is_not_told_to_while_it_is_saved(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a handler had reached when its timeout stopped it is saved however long that takes, here while somebody has
+    its job locked [PAT-5]. Red when a slot is told to stop again after its handler has ended: that ends the save."""
+    monkeypatch.setattr(Runner, "STOP_AGAIN_SECONDS", 0.0)
+    app, reached = App("a"), asyncio.Event()
+
+    @app.task(retry=ONCE, timeout=3_600)
+    async def work(ctx: Context) -> None:
+        await ctx.advance(7)
+        reached.set()
+        await asyncio.Event().wait()
+
+    (id,) = await stage.enqueue(work.job())
+    blocker = stage.db.connect()
+    async with working(stage.db, app, queues={"default": 1}) as worker:
+        await asyncio.wait_for(reached.wait(), BOUND_SECONDS)
+        blocker.execute("begin")
+        blocker.execute("select from perdure.job for update")
+        (slot,), swept, sweep = worker._runners[0].slots, list[int](), worker._runners[0].sweep_deadlines
+
+        def counted() -> None:
+            sweep()
+            swept.append(1)
+
+        monkeypatch.setattr(worker._runners[0], "sweep_deadlines", counted)
+        slot.deadline = 0.0
+        await until(lambda: worker._books.keeper._saves._aside)
+        before = len(swept)
+        await until(lambda: len(swept) >= before + 3)
+        blocker.execute("rollback")
+        [job] = await stage.until_in("dead", id)
+
+    assert "TimeoutError" in str(job.error)
+    assert await stage.rows("select job, value::text from perdure.checkpoint") == [(id, "7")]
 
 
 async def test_a_thread_that_overruns_fails_and_its_late_result_is_dropped(stage: Stage) -> None:

@@ -57,7 +57,7 @@ class Keeper:
 
     async def last_word(self, given: Context | None, job: Claimed, handler: Handler) -> None:
         """Save what the handler reached last, before its end is judged and settled; learn what it has saved in a child
-        process. A second cancellation leaves it at that."""
+        process. Cancelled, as when the worker ends, it leaves it at that."""
         with contextlib.suppress(asyncio.CancelledError):
             if given is not None and given.unsaved:
                 await given.akeep()

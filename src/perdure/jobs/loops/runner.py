@@ -271,7 +271,9 @@ class Runner:
             self._settle(end)
 
     async def _keep(self, slot: Slot, job: Claimed, handler: Handler) -> None:
+        """Have its last words kept, which may take as long as the server does: it has ended, and isn't told to."""
         if handler.context is not None and self._keeper is not None:
+            slot.deadline, slot.ending = None, True
             await self._keeper.last_word(slot.context, job, handler)
 
     def _unstartable(self, job: Claimed, handler: Handler | None) -> End | None:

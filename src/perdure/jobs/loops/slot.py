@@ -13,9 +13,9 @@ class Slot:
     """One place to run a job.
 
     ``stop`` is set with the reason when its job is told to end, ``told`` with the monotonic seconds then. ``queued``:
-    its job, when it waits for a child process and its handler has not been called. ``ending``: its handler has ended
-    and left a transaction that is being committed, which nothing stops any more. ``doing``: what of it runs just now,
-    where that is known.
+    its job, when it waits for a child process and its handler has not been called. ``ending``: its handler has ended,
+    and what it leaves is being written (what it reached last, a transaction), which nothing stops any more. ``doing``:
+    what of it runs just now, where that is known.
     """
 
     __slots__ = (
