@@ -38,6 +38,9 @@ UNCOMMITTED_SECONDS = 1.0
 UNSERVED_SECONDS = 5.0
 """About how long a job waits before it runs again, when its worker had no connection for its handler."""
 
+CAUSES_MAX = 20
+"""How far back it is looked what an error was raised from."""
+
 
 def in_hand(row: Mapping[str, Any]) -> list[Claimed]:
     """The jobs of a claim's one row, in the order in which they are to be started.
@@ -179,8 +182,8 @@ def failed(
         return End(job, "snooze", 0, elapsed, text=_reason(error), delay=error.seconds(now))
     if isinstance(error, Cancel):
         return End(job, "cancelled", 1, elapsed, text=_reason(error))
-    if unserved(error) and not at_most_once:
-        text = storable(f"{UNSERVED}\n{type(error).__name__}: {error}")
+    if (want := unserved(error)) is not None and not at_most_once:
+        text = storable(f"{UNSERVED}\n{type(want).__name__}: {want}")
         return End(job, "snooze", 0, elapsed, text=text, delay=UNSERVED_SECONDS * (0.5 + dice))
     text = describe(error)
     if at_most_once and not isinstance(error, Permanent):
@@ -191,10 +194,20 @@ def failed(
     return End(job, "dead", 1, elapsed, text=storable(f"{text}\n{verdict.why}"), reason=verdict.reason)
 
 
-def unserved(error: BaseException) -> bool:
-    """Whether it says that the worker had no connection for a handler, which isn't the job's failure: however long the
-    wait for one is, only the job's own expiry bounds it."""
-    return isinstance(error, ServerUnavailable) and error.of_worker
+def unserved(error: BaseException | None) -> ServerUnavailable | None:
+    """The want of a connection of the worker's for a handler, if that is what the error comes from (``raise … from``),
+    or what all errors of its group do. It isn't the job's failure: however long the wait for one is, only the job's own
+    expiry bounds it. An ending is what the handler says, whatever it comes from."""
+    for _ in range(CAUSES_MAX):
+        if isinstance(error, ServerUnavailable):
+            return error if error.of_worker else None
+        if isinstance(error, BaseExceptionGroup):
+            wants = [unserved(each) for each in error.exceptions]
+            return None if None in wants else wants[0]
+        if error is None or isinstance(error, Ending):
+            break
+        error = error.__cause__
+    return None
 
 
 def crashed(job: Claimed, text: str, policy: Retry, *, elapsed: float, dice: float, now: datetime) -> End:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from perdure import App, Client, Context, Retry
+from perdure import App, Client, Context, Permanent, Retry
 from perdure.app.client import opening
+from perdure.core.errors import ServerUnavailable
 from perdure.jobs import rules
 from perdure.jobs.budget import UNSERVED
 from tests.rooms.worker import children
@@ -66,6 +68,58 @@ async def test_want_of_a_connection_is_charged_to_no_job(
     assert waited.error.startswith(f"{UNSERVED}\nServerUnavailable: server: no connection within 0.2 s")
     assert "connections=…" in waited.error
     assert f"job {id} ({task.name}) is put off: its worker had no connection" in caplog.text
+
+
+WANT = ServerUnavailable("no connection within 0.2 s", field="server")
+WANT.of_worker = True
+
+
+def _from(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "is_want"),
+    [
+        (_from(ValueError("not paid"), WANT), True),
+        (_from(ValueError("not paid"), _from(KeyError("x"), WANT)), True),
+        (ExceptionGroup("two", [WANT, ExceptionGroup("one", [_from(ValueError(), WANT)])]), True),
+        (ExceptionGroup("two", [WANT, ValueError("another")]), False),
+        (_from(Permanent("given up"), WANT), False),
+        (_from(ServerUnavailable("of the application's own"), WANT), False),
+        (ValueError("not paid"), False),
+    ],
+    ids=["from", "from afar", "group", "another beside it", "ending", "the application's", "another"],
+)
+def test_want_of_a_connection_is_found_under_what_a_handler_made_of_it(error: Exception, is_want: bool) -> None:
+    """An error that was raised from the want of a worker's connection, and a group of nothing else, as a TaskGroup
+    raises it, are that want; an ending is what the handler says. Red when only the bare error is looked at."""
+    assert rules.unserved(error) is (WANT if is_want else None)
+
+
+async def test_a_handler_s_task_group_that_wants_connections_is_charged_nothing(stage: Stage) -> None:
+    """Two calls beside each other that need a connection each, of which there is one, put their job off, and it
+    completes in its first attempt. Red when the group of a TaskGroup is a failure."""
+    app = App("a")
+    app.queue("default", connections=1)
+
+    async def enqueue(ctx: Context) -> None:
+        async with ctx.desk.awaited.connection():
+            await ctx.enqueue(app.tasks["work"].job())
+
+    @app.task(retry=ONCE)
+    async def work(ctx: Context) -> int:
+        if ctx.fence.generation == 0:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(enqueue(ctx))
+        return ctx.attempt
+
+    (id,) = await stage.enqueue(work.job())
+    async with working(stage.db, app):
+        (job,) = await stage.until_in("history", id)
+
+    assert (job.outcome, job.result) == ("completed", 1)
 
 
 async def test_a_job_that_may_run_once_is_not_put_off_for_want_of_a_connection(stage: Stage) -> None:

@@ -90,10 +90,10 @@ def _call(request: Request, sock: socket.socket) -> tuple[str, Any]:
         value = request.perform(sock)
     except MemoryError:
         raise
-    except PerdureError as error:
-        return "raised", error if rules.unserved(error) else f"{type(error).__name__}: {error}"
     except BaseException as error:  # a SystemExit, too: in the worker it would end the job and no more
-        return "raised", portable(error)
+        if (want := rules.unserved(error)) is not None:
+            return "raised", want
+        return "raised", f"{type(error).__name__}: {error}" if isinstance(error, PerdureError) else portable(error)
     if value is None or isinstance(value, Ending | End):
         return "returned", value
     try:

@@ -147,8 +147,10 @@ class Carrier:
         self, command: Do | Block, error: Exception, attempt: int, started: float, *, final: str = ""
     ) -> Parked | None:
         """A failed attempt: when it is repeated, or that it isn't."""
-        if isinstance(error, OwnershipLost | CommitUnknown) or unserved(error):
+        if isinstance(error, OwnershipLost | CommitUnknown):
             raise error
+        if (want := unserved(error)) is not None:
+            raise want
         self._provider.bounds(error)
         self._records.machine.buffered[:0], self._unsure = self._unsure, []  # was rolled back with the transaction
         self._tell(command, attempt, error)
