@@ -7,8 +7,9 @@ import asyncio
 import ctypes
 import os
 import time
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -94,23 +95,38 @@ async def guilty(wf: Workflow, kind: str, timeout: float | None = None) -> None:
 async def beside(wf: Workflow) -> None:
     """Steps side by side, of which the last one ends their process when the others are done."""
     async with wf.gather(limit=3) as group:
-        group.step("first", trace, wf.id, "first")
-        group.step("second", atrace, wf.id, "second")
+        group.step("first", noted, wf.id, "first")
+        group.step("second", noted, wf.id, "second")
         group.step("kill", leave_once, wf.id)
 
 
+returned: list[str] = []
+"""The steps that have returned in this process."""
+
+
+async def noted(run: str, step: str) -> None:
+    """A step that is known to have returned."""
+    await atrace(run, step)
+    returned.append(step)
+
+
 async def leave_once(run: str) -> None:
-    """The first time, end the process when two traces of the run are there, and the record of one waits for a lock."""
-    both = (
-        "select count(distinct step) = 2 and exists (select from pg_locks where not granted) from trace where run = %s"
-    )
+    """The first time, end the process when two steps have returned, and the record of one waits for a lock."""
     with psycopg.connect(os.environ["TRACES_URL"], autocommit=True) as conn:
         if conn.execute("select from trace where step = 'left'").fetchone() is None:
-            while conn.execute(both, [run]).fetchone() != (True,):  # noqa: ASYNC110  # it is Postgres that knows
-                await asyncio.sleep(0.01)
+            await _until(
+                conn, "select exists (select from pg_locks where not granted) and %s = 2", lambda: len(returned)
+            )
+            for _ in range(10):  # the loop turns, and what the other step has come to is asked to be recorded
+                await asyncio.sleep(0)
             trace(run, "left")
-            await asyncio.sleep(0.5)  # the loop has turned by then, and asked for what the other step has come to
             os._exit(7)
+
+
+async def _until(conn: psycopg.Connection[Any], query: LiteralString, asked: Callable[[], object]) -> None:
+    """Wait until it is true: it is Postgres that knows."""
+    while conn.execute(query, [asked()]).fetchone() != (True,):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
 
 
 @app.task(run_in="process")
@@ -237,19 +253,18 @@ def undo(run: str, step: str) -> None:
 
 
 @app.workflow
-async def lingers(wf: Workflow, seconds: float, again: float) -> str:
-    """A step that takes its time, so long the first time and so long after that, and one after it."""
-    await wf.step("linger", linger, wf.id, seconds, again)
+async def lingers(wf: Workflow) -> str:
+    """A step that takes its time, and one after it."""
+    await wf.step("linger", linger, wf.id)
     await wf.step("after", trace, wf.id, "after")
     return "done"
 
 
-async def linger(run: str, seconds: float, again: float) -> None:
-    """Begin, take some time."""
-    with psycopg.connect(os.environ["TRACES_URL"], autocommit=True) as conn:
-        before = conn.execute("select exists (select from trace where run = %s)", [run]).fetchone()
+async def linger(run: str) -> None:
+    """Go on until somebody leaves the trace ``go``."""
     await atrace(run, "linger")
-    await asyncio.sleep(again if before == (True,) else seconds)
+    with psycopg.connect(os.environ["TRACES_URL"], autocommit=True) as conn:
+        await _until(conn, "select exists (select from trace where run = %s and step = 'go')", lambda: run)
 
 
 @app.workflow

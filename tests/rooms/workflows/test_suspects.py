@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,8 +16,11 @@ from perdure.core import limits
 from perdure.jobs.loops import isolator
 from perdure.jobs.loops.minder import cores
 from perdure.runtime import memory
+from perdure.runtime.nursery import Child
+from perdure.workflows.loops import driver, host
 from perdure.workflows.model import RunSpec
-from tests.rooms.worker.stage import runs, until
+from perdure.workflows.talk import Told
+from tests.rooms.worker.stage import BOUND_SECONDS, runs, until
 from tests.rooms.workflows import culprits
 from tests.rooms.workflows.stage import Stage
 
@@ -101,17 +106,19 @@ def test_a_run_that_hangs_alone_is_given_up(suspects: Stage, monkeypatch: pytest
     """A step without a time-out may be silent for as long as any suspect; then its child is killed, and that is a
     crash. Red without a bound in time."""
     monkeypatch.setattr(limits, "SUSPECT_SECONDS", 4.0)
+    # A machine that stands still for so long may have it killed before that step, once or twice.
+    hung = "from perdure.attempt where ending = 'retry' and strpos(error, 'culprits:hang') > 0"
 
     async def play() -> Any:
         await _suspect(suspects, culprits.guilty.run("hang"))
         async with suspects.working(culprits.app):
-            await suspects.until_true("select max(crashes) = 1 from perdure.job")
+            await suspects.until_true(f"select exists (select {hung})")
 
     asyncio.run(play())
-    [(ending, error)] = suspects.rows("select ending, error from perdure.attempt")
-    assert ending == "retry"
+    error = suspects.value(f"select error {hung}")
     assert error.startswith("still running alone after ")
-    assert error.endswith("its child was killed, in tests.rooms.workflows.culprits:hang\ncrash 1 of 3")
+    assert "its child was killed, in tests.rooms.workflows.culprits:hang\ncrash " in error
+    assert suspects.value("select crashes > 0 from perdure.job")
 
 
 def test_a_process_that_hangs_for_a_run_in_a_child_is_given_up(
@@ -119,25 +126,26 @@ def test_a_process_that_hangs_for_a_run_in_a_child_is_given_up(
 ) -> None:
     """A step in a process that has no time-out may take as long as any suspect; then its process is killed, and the
     attempt of the step has failed. Red without a bound in time: its run stays for ever."""
-    monkeypatch.setattr(limits, "SUSPECT_SECONDS", 4.0)
+    monkeypatch.setattr(driver, "limits", SimpleNamespace(SUSPECT_SECONDS=2.0))  # its child may be silent for longer
 
     async def play() -> None:
         await _suspect(suspects, culprits.guilty.run("hang_apart"))
         async with suspects.working(culprits.app):
             await suspects.until_true(
-                "select exists (select from perdure.step where name = 'kill' and state = 'retry' "
-                "and starts_with(outcome ->> 'message', 'still running after 4 s'))"
+                "select exists (select from perdure.step where name = 'kill' and state in ('retry', 'failed') "
+                "and starts_with(outcome ->> 'message', 'still running after 2 s'))"
             )
 
     asyncio.run(play())
     assert suspects.rows("select from perdure.attempt where ending = 'retry'") == []
 
 
-def test_what_was_done_beside_a_crash_is_recorded(suspects: Stage) -> None:
+def test_what_was_done_beside_a_crash_is_recorded(suspects: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a child had asked to be recorded when it died is recorded, also what was still waiting for its turn behind
     an entry that a lock held up, and isn't done again in the next child [DW-190]. Red when that is dropped with the
     child."""
     other = suspects.db.connect()
+    monkeypatch.setattr(host, "LAST_RECORDS_SECONDS", BOUND_SECONDS)  # the lock goes when the child is gone
 
     async def play() -> None:
         job = await _suspect(suspects, culprits.beside.run())
@@ -155,11 +163,14 @@ def test_what_was_done_beside_a_crash_is_recorded(suspects: Stage) -> None:
     assert suspects.value("select count(*) from perdure.attempt where ending = 'retry'") == 1
 
 
-def test_an_innocent_run_does_in_a_child_what_it_would_have_done_in_the_worker(suspects: Stage) -> None:
+def test_an_innocent_run_does_in_a_child_what_it_would_have_done_in_the_worker(
+    suspects: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Steps in threads, on the loop and in processes, with a context, a retry, a time-out; transactions; gatherings;
     signals, attributes, children in a context, and compensations when it fails: all as in the worker, each effect once,
     and in a child. The run has lost the mark at its end [KIT-36, DW-194]. Red when a suspect run is driven in the
     worker, and when what is asked of the worker isn't done in the context of the code that asks."""
+    monkeypatch.setattr(limits, "SUSPECT_GRACE_SECONDS", BOUND_SECONDS)  # its step is cancelled, and not killed
 
     async def play() -> Any:
         job = await _suspect(suspects, culprits.innocent.run())
@@ -234,27 +245,46 @@ def test_a_run_that_is_put_to_wait_loses_the_mark(suspects: Stage) -> None:
     assert suspects.rows("select outcome, attempt from perdure.history where id = %s", job) == [("completed", 1)]
 
 
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Is set when a child has been sent word that its worker drains."""
+    told, send = asyncio.Event(), Child.send
+
+    async def noted(self: Child, message: bytes) -> None:
+        await send(self, message)
+        if message == pickle.dumps(Told(stopping=True, cancelled=False)):
+            told.set()
+
+    monkeypatch.setattr(Child, "send", noted)
+    return told
+
+
 @pytest.mark.parametrize("patience", [30.0, 0.1])
-def test_a_drain_gives_a_suspect_run_back(suspects: Stage, patience: float) -> None:
+def test_a_drain_gives_a_suspect_run_back(suspects: Stage, told: asyncio.Event, patience: float) -> None:
     """SIGTERM lets a run in a child end the step it is in, records it, and gives it back before the next one; past the
     deadline its child is killed. Nobody is charged, it stays a suspect, and the next worker ends it in a child, with
     one effect of what was recorded [OPS-77]. Red when a child isn't told that its worker drains."""
 
     async def play() -> Any:
-        job = await _suspect(
-            suspects, culprits.lingers.run(1.0 if patience > 1 else 30.0, 1.0 if patience > 1 else 0.0)
-        )
-        async with suspects.working(culprits.app, drain_seconds=patience):
+        job = await _suspect(suspects, culprits.lingers.run())
+        async with suspects.working(culprits.app, drain_seconds=patience) as worker:
             await suspects.until_true("select count(*) = 1 from trace")
+            if patience > 1:
+                worker.stop()
+                await asyncio.wait_for(told.wait(), BOUND_SECONDS)
+                await suspects.ask(culprits.trace, "r", "go")
         query = "select place, attempt, rescues, (select count(*) from perdure.step) from perdure.jobs where id = %s"
         assert suspects.rows(query, job) == [("ready", 0, 1, int(patience > 1))]
+        if patience < 1:
+            await suspects.ask(culprits.trace, "r", "go")
         async with suspects.working(culprits.app):
             return await suspects.result()
 
     assert asyncio.run(play()) == "done"
-    assert _traces(suspects) == {"linger": 1 if patience > 1 else 2, "after": 1}
-    assert os.getpid() not in _whose(suspects, "r")
-    assert len(_whose(suspects, "r")) == 2
+    assert _traces(suspects) == {"linger": 1 if patience > 1 else 2, "go": 1, "after": 1}
+    pids = suspects.rows("select pid from trace where step <> 'go' order by at")
+    assert (os.getpid(),) not in pids
+    assert len(set(pids)) == 2
 
 
 def test_a_suspect_run_hears_of_its_cancel_in_the_child(suspects: Stage) -> None:
@@ -279,14 +309,15 @@ def test_a_run_in_a_child_that_is_somebody_else_s_now_goes_no_further(suspects: 
     acknowledges an entry that it hasn't written."""
 
     async def play() -> None:
-        job = await _suspect(suspects, culprits.lingers.run(0.5, 0))
+        job = await _suspect(suspects, culprits.lingers.run())
         async with suspects.working(culprits.app) as worker:
             await suspects.until_true("select count(*) = 1 from trace")
             suspects.conn.execute("update perdure.job set generation = generation + 1 where id = %s", [job])
+            await suspects.ask(culprits.trace, "r", "go")
             await until(lambda: worker.gauges()["suspects"]["running"] == 0)
 
     asyncio.run(play())
-    assert _traces(suspects) == {"linger": 1}
+    assert _traces(suspects) == {"linger": 1, "go": 1}
     assert suspects.value("select count(*) from perdure.step") == 0
 
 
