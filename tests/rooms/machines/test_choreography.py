@@ -7,9 +7,10 @@ from datetime import timedelta
 
 from perdure import App, Client, Context, Machine, Transition, context
 from perdure.jobs.model import JobSpec
+from perdure.testing import skip
 from tests.rooms.worker.stage import Stage, until, working
 
-BOUND = timedelta(seconds=0.5)
+BOUND = timedelta(hours=1)
 
 
 def _shop() -> tuple[App, Machine]:
@@ -74,7 +75,9 @@ async def test_a_saga_whose_next_event_is_missing_is_seen_to_be_stalled(stage: S
                 row = stage.conn.execute("select state from perdure.entity where id = %s", [order]).fetchone()
                 return None if row is None else str(row[0])
 
-            await until(lambda: (state("well"), state("lost")) == ("shipped", "stalled-at-2"))
+            await until(lambda: (state("well"), state("lost")) == ("shipped", "charged"))
+            await asyncio.to_thread(skip, stage.db.url, BOUND)
+            await until(lambda: state("lost") == "stalled-at-2")
             await stage.until_true("select count(*) = 1 from perdure.jobs where task = 'refund' and place = 'history'")
             views = {order: client.machines.history(saga, order) for order in ("well", "lost")}
             [repaid] = [job for job in client.jobs.list() if job.task == "refund"]

@@ -12,6 +12,7 @@ from msgspec import structs
 from perdure import Interrupted, Retry, StepFailed, Workflow, WorkflowCancelled, WorkflowFailed
 from perdure.core import limits
 from perdure.core.run_errors import WorkflowExists, WorkflowState
+from perdure.testing import skip
 from perdure.workflows.model import Started
 from tests.rooms.workflows.stage import Stage
 
@@ -298,8 +299,11 @@ def test_a_deadline_compensates(stage: Stage) -> None:
 
     async def play() -> None:
         async with stage.working():
+            await stage.start(shop.run(), deadline=3_600)
+            await stage.until_state("waiting")
+            await stage.ask(skip, stage.db.url, timedelta(hours=2))
             with pytest.raises(WorkflowFailed) as caught:
-                await stage.run(shop.run(), deadline=0.4)
+                await stage.result()
             assert caught.value.reason == "deadline"
 
     asyncio.run(play())
