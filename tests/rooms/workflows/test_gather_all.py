@@ -67,9 +67,9 @@ def test_everything_that_can_be_awaited_can_be_gathered(paid: Stage) -> None:
         return [*found[:3], found[3][:3], found[4], found[5].id, *found[6:]]
 
     async def play() -> None:
+        await paid.start(shop.run())
+        await paid.signal("parcel", {"id": 5})  # before: one that came when all else is done would be waited for
         async with paid.working():
-            await paid.start(shop.run())
-            await paid.signal("parcel", {"id": 5})
             await paid.until_true("select count(*) = 1 from perdure.step where name = 'signal go'")
             await paid.signal("go")
             assert await paid.result() == [10, 20, 30, "wf_", None, 5, "alone", "s"]

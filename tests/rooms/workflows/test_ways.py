@@ -74,8 +74,9 @@ def test_what_waits_beside_a_running_step_is_looked_at(stage: Stage, what: str) 
     async def play() -> None:
         async with stage.working():
             await stage.start(shop.run())
-            await stage.until_true("select count(*) > 0 from perdure.step")
-            await stage.signal("go")
+            if what == "signal":  # the others end by themselves, perhaps before a signal could come
+                await stage.until_true("select count(*) > 0 from perdure.step")
+                await stage.signal("go")
             assert await stage.result()
 
     asyncio.run(play())
