@@ -10,6 +10,7 @@ import pytest
 
 from perdure import Retry, StepFailed, Workflow
 from perdure.core.errors import Unsupported
+from tests.rooms.worker.stage import BOUND_SECONDS
 from tests.rooms.workflows.stage import Stage
 
 TWICE = Retry(max_attempts=2, delays=(0.02,), jitter="none")
@@ -126,7 +127,7 @@ def test_a_worker_that_goes_stops_a_block_that_waits(stage: Stage) -> None:
     async def play() -> None:
         await stage.start(shop.run())
         async with stage.working(drain_seconds=0.1):
-            await begun.wait()
+            await asyncio.wait_for(begun.wait(), BOUND_SECONDS)
         assert stage.rows("select id from paid") == []
         async with stage.working():
             assert await stage.result() == "paid"

@@ -59,7 +59,7 @@ async def _brought_into_every_state(stage: Stage) -> None:
         buried = await stage.until_state("waiting", "buried")
         stage.rows("delete from perdure.waiting where id = %s returning id", buried.job)
         stage.rows("insert into perdure.dead (id, reason) values (%s, 'worker_lost') returning id", buried.job)
-        drive(stage.conn, after.close())  # as a worker does that buries
+        await asyncio.to_thread(drive, stage.conn, after.close())  # as a worker does that buries
         for id, state in STANDING.items():
             await stage.until_state(state, id)
 

@@ -77,8 +77,8 @@ def test_a_transaction_that_is_ended_for_being_idle_has_failed(paid: Stage, monk
     async def shop(wf: Workflow) -> str:
         try:
             async with wf.transaction("pay", retry=Retry(max_attempts=2, delays=(0.01,))) as tx:
-                await tx.connection.execute(IDLE)
                 await tx.connection.execute(PAY)
+                await tx.connection.execute(IDLE)  # the last thing: a statement after it may find the connection gone
                 await stage.until_true(
                     f"select not exists (select from pg_stat_activity where pid = {tx.connection.info.backend_pid})"
                 )

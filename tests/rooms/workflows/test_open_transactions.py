@@ -11,12 +11,17 @@ import pytest
 
 from perdure import Workflow
 from perdure.core.run_errors import WorkflowState
-from tests.rooms.worker.stage import BOUND_SECONDS
+from tests.rooms.worker.stage import BOUND_SECONDS, until
 from tests.rooms.workflows.stage import Stage
 
 
 def _declare(stage: Stage, gate: asyncio.Event) -> SimpleNamespace:
     """A run that ends when the gate opens, a parent that waits for it, and a job that has nothing to do with them."""
+    waits = asyncio.Event()
+
+    async def wait_in_vain() -> None:
+        waits.set()
+        await gate.wait()
 
     @stage.app.workflow
     async def child(wf: Workflow) -> str:
@@ -29,7 +34,7 @@ def _declare(stage: Stage, gate: asyncio.Event) -> SimpleNamespace:
 
     @stage.app.workflow
     async def patient(wf: Workflow) -> None:
-        await wf.step("gate", gate.wait)
+        await wf.step("gate", wait_in_vain)
         await wf.signal("never")
 
     @stage.app.workflow
@@ -41,7 +46,7 @@ def _declare(stage: Stage, gate: asyncio.Event) -> SimpleNamespace:
     @stage.app.task
     async def other() -> None: ...
 
-    return SimpleNamespace(child=child, parent=parent, failing=failing, other=other)
+    return SimpleNamespace(child=child, parent=parent, failing=failing, other=other, waits=waits)
 
 
 async def _goes_on(stage: Stage, declared: SimpleNamespace) -> None:
@@ -61,7 +66,7 @@ def test_a_run_whose_row_a_caller_holds_ends_later_and_holds_up_nobody(stage: St
     flow = declared.parent if "parent" in verb else declared.child
 
     async def play() -> None:
-        async with stage.working():
+        async with stage.working() as worker:
             await stage.start(flow.run())
             await stage.until_true("select exists (select from perdure.lease)")
             if "parent" in verb:
@@ -77,8 +82,10 @@ def test_a_run_whose_row_a_caller_holds_ends_later_and_holds_up_nobody(stage: St
                     tx.workflows.cancel("r")
                 gate.set()
                 await stage.until_true(
-                    "select not exists (select from perdure.step where name = 'gate' and ended_at is null)"
+                    "select exists (select from perdure.step where name = 'gate' and ended_at is not null)"
                 )
+                if verb in ("pause", "lock the parent"):  # its end waits for this transaction
+                    await until(lambda: worker._settler.waiting)
                 await _goes_on(stage, declared)
                 await _goes_on(stage, declared)
             await stage.until_state("cancelled" if verb == "cancel the parent" else "completed")
@@ -98,7 +105,7 @@ def test_a_parent_that_fails_asks_its_child_though_a_caller_is_just_asking_it(st
     async def play() -> None:
         async with stage.working():
             await stage.start(declared.failing.run())
-            await stage.until_true("select count(*) = 1 from perdure.run where id = 'c'")
+            await asyncio.wait_for(declared.waits.wait(), BOUND_SECONDS)
             with fails, stage.client.transaction() as tx:
                 tx.workflows.cancel("c")
                 await stage.signal("fail")
