@@ -88,6 +88,8 @@ _CHAINED = (
 )
 _PART = re.compile(r" *\+-(?P<first>\+)?-{5,}")
 """What stands between an exception group and its first member, and between its members."""
+_UNFIT = re.compile(r"\b\d+ validation errors? for \S+$")
+_DETAILS = re.compile(r" \[(type|input_value)=.*")
 _MARGIN = re.compile(r"^ *[|+] ?")
 _DECIDED = re.compile(
     r"attempt \d+ of \d+ failed|crash \d+ of \d+$|asked to wait [\d.]+ s|the handler declared the failure permanent$"
@@ -143,8 +145,11 @@ def _past_code(lines: list[str]) -> list[str]:
 
 
 def _message(lines: list[str]) -> str:
-    """A message's first line, with the next that has a word where it ends in a colon."""
+    """A message's first line, with the next that has a word where it ends in a colon; of pydantic's the field, too, and
+    what is wrong with it."""
     first = lines[0].strip() if lines else ""
+    if _UNFIT.search(first) and len(lines) > 2:
+        return f"{first}: {lines[1].strip()}: {_DETAILS.sub('', lines[2].strip())}"
     more = next((line.strip() for line in lines[1:] if re.search(r"\w", line)), "") if first.endswith(":") else ""
     return f"{first} {more}".strip()
 
