@@ -34,6 +34,7 @@ from perdure.pg.migrate import migrate
 from tests.conftest import Database
 from tests.rooms.jobs.machine import Bounded
 from tests.rooms.jobs.stage import Member, Stage, end, ended, ids
+from tests.rooms.jobs.tour import tour
 
 ACT_OF_VERDICT: dict[str, Act] = {
     "completed": "complete",
@@ -50,6 +51,8 @@ ACT_OF_VERDICT: dict[str, Act] = {
 }
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 PLACES = get_args(Place)
+LATER = 3_600.0
+"""The delay (seconds) of what isn't due before ``time_passes``: longer than any run of the machine, on any machine."""
 picks = st.integers(0, 1_000)
 """Which one of what there is just now: modulo its number."""
 
@@ -80,7 +83,7 @@ class Places(Bounded):
     @rule(jobs=st.integers(1, 4), priority=st.sampled_from([0, 5, 9]), later=st.booleans())
     def enqueues(self, jobs: int, priority: int, later: bool) -> None:
         """Somebody enqueues."""
-        made = self.stage.enqueue(jobs, priority=priority, delay=3_600 if later else None)
+        made = self.stage.enqueue(jobs, priority=priority, delay=LATER if later else None)
         assert self._moved("enqueue") == set(made)
         assert {self.before[id].place for id in made} == {"scheduled" if later else "ready"}
 
@@ -176,8 +179,8 @@ class Places(Bounded):
     def _soon(self, verdict: str) -> dict[str, Any]:
         if verdict == "crashed":
             last = len(self.hands) % 2 if self.last is None else self.last
-            return {"reason": "worker_lost" if last else None}
-        return {"delay": 0.0 if self.clock % 2 else 60.0} if verdict in ("retry", "snooze") else {}
+            return {"reason": "worker_lost" if last else None, "delay": LATER}
+        return {"delay": 0.0 if self.clock % 2 else LATER} if verdict in ("deferred", "retry", "snooze") else {}
 
     # Chores
 
@@ -195,7 +198,7 @@ class Places(Bounded):
             id for (id,) in self.stage.main.sql("select id from perdure.scheduled where run_at <= clock_timestamp()")
         }
         self.stage.main.run(promote())
-        assert self._moved("promote") >= due
+        assert self._moved("promote") == due
 
     @rule(pick=picks, soon=st.booleans())
     def wakes(self, pick: int, soon: bool) -> None:
@@ -230,7 +233,17 @@ class Places(Bounded):
         }
         assert self.stage.rescue() == len(lost)
         assert self._moved("rescue") == lost
+        self._put_off(lost)
         assert self.stage.main.sql("select 1 from perdure.lease where not worker = any(%s)", [alive]) == []
+
+    def _put_off(self, rescued: set[int]) -> None:
+        """A rescue puts off by a second or a few. Whether those have passed by the next act would depend on how busy
+        the computer is, and the same choices must lead to the same places: Hypothesis plays beginnings again."""
+        self.stage.main.sql(
+            "with later as (update perdure.scheduled set run_at = run_at + %s * interval '1 second' where id = any(%s) "
+            "returning id, run_at) update perdure.job j set run_at = l.run_at from later l where j.id = l.id",
+            [LATER, list(rescued)],
+        )
 
     @rule()
     def sweeps_cancels(self) -> None:
@@ -333,10 +346,13 @@ class Places(Bounded):
 
 
 def _play(db: Database, **how: Any) -> Counter[Move]:
-    """Run the machine; the moves that were made."""
+    """Run the machine, after a tour on which it makes every move; the moves that were made by chance."""
     Places.stage, Places.seen = Stage(db), Counter()
     checks = list(HealthCheck)
     try:
+        tour(Places())
+        assert [move for move in MOVES if not Places.seen[move]] == [], "what was never tried isn't proved"
+        Places.seen.clear()
         run_state_machine_as_test(
             Places, settings=settings(deadline=None, database=None, suppress_health_check=checks, **how)
         )
@@ -359,11 +375,8 @@ def test_every_job_stands_in_one_place_and_moves_by_the_table(db: Database, sche
         db.schema = schema
     whole = schema == "perdure"
     made = _play(db, max_examples=160 if whole else 15, stateful_step_count=30, derandomize=True)
-    for _ in range(5):  # on a slow machine other things fall due between two acts, and a rare move may not come
-        if whole and any(not made[move] for move in MOVES):
-            made += _play(db, max_examples=40, stateful_step_count=30, derandomize=False)
 
-    assert not whole or [move for move in MOVES if not made[move]] == [], "what was never tried isn't proved"
+    assert not whole or len(made) > len(MOVES) * 0.75, "nearly all moves come by chance, and the rarest by the tour"
 
 
 @pytest.mark.soak
