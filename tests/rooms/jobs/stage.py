@@ -130,11 +130,19 @@ class Stage:
         return (session or self.main).run(enqueue([self.spec.options(**options)] * jobs))
 
     def worker(self, name: str = "w", *, unsettled: int | None = None) -> Member:
-        """A worker of ten slots that is alive. ``unsettled``: what it promises, so that rescue can tell who began."""
+        """A worker of ten slots that is alive until somebody says otherwise: nobody beats for it, and a test may be
+        held up for longer than a beat is good for. ``unsettled``: what it promises, so that rescue can tell who began.
+        """
         id, incarnation = self.main.run(
             workers.register(name=name, host="h", pid=1, slots=10, queues=["default"], unsettled=unsettled)
         )
+        self.outlive(id)
         return Member(id, incarnation, {})
+
+    def outlive(self, worker: int, *, session: Session | None = None) -> None:
+        """The worker's last beat is good for as long as any test takes."""
+        hour = "update perdure.worker set expires_at = clock_timestamp() + interval '1 hour' where id = %s"
+        (session or self.main).sql(hour, [worker])
 
     def claim(
         self, member: Member, limit: int = 100, *, session: Session | None = None, queue: int | None = None

@@ -192,7 +192,7 @@ def test_a_memory_that_is_older_than_its_lock_begins_nothing(stage: Stage) -> No
     assert say(upkeep.begin("history.drop", 1, 3_600.0)).now
     say(
         upkeep.do(
-            "history.drop", lambda limit: chores.drop_days("history", 14, limit), 8, more=lambda *_: False, period=9.0
+            "history.drop", lambda limit: chores.drop_days("history", 14, limit), 8, more=lambda *_: False, period=3600
         )
     )
     late = upkeep.begin("history.drop", 2, 3_600.0)
