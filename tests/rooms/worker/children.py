@@ -138,12 +138,6 @@ def stays(file: str) -> None:
     time.sleep(3600)
 
 
-@app.task(run_in="process", retry=ONCE, timeout=3.0)
-def slow() -> None:
-    """Keep a child for half a second, well within the timeout."""
-    time.sleep(0.5)
-
-
 @app.task(run_in="process", retry=ONCE)
 def whose_context(ctx: Context) -> list[str | None]:
     """The tenant, twice, the actor and the trace that the child was bound to."""

@@ -8,6 +8,7 @@ from perdure.app.client import AsyncClient
 from perdure.app.context import Context
 from perdure.app.registry import App
 from perdure.core.errors import JobNotFound
+from perdure.jobs.ops.progress import Stuck
 from tests.rooms.worker import children
 from tests.rooms.worker.stage import Stage, until, working
 
@@ -63,7 +64,7 @@ async def test_a_child_process_reports_too(stage: Stage) -> None:
 async def test_a_job_that_runs_without_advancing_is_flagged(stage: Stage) -> None:
     """A job that goes on reporting the same, or saving the same, is stuck, however healthy its worker; one that
     advances, and one that never says anything, are not [PAT-7]. Red when any report counts as an advance."""
-    app, release = App("a"), asyncio.Event()
+    app, release, still = App("a"), asyncio.Event(), list[Stuck]()
 
     @app.task
     async def frozen(ctx: Context) -> None:
@@ -92,10 +93,10 @@ async def test_a_job_that_runs_without_advancing_is_flagged(stage: Stage) -> Non
         await stage.until_all_in("leased", ids)
 
         async def flagged() -> bool:
-            return [each.id for each in sorted(await client.jobs.stuck(seconds=2.5), key=lambda s: s.id)] == ids[:2]
+            still[:] = sorted(await client.jobs.stuck(seconds=2.5), key=lambda each: each.id)
+            return [each.id for each in still] == ids[:2]
 
         await until(flagged)
-        still = await client.jobs.stuck(seconds=2.5)
         release.set()
         await stage.until_all_in("history", ids)
         assert await client.jobs.stuck(seconds=0.001) == []

@@ -10,7 +10,7 @@ from perdure.jobs.loops.pacer import Pacer
 from perdure.jobs.loops.settler import Settler
 from perdure.pg.link import Link
 from tests.conftest import Database
-from tests.rooms.jobs.stage import Stage, end
+from tests.rooms.jobs.stage import PATIENCE_SECONDS, Stage, end
 
 JOBS = 16
 
@@ -51,7 +51,7 @@ async def test_an_end_that_is_refused_for_good_is_judged_alone(db: Database, dea
     try:
         for job in jobs:
             settler.end(end(job))
-        await asyncio.wait_for(settler.settled(), 20.0)
+        await asyncio.wait_for(settler.settled(), PATIENCE_SECONDS)
     finally:
         task.cancel()
         await link.close()

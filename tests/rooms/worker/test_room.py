@@ -44,18 +44,21 @@ async def test_a_queue_in_debt_is_told_before_any_job_fails(
     monkeypatch.setattr(limits, "DEBT_SECONDS", 1.0)
     monkeypatch.setattr(limits, "SAMPLE_UNBOUNDED_SECONDS", 0.05)
     app = App("shop")
-    slow = asyncio.Event()
+    may_end = asyncio.Semaphore(0)
 
     @app.task(queue="mail")
     async def send() -> None:
-        if not slow.is_set():
-            await asyncio.sleep(0.02)
+        await may_end.acquire()
+
+    sent: list[int] = []
 
     async def mail() -> Queue:
         return next(queue for queue in await stage.ask(list_queues()) if queue.name == "mail")
 
     async def is_in_debt() -> bool:
-        await stage.enqueue(*[send.job()] * 20)
+        sent.extend(await stage.enqueue(*[send.job()] * 20))
+        for _ in range(5):
+            may_end.release()
         return (await mail()).state == "in_debt"
 
     async def is_open() -> bool:
@@ -68,7 +71,8 @@ async def test_a_queue_in_debt_is_told_before_any_job_fails(
         await until(is_in_debt)
         queue = await mail()
         [found] = [each for each in await stage.ask(kept_up(Subject(db.url, "perdure"))) if each.check == "queues.debt"]
-        slow.set()
+        for _ in sent:
+            may_end.release()
         await until(is_open)
 
     assert queue.arrived_per_second is not None

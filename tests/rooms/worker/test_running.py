@@ -38,7 +38,7 @@ async def test_an_async_handler_runs_on_the_loop_and_its_result_is_kept(stage: S
 
 async def test_sync_handlers_run_in_threads_side_by_side(stage: Stage) -> None:
     """Sync handlers run in threads of their own, as many at once as there are slots: these wait for each other."""
-    app, meeting = App("a"), threading.Barrier(4, timeout=30)
+    app, meeting = App("a"), threading.Barrier(4, timeout=BOUND_SECONDS)
 
     @app.task
     def meet() -> bool:

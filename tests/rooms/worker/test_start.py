@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,7 +13,7 @@ from perdure.app.registry import App
 from perdure.app.worker import Worker
 from perdure.core.errors import DatabaseMissing, SchemaBehind
 from tests.conftest import Database
-from tests.rooms.worker.stage import Stage, working
+from tests.rooms.worker.stage import BOUND_SECONDS, Stage, working
 
 
 class _Heard(logging.Handler):
@@ -27,11 +28,11 @@ class _Heard(logging.Handler):
 
 
 @pytest.fixture
-def closed_port() -> int:
-    """A port of this machine on which nobody listens."""
+def closed_port() -> Iterator[int]:
+    """A port of this machine on which nobody listens, nor will: it stays taken."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        yield int(probe.getsockname()[1])
 
 
 async def test_a_worker_told_to_stop_while_it_waits_for_the_server_leaves(closed_port: int) -> None:
@@ -41,11 +42,11 @@ async def test_a_worker_told_to_stop_while_it_waits_for_the_server_leaves(closed
     log.addHandler(heard)
     try:
         running = asyncio.create_task(worker.run())
-        await asyncio.wait_for(heard.event.wait(), 30)
+        await asyncio.wait_for(heard.event.wait(), BOUND_SECONDS)
         assert not running.done()
         worker.stop()
 
-        assert await asyncio.wait_for(running, 30) is True
+        assert await asyncio.wait_for(running, BOUND_SECONDS) is True
     finally:
         log.removeHandler(heard)
 
@@ -53,13 +54,13 @@ async def test_a_worker_told_to_stop_while_it_waits_for_the_server_leaves(closed
 async def test_a_worker_refuses_a_schema_that_is_not_there(db: Database) -> None:
     """The error says what to run, before anything is written."""
     with pytest.raises(SchemaBehind, match="perdure migrate"):
-        await asyncio.wait_for(Worker(App("shop"), db.url, schema="elsewhere").run(), 30)
+        await asyncio.wait_for(Worker(App("shop"), db.url, schema="elsewhere").run(), BOUND_SECONDS)
 
 
 async def test_a_worker_refuses_a_database_that_is_not_there(db: Database) -> None:
     """Waiting wouldn't make it, so it isn't waited for."""
     with pytest.raises(DatabaseMissing):
-        await asyncio.wait_for(Worker(App("shop"), db.server.cluster.url("nowhere")).run(), 30)
+        await asyncio.wait_for(Worker(App("shop"), db.server.cluster.url("nowhere")).run(), BOUND_SECONDS)
 
 
 @pytest.mark.parametrize("queues", [None, {"mail": 1, "rare": 1}], ids=["named", "both"])

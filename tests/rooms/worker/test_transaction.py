@@ -241,13 +241,14 @@ async def test_a_job_that_is_lost_inside_the_block_takes_the_effect_with_it(effe
     assert await effects.value("select count(*) from perdure.history") == 0
 
 
+@pytest.mark.usefixtures("grace")
 @pytest.mark.parametrize("how", ["timeout", "cancel", "drain"])
 async def test_a_handler_that_is_stopped_inside_its_block_has_done_nothing(effects: Stage, how: str) -> None:
     """Timed out, cancelled or drained inside a block: rolled back, and the session is clean. Red when the block of a
     cancelled handler commits."""
     app, inside = App("a"), asyncio.Event()
 
-    @app.task(timeout=0.5 if how == "timeout" else None, retry=Retry(max_attempts=1))
+    @app.task(timeout=3_600, retry=Retry(max_attempts=1))
     async def work(ctx: Context) -> None:
         async with ctx.transaction() as tx:
             await tx.connection.execute(EFFECT, [ctx.job.id])
@@ -255,10 +256,12 @@ async def test_a_handler_that_is_stopped_inside_its_block_has_done_nothing(effec
             await tx.connection.execute("select pg_sleep(600)")
 
     (id,) = await effects.enqueue(work.job())
-    async with working(effects.db, app, drain_seconds=0.5):
+    async with working(effects.db, app, queues={"default": 1}, drain_seconds=0.5) as worker:
         await asyncio.wait_for(inside.wait(), BOUND_SECONDS)
         if how == "cancel":
             assert await effects.cancel(id) == "requested"
+        if how == "timeout":
+            worker._runners[0].slots[0].deadline = 0.0
         if how != "drain":
             await effects.until_in("dead" if how == "timeout" else "history", id)
             await clean(effects)
@@ -275,7 +278,7 @@ async def test_a_thread_that_was_stopped_commits_nothing(effects: Stage, how: st
     its job ends, or has ended, without it. Red when a thread's transaction is committed whatever its slot says."""
     app, inside, go = App("a"), threading.Event(), threading.Event()
 
-    @app.task(timeout=0.3 if how == "timeout" else None, retry=Retry(max_attempts=1))
+    @app.task(timeout=3_600, retry=Retry(max_attempts=1))
     def work(ctx: Context) -> None:
         with ctx.transaction() as tx:
             tx.connection.execute(EFFECT, [ctx.job.id])
@@ -287,6 +290,8 @@ async def test_a_thread_that_was_stopped_commits_nothing(effects: Stage, how: st
         await asyncio.to_thread(inside.wait, BOUND_SECONDS)
         if how == "cancel":
             assert await effects.cancel(id) == "requested"
+        else:
+            worker._runners[0].slots[0].deadline = 0.0
         await until(lambda: worker._runners[0].slots[0].stop is not None)
         go.set()
         (job,) = await effects.until_in("dead" if how == "timeout" else "history", id)

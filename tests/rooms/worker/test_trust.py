@@ -22,6 +22,14 @@ from perdure.runtime.nursery import Child, Nursery
 from tests.rooms.worker import children
 from tests.rooms.worker.stage import Stage, until, working
 
+DEFAULTS = limits.TRUST_SECONDS, limits.DEAD_SECONDS
+
+
+@pytest.fixture(autouse=True)
+def distrust(patience: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trust that lapses soon, of a worker that nobody declares dead meanwhile: it would begin anew, and be trusted."""
+    monkeypatch.setattr(limits, "TRUST_SECONDS", 2.5)
+
 
 async def test_a_worker_without_beats_starts_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the database can't be reached by the heart, the worker takes its ownership for lost before the deadline that
@@ -55,7 +63,7 @@ async def test_a_worker_without_beats_starts_nothing(stage: Stage, monkeypatch: 
         back = monotonic()
         await stage.until_all_in("history", ids)
 
-    assert limits.TRUST_SECONDS < limits.DEAD_SECONDS
+    assert DEFAULTS[0] < DEFAULTS[1]
     assert (idle, left) == ([], 20)
     assert min(started) >= back
 

@@ -35,11 +35,11 @@ def effects(stage: Stage) -> Stage:
 async def run_twice(stage: Stage, spec: JobSpec) -> int:
     """Run a job to the end of its handler, lose its worker before the end is recorded, and let another one run it
     again, as whoever has to be safe to run twice must expect. Its id, once it has completed."""
-    (id,) = await stage.enqueue(spec)
     ended: list[int] = []
     async with working(stage.db, twice.app) as lost:
         for runner in lost._runners:
             runner._settle = lambda end: ended.append(end.job.id)
+        (id,) = await stage.enqueue(spec)
         await until(lambda: ended == [id])
     async with working(stage.db, twice.app):
         (job,) = await stage.until_in("history", id)

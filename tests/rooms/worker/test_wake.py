@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psycopg
 import pytest
 
 from perdure.app.registry import App
@@ -26,7 +27,7 @@ from perdure.pg.drive import drive
 from perdure.pg.listen import Listener
 from perdure.pg.migrate import migrate
 from tests.conftest import Database, NewServer
-from tests.rooms.worker.stage import Stage, until, working
+from tests.rooms.worker.stage import BOUND_SECONDS, Stage, until, working
 
 
 @pytest.fixture
@@ -35,14 +36,37 @@ def no_poll(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "POLL_IDLE_SECONDS", 3_600.0)
 
 
-async def asleep(worker: Worker, *, listening: bool = True) -> None:
-    """Wait until the worker has put up its sign, if it listens, looked once more and found nothing."""
+async def asleep(worker: Worker, *, listens: bool = True) -> None:
+    """Wait until the worker has put up its sign, if it listens, looked once more and found nothing. A listener that has
+    put up what was told before it was there says so by a hurry."""
     claimer = worker._claimer
-    await until(
-        lambda: claimer.asleep and claimer._slept_at and worker._listener.up == listening and not claimer._watch
-    )
+    await until(lambda: claimer.asleep and claimer._slept_at and worker._listener.up == listens and not claimer._watch)
+    await until(lambda: claimer.wakeups > 0 or not listens)
     claims = claimer.claims
     await until(lambda: worker._claimer.claims > claims or not worker._intakes[0].wet)
+
+
+def listening(stage: Stage) -> psycopg.Connection[Any]:
+    """A session that hears what workers hear, and a mark."""
+    session = stage.db.connect()
+    session.execute("listen perdure")
+    session.execute("listen mark")
+    return session
+
+
+async def told(stage: Stage, listener: psycopg.Connection[Any]) -> list[str]:
+    """The channels of what was notified to the listener so far: they come in the order of the commits, so a mark that
+    is notified now comes after all of them."""
+    await stage.value("select pg_notify('mark', '')")
+
+    def channels() -> Iterator[str]:
+        for notify in listener.notifies(timeout=BOUND_SECONDS):
+            if notify.channel == "mark":
+                return
+            yield notify.channel
+        raise AssertionError("the mark didn't come")
+
+    return await asyncio.to_thread(lambda: list(channels()))
 
 
 @pytest.mark.usefixtures("no_poll")
@@ -66,25 +90,23 @@ async def test_only_sleepers_are_notified(stage: Stage, app: App) -> None:
         running.set()
         await go.wait()
 
-    listener = stage.db.connect()
-    listener.execute("listen perdure")
+    listener = listening(stage)
     await stage.enqueue(wait.job())
     async with working(stage.db, app, queues={"default": 1}) as worker:
-        await running.wait()
+        await asyncio.wait_for(running.wait(), BOUND_SECONDS)
         await stage.until_true(  # its sign is down
             "select not exists (select from pg_locks where locktype = 'advisory' and mode = 'ShareLock' "
             "and database = (select oid from pg_database where datname = current_database()))"
         )
         ids = await stage.enqueue(*[app.find("work").job() for _ in range(3)])
-        while_busy = await asyncio.to_thread(lambda: list(listener.notifies(timeout=0.2)))
+        while_busy = await told(stage, listener)
         go.set()
         await stage.until_all_in("history", ids)
         await asleep(worker)
         await stage.enqueue(app.find("work").job())
-        while_asleep = await asyncio.to_thread(lambda: list(listener.notifies(timeout=30, stop_after=1)))
+        while_asleep = await told(stage, listener)
 
-    assert while_busy == []
-    assert [notify.channel for notify in while_asleep] == ["perdure"]
+    assert (while_busy, while_asleep) == ([], ["perdure"])
 
 
 @pytest.mark.usefixtures("no_poll")
@@ -248,7 +270,7 @@ async def test_polling_alone_suffices(stage: Stage, app: App, monkeypatch: pytes
     monkeypatch.setattr(Listener, "_connect", refused)
     async with working(stage.db, app) as worker:
         for _ in range(3):
-            await asleep(worker, listening=False)
+            await asleep(worker, listens=False)
             (id,) = await stage.ask(enqueue.enqueue([app.find("work").job()], wake=False))
             await stage.until_in("history", id)
         assert not worker._listener.up
@@ -258,16 +280,15 @@ async def test_a_worker_that_is_told_not_to_listen_polls(stage: Stage, app: App)
     """With ``listen`` off a worker has no listening session, puts up no sign, so nobody is notified for it, and finds
     its jobs by polling [DW-99, DW-118]. Red when the switch is only half off: a sign nobody hears of costs every commit
     a notification."""
-    watcher = stage.db.connect()
-    watcher.execute("listen perdure")
+    watcher = listening(stage)
     async with working(stage.db, app, listen=False) as worker:
-        await asleep(worker, listening=False)
+        await asleep(worker, listens=False)
         (id,) = await stage.enqueue(app.find("work").job())
         await stage.until_in("history", id)
         sessions = await stage.value("select count(*) from pg_stat_activity where application_name ~ '^perdure-listen'")
-    told = await asyncio.to_thread(lambda: list(watcher.notifies(timeout=0.2)))
+    notified = await told(stage, watcher)
 
-    assert (sessions, told, worker._claimer.wakeups) == (0, [], 0)
+    assert (sessions, notified, worker._claimer.wakeups) == (0, [], 0)
 
 
 async def test_many_jobs_at_once_cost_few_claims(stage: Stage, app: App) -> None:

@@ -12,7 +12,7 @@ import psycopg
 from perdure import App, Context
 
 app = App("twice")
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 
 @app.task
