@@ -27,6 +27,20 @@ BOUND_SECONDS = 60.0
 Record: TypeAlias = Callable[[str, object], None]
 """Keeps a figure of this run, under what it says."""
 
+LASTING = "lasting"
+"""How the names of workers begin that nobody may take for dead while they live."""
+
+LAST_LONGER = f"""
+create function last_longer() returns trigger language plpgsql as '
+begin
+    new.expires_at = new.expires_at + interval ''30 s'';
+    return new;
+end';
+create trigger last_longer before insert or update of expires_at on perdure.worker
+    for each row when (starts_with(new.name, '{LASTING}') and new.expires_at > clock_timestamp())
+    execute function last_longer()
+"""
+
 TABLES = """
 create table effect (job bigint not null, generation int not null, pid int not null, what text not null,
                      at timestamptz not null default clock_timestamp());
@@ -99,6 +113,7 @@ class Floor:
         self.conn: psycopg.Connection[Any] = db.connect()
         if fresh:
             self.conn.execute(TABLES)
+            self.conn.execute(LAST_LONGER)
             self.conn.execute("select perdure.make_days(3)")
         self.processes: list[Process] = []
 
@@ -106,9 +121,12 @@ class Floor:
         """After the server was away."""
         self.conn = self.db.connect()
 
-    def worker(self, *arguments: str, url: str | None = None, started: bool = True, **environment: str) -> Process:
-        """Start a worker process; by default wait until its row is there."""
-        name = f"w{len(self.processes)}"
+    def worker(
+        self, *arguments: str, url: str | None = None, started: bool = True, lasting: bool = False, **environment: str
+    ) -> Process:
+        """Start a worker process; by default wait until its row is there. ``lasting``: for one that isn't to be lost:
+        nobody takes it for dead because the machine has kept it waiting for some seconds."""
+        name = f"{LASTING if lasting else 'w'}{len(self.processes)}"
         log = self._closing.enter_context((self.folder / f"{name}.log").open("w"))
         if "--name" not in arguments:
             arguments += ("--name", name)
@@ -119,6 +137,21 @@ class Floor:
             until(lambda: self.row(process) is not None or process.ended, process.said)
             assert not process.ended, process.said()
         return process
+
+    def relief(self, *arguments: str) -> Process:
+        """Start a worker that isn't to be lost."""
+        return self.worker(*arguments, lasting=True)
+
+    def bury(self, process: Process) -> None:
+        """Nobody waits for a process that has ended: what it had sent has been carried out, and its time is over."""
+        assert process.ended
+        self.until_true(
+            "select not exists (select from pg_stat_activity s join perdure.worker w on w.pid = %s "
+            "where s.datname = current_database() "
+            "and (s.application_name = 'till ' || w.pid or s.application_name ~ ('^perdure-.* ' || w.name || '$')))",
+            process.pid,
+        )
+        self.conn.execute("update perdure.worker set expires_at = clock_timestamp() where pid = %s", [process.pid])
 
     def row(self, process: Process) -> int | None:
         """The worker's row, by its pid; the latest if there were several."""

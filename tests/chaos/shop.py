@@ -29,7 +29,8 @@ class _Till:
         """Keep that this job has begun or ended here."""
         async with self._turn:
             if self._conn is None or self._conn.is_closed():
-                self._conn = await asyncpg.connect(os.environ["EFFECTS_URL"])
+                named = {"application_name": f"till {os.getpid()}"}
+                self._conn = await asyncpg.connect(os.environ["EFFECTS_URL"], server_settings=named)
             await self._conn.execute(
                 "insert into effect (job, generation, pid, what) values ($1, $2, $3, $4)",
                 ctx.job.id, ctx.fence.generation, os.getpid(), what,
@@ -100,19 +101,40 @@ async def serve_until_told(ctx: Context) -> None:
 
 
 @app.task(retry=QUICK)
-async def walk(ctx: Context, items: int, every: int) -> int:
-    """Leave an effect for each item, and save how many are done after so many."""
+async def pass_gate(ctx: Context, file: str) -> None:
+    """Begin, and end once the file is there."""
+    await _till.ring(ctx, "begun")
+    await _opened(file)
+    await _till.ring(ctx, "ended")
+
+
+@app.task(retry=QUICK)
+async def wait_at(file: str) -> None:
+    """End once the file is there, and leave nothing."""
+    await _opened(file)
+
+
+async def _opened(file: str) -> None:
+    while not os.path.exists(file):  # noqa: ASYNC110, ASYNC240  # another process makes it
+        await asyncio.sleep(0.02)
+
+
+@app.task(retry=QUICK)
+async def walk(ctx: Context, items: int, every: int, stop: int | None = None) -> int:
+    """Leave an effect for each item, and save how many are done after so many. ``stop``: the item at which whoever
+    begins the walk comes to a stand."""
     async for item in ctx.resumable(range(items), every=every, seconds=None):
+        if item == stop and ctx.fence.generation == 0:
+            await asyncio.Event().wait()
         await _till.ring(ctx, f"item {item}")
     return items
 
 
 @app.task(retry=QUICK)
-async def hog(ctx: Context, seconds: float) -> None:
-    """Keep the loop, and the interpreter, without a pause."""
+async def hog(ctx: Context, file: str) -> None:
+    """Keep the loop, and the interpreter, without a pause, until the file is there."""
     await _till.ring(ctx, "begun")
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    while not os.path.exists(file):  # noqa: ASYNC240  # that it blocks is what it is for
         sum(range(1_000))
     await _till.ring(ctx, "ended")
 
@@ -155,7 +177,12 @@ async def wait(seconds: float) -> None:
 
 
 @app.task(retry=QUICK)
-async def hold_the_interpreter(ctx: Context, seconds: int) -> None:
-    """Let no other thread of this process run, as an extension in C does that keeps the lock of the interpreter."""
+async def hold_the_interpreter(ctx: Context, fifo: str) -> None:
+    """Let no other thread of this process run, as an extension in C does that keeps the lock of the interpreter, until
+    somebody writes a byte into the pipe."""
     await _till.ring(ctx, "begun")
-    ctypes.PyDLL(None).sleep(seconds)
+    pipe = os.open(fifo, os.O_RDWR)  # open for writing, too, so that it needn't wait for a writer
+    byte = ctypes.create_string_buffer(1)
+    while ctypes.PyDLL(None).read(pipe, byte, 1) < 1:
+        pass  # a signal has interrupted it
+    os.close(pipe)

@@ -11,20 +11,20 @@ pytestmark = pytest.mark.newest
 
 ITEMS = 100
 EVERY = 5
+REACHED = 87
 
 
 def test_a_killed_walk_goes_on_at_its_last_checkpoint(floor: Floor) -> None:
     """Kill -9 when 87 of 100 items are done: the next worker does the rest, and again at most what was done since the
     last save [PAT-1, PAT-5]. Red without the lookup of the checkpoint, or when a save is answered before its commit."""
-    (id,) = floor.enqueue(walk.job(ITEMS, EVERY))
+    (id,) = floor.enqueue(walk.job(ITEMS, EVERY, stop=REACHED))
     victim = floor.worker()
-    floor.until_true("select count(*) >= 87 from effect")
+    floor.until_true("select count(*) >= %s from effect", REACHED)
     victim.kill()
-    done = floor.value("select count(*) from effect")
-    floor.worker()
+    floor.relief()
     floor.until_finished([id])
     redone = floor.value("select count(*) from effect") - ITEMS
-    print(f"killed after {done} of {ITEMS} items; {redone} of them were done again")
+    print(f"killed after {REACHED} of {ITEMS} items; {redone} of them were done again")
 
     floor.assert_settled_once([id])
     assert floor.value("select count(distinct what) from effect") == ITEMS
@@ -42,7 +42,7 @@ def test_a_job_killed_around_its_completion_is_never_begun_anew(floor: Floor, fa
     victim = floor.worker(PERDURE_FAULT=f"{fault}:kill")
     assert victim.wait() == -9
     kept = floor.value("select count(*) from perdure.checkpoint")
-    floor.worker()
+    floor.relief()
     floor.until_finished([id])
 
     floor.assert_settled_once([id])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from perdure.core import limits
-from tests.chaos.floor import Floor, Process, until
+from tests.chaos.floor import LASTING, Floor, Process, until
 from tests.chaos.shop import count_for_ever, hog, nothing, sell, serve, serve_until_told
 
 WHOLE_SECONDS_MAX = 15.0
@@ -32,7 +33,7 @@ def test_the_jobs_of_a_killed_worker_run_elsewhere_uncharged(floor: Floor) -> No
     ids = floor.enqueue(*[serve_until_told.job() for _ in range(8)])
     victim = floor.worker("--queues", "default:20")
     _begun(floor, victim, 8)
-    floor.worker("--queues", "default:50")
+    floor.relief("--queues", "default:50")
     killed = floor.now()
     victim.kill()
     _begun_again(floor, 8)
@@ -53,11 +54,11 @@ def test_a_terminated_worker_burns_no_attempt_and_lets_no_lease_expire(floor: Fl
     attempt, nothing is rescued, every worker has left by itself with 0 [KIT-41, DW-111, DW-30]. Red when a drain leaves
     its leases to rescue."""
     ids: list[int] = []
-    codes, running = [], floor.worker("--queues", "default:20")
+    codes, running = [], floor.worker("--queues", "default:20", lasting=True)
     for _ in range(3):
         ids += floor.enqueue(*[serve.job(0.05) for _ in range(200)])
         _more_begun(floor, running)
-        relief = floor.worker("--queues", "default:20")
+        relief = floor.relief("--queues", "default:20")
         # However long that took, there is work when the one is told to leave, and some for the other.
         ids += floor.enqueue(*[serve.job(0.05) for _ in range(300)])
         codes.append(running.stop())
@@ -81,12 +82,12 @@ def test_a_handler_past_the_deadline_forces_the_exit_code_and_goes_back(floor: F
     """A worker told to stop whose handler doesn't end in time leaves with 1, its job is back at once, uncharged, and
     the next worker runs it [KIT-41, KIT-42]."""
     (id,) = floor.enqueue(serve_until_told.job())
-    first = floor.worker("--drain-timeout", "0.2")
+    first = floor.worker("--drain-timeout", "0.2", lasting=True)
     _begun(floor, first, 1)
     code = first.stop()
     back = floor.rows("select place, attempt, rescues from perdure.jobs")
     floor.conn.execute("insert into told values (true)")
-    floor.worker()
+    floor.relief()
     floor.until_finished([id])
 
     assert code == 1
@@ -104,7 +105,7 @@ def test_a_frozen_worker_that_wakes_up_is_refused_as_stale(floor: Floor) -> None
     row = floor.row(frozen)
     frozen.signal(signal.SIGSTOP)
     stopped = floor.now()
-    other = floor.worker()
+    other = floor.relief()
     _begun_again(floor, 1)
     took = floor.first("begun", stopped)
     floor.conn.execute("insert into told values (true)")
@@ -126,15 +127,21 @@ def test_a_frozen_worker_that_wakes_up_is_refused_as_stale(floor: Floor) -> None
 
 
 @pytest.mark.newest
-def test_a_handler_that_holds_the_interpreter_loses_no_lease(floor: Floor) -> None:
-    """A handler that keeps the loop and the interpreter for five seconds, longer than a worker may be silent, is not
-    taken for dead: no rescue, one run, although another worker watches; there are three beats in the time that others
-    wait [DW-51, DW-101, DW-103]. Red when the loop has to beat."""
+def test_a_handler_that_holds_the_interpreter_loses_no_lease(floor: Floor, tmp_path: Path) -> None:
+    """A handler that keeps the loop and the interpreter for longer than a worker may be silent is not taken for dead:
+    beats are heard all the while, so that its time is not over, no rescue, one run, although another worker watches;
+    there are three beats in the time that others wait [DW-51, DW-101, DW-103]. Red when the loop has to beat."""
     assert limits.BEAT_SECONDS <= limits.DEAD_SECONDS / 3
-    ids = floor.enqueue(hog.job(5.0), sell.job())
-    busy = floor.worker("--queues", "default:2")
+    enough = tmp_path / "enough"
+    ids = floor.enqueue(hog.job(str(enough)), sell.job())
+    busy = floor.worker("--queues", "default:2", lasting=True)
     _begun(floor, busy, 1)
-    floor.worker()
+    until_when = "select expires_at from perdure.worker where pid = %s"
+    first = floor.value(until_when, busy.pid)
+    floor.relief()
+    span = timedelta(seconds=limits.DEAD_SECONDS)
+    until(lambda: floor.value(until_when, busy.pid) > first + span, floor.logs)
+    enough.touch()
     floor.until_finished(ids)
 
     floor.assert_settled_once(ids)
@@ -150,7 +157,7 @@ def test_a_killed_child_fails_its_own_attempt_only(floor: Floor, tmp_path: Path)
     told = tmp_path / "child"
     (id,) = floor.enqueue(count_for_ever.job(str(told)))
     others = floor.enqueue(*[sell.job() for _ in range(20)])
-    worker = floor.worker()
+    worker = floor.worker(lasting=True)
     until(lambda: told.exists() and told.read_text(), floor.logs)
     os.kill(int(told.read_text()), signal.SIGKILL)
     floor.until_true("select exists (select from perdure.dead where id = %s)", id)
@@ -165,23 +172,25 @@ def test_two_workers_of_one_name_are_two_workers(floor: Floor) -> None:
     """Two workers with the same name have rows, leases and fences of their own: killing one leaves the other's jobs
     alone, and gives it the first one's. Red when leases are held by name."""
     ids = floor.enqueue(*[serve_until_told.job() for _ in range(8)])
-    one = floor.worker("--name", "twin", "--queues", "default:4")
+    twin = f"{LASTING} twin"
+    one = floor.worker("--name", twin, "--queues", "default:4")
     _begun(floor, one, 4)
-    two = floor.worker("--name", "twin", "--queues", "default:8")
+    two = floor.worker("--name", twin, "--queues", "default:8")
     _begun(floor, two, 4)
     one.kill()
+    floor.conn.execute("update perdure.worker set expires_at = clock_timestamp() where pid = %s", [one.pid])
     _begun_again(floor, 4)
     floor.conn.execute("insert into told values (true)")
     floor.until_finished(ids)
 
     floor.assert_settled_once(ids)
-    assert floor.rows("select name, state from perdure.worker order by id") == [("twin", "dead"), ("twin", "alive")]
+    assert floor.rows("select name, state from perdure.worker order by id") == [(twin, "dead"), (twin, "alive")]
     assert sorted(floor.rows("select rescues, count(*) from perdure.history group by 1")) == [(0, 4), (1, 4)]
 
 
 def test_idle_workers_survive_each_other(floor: Floor) -> None:
     """Killed while idle, a worker leaves nothing to clean up but its row, and work goes on at once on the other."""
-    one, two = floor.worker(), floor.worker()
+    one, two = floor.worker(), floor.relief()
     one.kill()
     ids = floor.enqueue(*[nothing.job() for _ in range(100)])
     floor.until_finished(ids)

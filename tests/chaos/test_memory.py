@@ -11,6 +11,9 @@ from tests.chaos.shop import nothing, serve_until_told
 pytestmark = pytest.mark.newest
 
 MIB = 1024 * 1024
+PASSED = 3_000
+"""Jobs that the worker has gone through when it is looked at."""
+
 FILL = """
 with b as (
     insert into perdure.job (id, pos, created_at, lane, task, payload)
@@ -33,7 +36,7 @@ def test_a_worker_with_two_hundred_jobs_in_flight_stays_small(floor: Floor) -> N
     """A worker that runs two hundred jobs at once, after thousands of others, has less than 150 MB resident."""
     floor.enqueue(*[nothing.job() for _ in range(5_000)])
     ids = floor.enqueue(*[serve_until_told.job() for _ in range(200)])
-    worker = floor.worker("--queues", "default:200")
+    worker = floor.worker("--queues", "default:200", lasting=True)
     floor.until_true("select count(*) = 200 from effect where what = 'begun'")
     resident = _resident(worker)
     print(f"{resident:.0f} MiB with 200 jobs in flight")
@@ -46,24 +49,28 @@ def test_a_worker_with_two_hundred_jobs_in_flight_stays_small(floor: Floor) -> N
 def _fill(floor: Floor, jobs: int) -> None:
     """A backlog costs a worker nothing: it starts as it would without, claims, and stays as small."""
     (first,) = floor.enqueue(nothing.job())
-    worker = floor.worker("--queues", "default:5")
+    worker = floor.worker("--queues", "default:5", lasting=True)
     floor.until_finished([first])
     before = _resident(worker)
     assert worker.stop() == 0
+    assert floor.value(FILL, PASSED) == PASSED
+    stops = floor.enqueue(*[serve_until_told.job() for _ in range(5)])  # so that the rest is there to be looked at
     assert floor.value(FILL, jobs) == jobs
     floor.conn.execute("analyze perdure.ready, perdure.job")
-    worker = floor.worker("--queues", "default:5")
-    floor.until_true("select count(*) > 2000 from perdure.history")
+    worker = floor.worker("--queues", "default:5", lasting=True)
+    floor.until_true("select count(*) = 5 from effect where what = 'begun' and job = any(%s)", stops)
+    floor.until_true("select count(*) >= %s from perdure.history", PASSED + 1)
     held = floor.value("select coalesce(sum(cardinality(jobs)), 0) from perdure.lease")
     resident = _resident(worker)
     ready = floor.value("select count(*) from perdure.ready")
     print(f"{resident:.0f} MiB with {ready} jobs ready, {before:.0f} MiB with none")
 
-    assert ready > 0
+    assert ready >= jobs - 2_000
     assert held <= 5 * 1_000
     # Prepared statements, the payloads of a few batches in flight: a constant, whatever the backlog.
     assert resident < before + 40
     floor.conn.execute("truncate perdure.ready, perdure.job, perdure.lease")
+    floor.conn.execute("insert into told values (true)")
     until(lambda: worker.stop() is not None)
 
 

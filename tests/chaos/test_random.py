@@ -18,9 +18,10 @@ def _storm(floor: Floor, seed: int, rounds: int) -> None:
     alive: list[Process] = [floor.worker("--queues", "default:10") for _ in range(2)]
     began, killed = time.monotonic(), 0
     for _ in range(rounds):
+        # Asked before there is more to do: it can't be more than there will be.
+        wanted = floor.value("select count(*) from perdure.history") + dice.randrange(100)
         ids += floor.enqueue(*[sell.job() for _ in range(150)])
         ids += floor.enqueue(*[serve.job(0.05) for _ in range(50)])
-        wanted = floor.value("select count(*) from perdure.history") + dice.randrange(100)
         floor.until_true("select count(*) >= %s from perdure.history", wanted)
         victim = alive.pop(dice.randrange(len(alive)))
         match dice.choice(["kill", "kill", "kill", "freeze", "end sessions"]):

@@ -10,7 +10,7 @@ import pytest
 from perdure.pg.migrate import migrate
 from tests.chaos.floor import Floor, Record, until
 from tests.chaos.proxy import Moment, Proxy
-from tests.chaos.shop import nothing, sell, sell_at_second_try, serve
+from tests.chaos.shop import nothing, pass_gate, sell, sell_at_second_try, serve
 from tests.conftest import Database, NewServer
 
 
@@ -39,13 +39,15 @@ def proxy(floor: Floor) -> Iterator[Proxy]:
 def test_workers_live_through_a_crash_of_the_server(own_floor: Floor) -> None:
     """Postgres is restarted as after a crash while two workers run jobs: both go on by themselves, every job is settled
     once, and no attempt is charged for it [DW-3, DW-30]. Red when a lost connection ends a loop."""
-    floor = own_floor
-    ids = floor.enqueue(*[serve.job(0.1) for _ in range(400)])
+    floor, gate = own_floor, own_floor.folder / "gate"
+    ids = floor.enqueue(*[serve.job(0.1) for _ in range(100)], *[pass_gate.job(str(gate)) for _ in range(20)])
+    ids += floor.enqueue(*[serve.job(0.1) for _ in range(180)])
     workers = [floor.worker("--queues", "default:10") for _ in range(2)]
     floor.until_true("select count(*) > 40 from effect where what = 'begun'")
     floor.db.server.restart("immediate")
     floor.reconnect()
     back = floor.now()
+    gate.touch()
     floor.until_finished(ids)
     took = floor.value("select extract(epoch from min(finished_at) - %s)::float8 from perdure.history "
                        "where finished_at > %s", back, back)  # fmt: skip
@@ -64,7 +66,7 @@ def test_a_worker_waits_for_a_server_that_is_down(own_floor: Floor) -> None:
     floor = own_floor
     ids = floor.enqueue(*[sell.job() for _ in range(10)])
     floor.db.server.cluster.stop("fast")
-    worker = floor.worker(started=False)
+    worker = floor.worker(started=False, lasting=True)
     until(lambda: "waiting for Postgres" in worker.said(), worker.said)
     floor.db.server.cluster.start()
     floor.reconnect()
@@ -78,7 +80,7 @@ def test_a_worker_whose_sessions_are_all_ended_recovers(floor: Floor) -> None:
     """Again and again every session of a busy worker is ended by the server: it finds out what it holds, and nothing is
     lost or settled twice; nobody declares it dead [DW-3]. Red when a claim of unknown outcome isn't looked for."""
     ids = floor.enqueue(*[serve.job(0.02) for _ in range(1_500)])
-    worker = floor.worker("--queues", "default:20")
+    worker = floor.worker("--queues", "default:20", lasting=True)
     row = floor.row(worker)
     ours = "from pg_stat_activity where application_name ~ '^perdure' and datname = current_database()"
     ended = 0
@@ -108,7 +110,7 @@ def test_a_wire_cut_before_the_answer_leaves_nothing_in_doubt(floor: Floor, prox
     """The wire is cut when a claim, a settlement or the commit of one has been carried out and its answer is on its
     way: the worker finds out what happened, no handler runs twice, and every job is settled once [DW-3, DW-30]. Red
     when an unknown outcome is taken for a failure, or for a success."""
-    worker = floor.worker("--queues", "default:5", url=proxy.url, EFFECTS_URL=floor.db.url)
+    worker = floor.worker("--queues", "default:5", url=proxy.url, lasting=True, EFFECTS_URL=floor.db.url)
     ids = floor.enqueue(*[sell.job() for _ in range(50)])
     floor.until_finished(ids)
     for cut in range(1, 4):
@@ -136,10 +138,11 @@ def test_a_held_snapshot_and_a_drain_do_not_meet(floor: Floor) -> None:
     ids += floor.enqueue(*[serve.job(0.05) for _ in range(200)])
     ids += floor.enqueue(*[nothing.job() for _ in range(4_000)])
     for _ in range(3):
-        worker = floor.worker("--queues", "default:10")
+        ids += floor.enqueue(*[serve.job(0.05) for _ in range(50)])  # some for this one, however far the last has come
+        worker = floor.worker("--queues", "default:10", lasting=True)
         floor.until_true("select count(*) > 20 from effect where pid = %s and what = 'begun'", worker.pid)
         assert worker.stop() == 0
-    floor.worker("--queues", "default:50")
+    floor.relief("--queues", "default:50")
     floor.until_finished(ids)
 
     floor.assert_settled_once(ids)

@@ -10,7 +10,7 @@ import pytest
 
 from perdure.app.registry import App
 from perdure.core.errors import ConnectionLost
-from perdure.core.op import Statement, rows
+from perdure.core.op import Op, Statement, rows
 from perdure.jobs.ops import queues
 from perdure.pg import connect
 from perdure.pg.link import Link
@@ -18,22 +18,32 @@ from tests.conftest import Database
 from tests.rooms.worker.stage import Stage, until, working
 
 SLOW = Statement("test.slow", "select pg_sleep(0.3)", lambda row: row)
+PATIENT = Statement("test.patient", "select set_config('lock_timeout', '0', true)", lambda row: row)
+HELD = Statement("test.held", "select pg_advisory_xact_lock(9182)", lambda row: row)
+
+
+def _held() -> Op[object]:
+    """Wait for a lock, however long it takes."""
+    yield from rows(PATIENT)
+    return (yield from rows(HELD))
 
 
 async def test_a_session_that_ends_while_its_answer_waits_to_be_read_is_a_lost_connection(db: Database) -> None:
     """The server answers a statement of a transaction and then ends the session, all while the loop is held up: the
     link says ConnectionLost and connects anew. Red when the driver's InternalClientError passes: a worker breaks."""
     conn, link = db.connect(), Link(db.url, db.schema, "settle")
-    # Its wait says that the statement runs: "active" is a session, too, whose parsed statement isn't executed yet.
-    state = "select wait_event, pid from pg_stat_activity where query ~ '^select pg_sleep' and pid <> pg_backend_pid()"
-    task = asyncio.create_task(link.transaction(rows(SLOW)))
+    conn.execute("select pg_advisory_lock(9182)")
+    state = "select wait_event_type, state, pid from pg_stat_activity where query ~ '^select pg_advisory_xact_lock'"
+    task = asyncio.create_task(link.transaction(_held()))
     try:
-        await until(lambda: (conn.execute(state).fetchone() or ("",))[0] == "PgSleep")
+        await until(lambda: (conn.execute(state).fetchone() or ("",))[0] == "Lock")
         # From here on the loop is held up, until the session has answered and is gone.
-        while (found := conn.execute(state).fetchone()) is not None and found[0] == "PgSleep":
+        conn.execute("select pg_advisory_unlock(9182)")
+        while (found := conn.execute(state).fetchone()) is not None and found[1] == "active":
             pass
         assert found is not None
-        conn.execute("select pg_terminate_backend(%s, 10000)", [found[1]])
+        assert found[1] == "idle in transaction"
+        conn.execute("select pg_terminate_backend(%s, 10000)", [found[2]])
         with pytest.raises(ConnectionLost):
             await task
 
@@ -45,9 +55,10 @@ async def test_a_session_that_ends_while_its_answer_waits_to_be_read_is_a_lost_c
 async def test_a_session_that_says_nothing_is_given_up(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A statement whose server is frozen ends by the client's own bound, and the link connects anew. Red without that
     bound: a wire that was cut in silence would hold a worker for as long as the system retransmits."""
-    monkeypatch.setattr(connect, "SILENT_SECONDS", 0.5 - connect.BOUNDS["claim"].statement_ms / 1_000)
     link = Link(db.url, db.schema, "claim")
-    pid = (await link.connection()).get_server_pid()
+    with monkeypatch.context() as hasty:
+        hasty.setattr(connect, "SILENT_SECONDS", 0.5 - connect.BOUNDS["claim"].statement_ms / 1_000)
+        pid = (await link.connection()).get_server_pid()
     os.kill(pid, signal.SIGSTOP)
     try:
         with pytest.raises(ConnectionLost):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from perdure import Client
 from tests.chaos import poison
-from tests.chaos.floor import Floor, until
+from tests.chaos.floor import Floor, Process, until
 from tests.chaos.shop import murder, serve, stay
 from tests.chaos.traces import TABLES
 
@@ -19,11 +19,11 @@ def test_one_poison_job_among_two_hundred_innocents(floor: Floor) -> None:
 
     Red when suspects run in the worker, when rescue charges, and without ``crashes_max`` in isolate.sql.
     """
+    workers = [floor.worker("--queues", "default:20", lasting=True) for _ in range(2)]
     innocents = floor.enqueue(*[serve.job(0.05) for _ in range(100)])
     (poison,) = floor.enqueue(murder.job())
     innocents += floor.enqueue(*[serve.job(0.05) for _ in range(100)])
-    workers = [floor.worker("--queues", "default:20") for _ in range(2)]
-    until(lambda: any(worker.ended for worker in workers), floor.logs)
+    _bury_one(floor, workers)
     floor.until_true("select exists (select from perdure.dead where id = %s)", poison)
     floor.until_finished(innocents)
 
@@ -46,13 +46,14 @@ def test_a_suspect_whose_worker_is_killed_dies_with_it_uncharged(floor: Floor, t
     told = tmp_path / "pid"
     (id,) = floor.enqueue(stay.job(str(told)))
     floor.conn.execute("update perdure.job set rescues = 1")
-    victim = floor.worker()
+    victim = floor.worker(lasting=True)
     until(lambda: told.exists() and told.read_text() != "", floor.logs)
     pid = int(told.read_text())
     told.unlink()
     victim.kill()
     until(lambda: _gone(pid), floor.logs)
-    floor.worker()
+    floor.bury(victim)
+    floor.relief()
     until(lambda: told.exists() and told.read_text() != "", floor.logs)
 
     assert floor.rows("select rescues, attempt, crashes from perdure.job where id = %s", id) == [(2, 0, None)]
@@ -69,14 +70,15 @@ def test_one_poison_run_among_innocent_runs_and_jobs(floor: Floor) -> None:
     Red when runs that are suspects are driven in the worker.
     """
     floor.conn.execute(TABLES)
+    options = ("--queues", "default:20")
+    workers = [floor.worker(*options, app="tests.chaos.poison:app", lasting=True) for _ in range(2)]
     with Client(floor.db.url) as client:
         jobs = floor.enqueue(*[poison.nap.job(0.05) for _ in range(50)])
         client.workflows.start_many((poison.order.run(), f"a{each}") for each in range(20))
         client.workflows.start(poison.poison.run(), id="poison")
         client.workflows.start_many((poison.order.run(), f"b{each}") for each in range(20))
         jobs += floor.enqueue(*[poison.nap.job(0.05) for _ in range(50)])
-        options = ("--queues", "default:20")
-        workers = [floor.worker(*options, app="tests.chaos.poison:app") for _ in range(2)]
+        _bury_one(floor, workers)
         until(lambda: client.workflows.get("poison").state == "failed", floor.logs)
         orders = [f"{each}{number}" for each in "ab" for number in range(20)]
         assert [client.workflows.wait(id, timeout=60) for id in orders] == [["reserve", "send"]] * 40
@@ -93,6 +95,12 @@ def test_one_poison_run_among_innocent_runs_and_jobs(floor: Floor) -> None:
     assert floor.value("select count(*) from paid") == 40
     again = "join perdure.step s on s.run = r.job and s.name = t.step and t.at > s.ended_at"
     assert floor.rows(f"select t.run, t.step from tried t join perdure.run r on r.id = t.run {again}") == []
+
+
+def _bury_one(floor: Floor, workers: list[Process]) -> None:
+    """Wait until one of them has ended, and not for its silence to be noticed."""
+    until(lambda: any(worker.ended for worker in workers), floor.logs)
+    floor.bury(next(worker for worker in workers if worker.ended))
 
 
 def _gone(pid: int) -> bool:

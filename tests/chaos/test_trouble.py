@@ -17,7 +17,16 @@ from perdure.jobs.ops.queues import ensure, pause, resume
 from perdure.pg.drive import drive
 from perdure.pg.migrate import migrate
 from tests.chaos.floor import Floor, Record, until
-from tests.chaos.shop import hold_the_interpreter, nothing, sell, serve, serve_until_told, wait
+from tests.chaos.shop import (
+    hold_the_interpreter,
+    nothing,
+    pass_gate,
+    sell,
+    serve,
+    serve_until_told,
+    wait,
+    wait_at,
+)
 from tests.conftest import Database, NewServer
 from tests.servers import Server
 
@@ -41,20 +50,36 @@ def own_floor(new_server: NewServer, tmp_path: Path, record: Record) -> Iterator
         floor.db.close()
 
 
+BEFORE = 50
+
+
+def _gated(floor: Floor) -> tuple[Path, list[int]]:
+    """Jobs of which just so many can end before there is a file; the file, and their ids."""
+    gate = floor.folder / "gate"
+    before = floor.enqueue(*[wait.job(0.05) for _ in range(BEFORE)])
+    return gate, [*before, *floor.enqueue(*[wait_at.job(str(gate)) for _ in range(50)])]
+
+
 @pytest.mark.newest
-def test_an_interpreter_that_is_held_is_taken_for_dead_and_refused_afterwards(floor: Floor) -> None:
-    """Code in C that keeps the interpreter for six seconds keeps the heart from beating, too: the worker is declared
-    dead, what it held runs elsewhere, and when it comes back its late ends are refused [DW-102, DW-43]. Red without
-    the generation in a settlement."""
-    ids = floor.enqueue(hold_the_interpreter.job(6), *[sell.job() for _ in range(20)])
+def test_an_interpreter_that_is_held_is_taken_for_dead_and_refused_afterwards(floor: Floor, tmp_path: Path) -> None:
+    """Code in C that keeps the interpreter keeps the heart from beating, too: the worker is declared dead, what it held
+    runs elsewhere, and when it comes back its late ends are refused [DW-102, DW-43]. Red without the generation in a
+    settlement."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    ids = floor.enqueue(hold_the_interpreter.job(str(pipe)), *[sell.job() for _ in range(20)])
     held = floor.worker("--queues", "default:1")
     floor.until_true("select count(*) = 1 from effect where what = 'begun'")
     began = floor.now()
-    floor.worker("--queues", "default:5")
-    floor.until_finished(ids)
+    floor.relief("--queues", "default:5")
+    floor.until_finished(ids[1:])
     took = floor.seconds("select max(finished_at) from perdure.history where task = 'sell'", since=began)
     floor.recovered("an interpreter that was held: its other jobs are done", took)
-    until(lambda: "was declared dead by another" in held.said(), held.said)
+    floor.until_true("select count(*) = 2 from effect where what = 'begun'")  # the second time in a child
+    with pipe.open("r+b", buffering=0) as both:
+        both.write(b"12")
+        floor.until_finished(ids)
+        until(lambda: "was declared dead by another" in held.said(), held.said)
 
     floor.assert_settled_once(ids)
     assert not held.ended
@@ -67,13 +92,14 @@ def test_a_read_only_server_is_waited_for(own_floor: Floor) -> None:
     charges nobody, and goes on when it can write again. Red when a refusal to write fails an attempt or ends a loop."""
     floor = own_floor
     floor.conn.execute("set default_transaction_read_only = off")
-    ids = floor.enqueue(*[wait.job(0.05) for _ in range(300)])
-    worker = floor.worker("--queues", "default:10")
-    floor.until_true("select count(*) > 50 from perdure.history")
+    gate, ids = _gated(floor)
+    worker = floor.worker("--queues", "default:10", lasting=True)
+    floor.until_true("select count(*) = %s from perdure.history", BEFORE)
     floor.conn.execute("alter system set default_transaction_read_only = on")
     floor.conn.execute("select pg_reload_conf()")
     until(lambda: "read-only transaction" in worker.said(), worker.said)
-    before = floor.value("select count(*) from perdure.history")
+    gate.touch()
+    until(lambda: "a settlement will be repeated" in worker.said(), worker.said)
     floor.conn.execute("alter system reset default_transaction_read_only")
     floor.conn.execute("select pg_reload_conf()")
     back = floor.now()
@@ -81,7 +107,6 @@ def test_a_read_only_server_is_waited_for(own_floor: Floor) -> None:
     took = floor.seconds("select min(finished_at) from perdure.history where finished_at > %s", back, since=back)
     floor.recovered("a server that was read-only: the first settlement", took)
 
-    assert before < len(ids)
     assert not worker.ended
     floor.assert_settled_once(ids)
     assert floor.value("select max(attempt) from perdure.history") == 1
@@ -91,9 +116,9 @@ def test_a_server_without_a_free_connection_is_waited_for(own_floor: Floor) -> N
     """A busy worker loses all its sessions, and others take every slot of the server: it waits for one, charges nobody,
     and goes on when there is room. Red when a refused connection ends a loop."""
     floor = own_floor
-    ids = floor.enqueue(*[wait.job(0.05) for _ in range(300)])
-    worker = floor.worker("--queues", "default:10")
-    floor.until_true("select count(*) > 50 from perdure.history")
+    gate, ids = _gated(floor)
+    worker = floor.worker("--queues", "default:10", lasting=True)
+    floor.until_true("select count(*) = %s from perdure.history", BEFORE)
     others: list[psycopg.Connection[tuple[object, ...]]] = []
 
     def all_taken() -> bool:
@@ -105,6 +130,7 @@ def test_a_server_without_a_free_connection_is_waited_for(own_floor: Floor) -> N
 
     until(all_taken)
     until(lambda: "too many clients" in worker.said() or "connection slots" in worker.said(), worker.said)
+    gate.touch()
     for each in others:
         each.close()
     back = floor.now()
@@ -122,9 +148,13 @@ def test_a_server_that_takes_over_without_the_last_commits(own_floor: Floor) -> 
     settled once, whatever the lost server had said of it; what was committed on the lost one alone is gone with it,
     and the workers find out by themselves what they hold. Red when a worker trusts its floors or its leases."""
     floor, cluster = own_floor, own_floor.db.server.cluster
-    ids = floor.enqueue(*[serve.job(0.05) for _ in range(200)])
-    workers = [floor.worker("--queues", "default:5") for _ in range(2)]
-    floor.until_true("select count(*) > 20 from perdure.history")
+    gate = floor.folder / "gate"
+    ids = floor.enqueue(*[serve.job(0.05) for _ in range(20)])
+    gates = floor.enqueue(*[pass_gate.job(str(gate)) for _ in range(40)])  # more than anybody claims ahead
+    ids += gates + floor.enqueue(*[serve.job(0.05) for _ in range(140)])
+    workers = [floor.worker("--queues", "default:5", lasting=True) for _ in range(2)]
+    floor.until_true("select count(*) = 20 from perdure.history")
+    floor.until_true("select count(*) = 10 from effect where what = 'begun' and job = any(%s)", gates)
     copy = cluster.data.with_name("standby")
     floor.db.close()
     cluster.stop("immediate")
@@ -135,6 +165,7 @@ def test_a_server_that_takes_over_without_the_last_commits(own_floor: Floor) -> 
     floor.reconnect()
     known = floor.value("select count(*) from perdure.history")
     lost = floor.enqueue(*[sell.job() for _ in range(50)])
+    gate.touch()
     floor.until_true("select count(*) > %s from perdure.history", known + 60)
     floor.db.close()
     cluster.stop("immediate")
@@ -157,9 +188,12 @@ def test_a_server_that_takes_over_without_the_last_commits(own_floor: Floor) -> 
 def test_a_dump_with_live_leases_is_restored_and_goes_on(floor: Floor) -> None:
     """A database that is dumped while workers hold jobs can be restored and worked on: what was leased there is taken
     from workers that don't exist, and every job the dump has is settled once. Red when a restored lease is for ever."""
-    ids = floor.enqueue(*[serve.job(0.05) for _ in range(150)])
+    gate = floor.folder / "gate"
+    ids = floor.enqueue(*[serve.job(0.05) for _ in range(50)])
+    gates = floor.enqueue(*[pass_gate.job(str(gate)) for _ in range(10)])
+    ids += gates + floor.enqueue(*[serve.job(0.05) for _ in range(90)])
     floor.worker("--queues", "default:10")
-    floor.until_true("select count(*) > 10 from perdure.lease, unnest(jobs)")
+    floor.until_true("select count(*) = 10 from effect where what = 'begun' and job = any(%s)", gates)
     cluster = floor.db.server.cluster
     dump = subprocess.run(
         [cluster.binaries / "pg_dump", floor.db.url], capture_output=True, check=True, timeout=60
@@ -171,14 +205,15 @@ def test_a_dump_with_live_leases_is_restored_and_goes_on(floor: Floor) -> None:
         subprocess.run([cluster.binaries / "psql", "-q", restored.url], input=dump, capture_output=True, check=True)
         after = Floor(restored, floor.folder, fresh=False)
         leased = after.value("select count(*) from perdure.jobs where place = 'leased'")
+        gate.touch()
         began = after.now()
-        process = floor.worker("--queues", "default:10", url=restored.url, started=False)
+        process = floor.worker("--queues", "default:10", url=restored.url, started=False, lasting=True)
         after.processes.append(process)
         after.until_finished(ids)
         floor.recovered("a restored dump: all done", after.seconds(
             "select max(finished_at) from perdure.history", since=began))  # fmt: skip
 
-        assert leased > 0
+        assert leased >= 10
         after.assert_settled_once(ids)
         process.kill()
     finally:
@@ -193,7 +228,7 @@ def test_a_queue_paused_mid_batch_finishes_what_runs(floor: Floor) -> None:
     """A queue that is paused while a batch runs: what is in a worker's hands ends, nothing more is claimed, and all of
     it goes on when the queue is resumed. Red when a claim doesn't look, or a pause takes away what runs."""
     ids = floor.enqueue(*[serve_until_told.job() for _ in range(5)], *[nothing.job() for _ in range(200)])
-    floor.worker("--queues", "default:5")
+    floor.worker("--queues", "default:5", lasting=True)
     floor.until_true("select count(*) = 5 from effect where what = 'begun'")
     drive(floor.conn, pause("default"))
     floor.conn.execute("insert into told values (true)")
@@ -218,7 +253,7 @@ def test_a_held_writing_transaction_holds_up_its_own_jobs_only(floor: Floor) -> 
     holder.execute("begin")
     early = drive(holder, floor.enqueueing(*[sell.job() for _ in range(10)]))
     ids = floor.enqueue(*[nothing.job() for _ in range(6_000)])
-    worker = floor.worker("--queues", "default:50")
+    worker = floor.worker("--queues", "default:50", lasting=True)
     floor.until_finished(ids)
     more = floor.enqueue(*[nothing.job() for _ in range(2_000)])
     floor.until_finished(more)
@@ -256,9 +291,11 @@ def test_a_full_disk_is_waited_for(full_floor: Floor) -> None:
     waits, charges nobody, and goes on when there is room, also when the server had to be started again. Red when a
     refused write fails an attempt."""
     floor, cluster = full_floor, full_floor.db.server.cluster
-    ids = floor.enqueue(*[wait.job(0.2) for _ in range(200)])
-    worker = floor.worker("--queues", "default:10")
-    floor.until_true("select count(*) > 20 from perdure.history")
+    gate, ids = _gated(floor)
+    last = floor.folder / "last"
+    ids += floor.enqueue(wait_at.job(str(last)))
+    worker = floor.worker("--queues", "default:10", lasting=True)
+    floor.until_true("select count(*) = %s from perdure.history", BEFORE)
     ballast = cluster.data.parent / "ballast"
     free = shutil.disk_usage(ballast.parent).free
     with ballast.open("wb") as out, suppress(OSError):
@@ -267,9 +304,11 @@ def test_a_full_disk_is_waited_for(full_floor: Floor) -> None:
         while True:  # the log fills what is left
             floor.conn.execute("select pg_logical_emit_message(false, 'fill', repeat('x', 1000000))")
     until(lambda: "No space left" in cluster.tail() or "No space left" in worker.said(), worker.said)
+    gate.touch()  # whether what ends now finds a little room or none is chance
     ballast.unlink()
     until(lambda: _answers(floor), cluster.tail)
     back = floor.now()
+    last.touch()
     floor.until_finished(ids)
     took = floor.seconds("select min(finished_at) from perdure.history where finished_at > %s", back, since=back)
     floor.recovered("a full disk: the first settlement after there was room", took)

@@ -59,7 +59,8 @@ class _Ledger:
         """The first value of what the query brings."""
         async with self._turn:
             if self._conn is None or self._conn.is_closed():
-                self._conn = await asyncpg.connect(os.environ["EFFECTS_URL"])
+                named = {"application_name": f"till {os.getpid()}"}
+                self._conn = await asyncpg.connect(os.environ["EFFECTS_URL"], server_settings=named)
             return await self._conn.fetchval(query, *values)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -104,11 +105,12 @@ def drawn(*arguments: str, url: str) -> str:
 
 @dataclass
 class Program:
-    """A process that goes on. ``heard`` are the lines it has said on stderr so far."""
+    """A process that goes on. ``heard`` are the lines it has said on stderr so far; ``silent``: it says no more."""
 
     process: forge.Forged
     heard: list[str]
     _changed: threading.Condition
+    silent: bool = False
 
     @property
     def pid(self) -> int:
@@ -116,15 +118,14 @@ class Program:
         return self.process.pid
 
     def hear(self, word: str, times: int = 1) -> list[str]:
-        """Wait until so many lines contain the word; those lines."""
+        """Wait until so many lines contain the word (an expression); those lines. What it has said before it ended is
+        heard, too."""
 
         def said() -> list[str]:
-            return [line for line in self.heard if word in line]
+            return [line for line in self.heard if re.search(word, line)]
 
         with self._changed:
-            heard = self._changed.wait_for(
-                lambda: len(said()) >= times or self.process.poll() is not None, PATIENCE_SECONDS
-            )
+            heard = self._changed.wait_for(lambda: len(said()) >= times or self.silent, PATIENCE_SECONDS)
             assert heard, f"never said {word!r}: {''.join(self.heard)}"
             assert len(said()) >= times, f"ended without {word!r}: {''.join(self.heard)}"
             return said()
@@ -141,6 +142,7 @@ class Program:
                     self.heard.append(line)
                     self._changed.notify_all()
         with self._changed:
+            self.silent = True
             self._changed.notify_all()
 
 
@@ -194,7 +196,10 @@ def alive(pid: int) -> bool:
 
 def children(pid: int) -> list[int]:
     """The processes that this one has started, and those that they have."""
-    direct = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    try:
+        direct = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []  # it has ended meanwhile
     return direct + [inner for each in direct for inner in children(each)]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.floor import LAST_LONGER, LASTING
 from tests.cli.terminal import Program, alive, answer, command_line, running, until
 from tests.conftest import Database
 
@@ -19,7 +20,7 @@ TWO = ("worker", "shop:app", "--processes", "2")
 
 def _children(program: Program, count: int) -> list[int]:
     """The pids of the processes the supervisor has started so far, once there are so many."""
-    return [int(line.rpartition(" is ")[2]) for line in program.hear("worker process", count) if " is " in line]
+    return [int(line.rpartition(" is ")[2]) for line in program.hear(r"worker process \S+ is \d+$", count)]
 
 
 def _states(db: Database) -> list[Any]:
@@ -108,7 +109,8 @@ def test_no_process_outlives_its_supervisor(db: Database, home: Path) -> None:
     """After kill -9 of the supervisor its processes drain and leave by themselves. Red without the tether's signal and
     its pipe.
     """
-    with running(*TWO, url=db.url, cwd=home) as supervisor:
+    db.connect().execute(LAST_LONGER)  # or one that is kept waiting for some seconds is taken for dead by the other
+    with running(*TWO, "--name", LASTING, url=db.url, cwd=home) as supervisor:
         children = _children(supervisor, 2)
         supervisor.hear("works on", 2)
         supervisor.process.kill()
@@ -123,8 +125,7 @@ def test_settings_that_are_wrong_for_a_child_end_all(db: Database, home: Path) -
     with running("worker", "moody:app", "--processes", "2", url=db.url, cwd=home) as supervisor:
         assert supervisor.ended() == 2
         assert not any(map(alive, _children(supervisor, 2)))
-
-    assert any("importing moody raised AssertionError" in line for line in supervisor.heard)
+        supervisor.hear("importing moody raised AssertionError")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda each: each.name)
