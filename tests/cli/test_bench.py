@@ -144,7 +144,8 @@ def test_a_benchmark_in_the_background_ends_at_a_sigterm(empty_db: Database) -> 
 def test_an_interrupted_benchmark_leaves_nothing(number: signal.Signals, empty_db: Database) -> None:
     """After Ctrl-C, or a SIGTERM, in the middle of a drain there is no worker process and no schema; the exit code
     is that of something that may work later."""
-    with running("bench", "drain", "--jobs", "5000", "--url", empty_db.url) as program:
+    many = ("--jobs", "5000", "--rounds", "1000")  # so that it is in the middle, however late it is told
+    with running("bench", "drain", *many, "--url", empty_db.url) as program:
         program.hear("one worker")
         until("a worker process", lambda: bool(children(program.pid)))
         workers = children(program.pid)

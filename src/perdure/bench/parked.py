@@ -23,7 +23,7 @@ from .latency import asked, lag, spread
 from .machine import rss_bytes
 from .memory import MEGABYTE
 from .process import Crew, WorkerProcess, crew
-from .stage import START_ROWS, Plan, Stage
+from .stage import COUNT_SECONDS, START_ROWS, Plan, Stage
 from .tasks import first, many, parked
 
 SINGLES_MAX = 200
@@ -132,9 +132,7 @@ async def _replay(stage: Stage, steps: int, completed: int) -> Figure:
 async def _counted(stage: Stage, waiting: int, completed: int) -> None:
     """Note what doesn't add up: every run that was started waits still, or has completed."""
     wanted = (waiting, 0, completed)
-    found, so = await _until(
-        stage, SETTLE_SECONDS, lambda found: (found.waiting, found.held, found.completed) == wanted
-    )
+    found, so = await _until(stage, COUNT_SECONDS, lambda found: (found.waiting, found.held, found.completed) == wanted)
     if not so:
         stage.problems.append(f"expected {waiting:,} parked runs and {completed:,} completed ones, found {found}")
 

@@ -28,7 +28,9 @@ R = TypeVar("R")
 PREFIX = "perdure_bench_"
 ENQUEUE_ROWS = 5_000
 START_ROWS = 1_000
-COUNT_SECONDS = 5.0
+COUNT_SECONDS = 30.0
+"""How long what has been settled may take to be counted: no time that is measured."""
+
 QUEUE = "default"
 
 
