@@ -111,9 +111,10 @@ def test_a_story_that_is_broken_off_leaves_no_process(number: signal.Signals, em
     """Ctrl-C ends it with 1; and after kill -9, too, none of its workers is left, not even a frozen one."""
     conn = empty_db.connect()
     with running("demo", "--json", "--url", empty_db.url) as demo:
-        until("two workers", lambda: _living(conn) == 2)
+        until("two workers", lambda: _living(conn) >= 2)
         workers = children(demo.pid)
-        os.kill(workers[0], signal.SIGSTOP)
+        with suppress(ProcessLookupError):  # the story may have killed it by now, and then has others
+            os.kill(workers[0], signal.SIGSTOP)
         demo.process.send_signal(number)
         assert demo.ended() == (1 if number == signal.SIGINT else -number)
         until("the workers to end", lambda: not any(map(alive, workers)))

@@ -19,6 +19,8 @@ from ..core.errors import PerdureError
 from ..fleet.model import Worker
 from ..runtime.clock import monotonic
 from ..runtime.parent import Tether
+from . import ops
+from .ground import Ground
 
 T = TypeVar("T")
 
@@ -27,7 +29,7 @@ PATIENCE_SECONDS = 60.0
 """What each wait of a demonstration may take before it counts as failed: far more than it does on a busy machine."""
 
 LAST_WORDS_SECONDS = 0.3
-"""The server may still be carrying out what a worker sent before it was stopped. After this long without a change it
+"""The server may still be carrying out what a worker sent before it was frozen. After this long without a change it
 isn't; the worker's leases are given to others only much later."""
 
 _LOOK_SECONDS = 0.01
@@ -99,6 +101,12 @@ class Hand:
         """The lines of its log that contain the word, without date and level."""
         lines = self.log.read_text(errors="replace").splitlines()
         return [line.rpartition(f"{word}:")[2].strip() for line in lines if f" {word}:" in line]
+
+
+def held_at_last(ground: Ground, hand: Hand) -> list[ops.Held]:
+    """What a worker that has been killed leaves behind, once the server has carried out what it had sent."""
+    until(f"the sessions of worker {hand.name} to end", lambda: ground.ask(ops.sessions(f"demo-{hand.name}")) == 0)
+    return ground.ask(ops.in_hand(hand.id))
 
 
 class Crew:

@@ -13,7 +13,7 @@ from ..jobs.model import JobSpec
 from ..jobs.ops.enqueue import enqueue
 from ..runtime.clock import monotonic
 from . import ops
-from .crew import Crew, DemoFailed, Hand, steady, until
+from .crew import Crew, DemoFailed, Hand, held_at_last, until
 from .ground import Ground
 from .ledger import Fed, audit_fed
 from .shop import keep
@@ -25,8 +25,9 @@ ENQUEUE_BYTES = 4_000_000
 """What one enqueue takes: so many lines, or so many bytes, whichever is reached first."""
 
 PAGE_JOBS = 200
-RUN_SECONDS = 2.0
-"""How long two workers take for the file, if it is short: each job waits long enough for a worker to be killed."""
+RUN_SECONDS = 5.0
+"""How long two workers take for the file, if it is short: each job waits long enough for a worker to be killed, also on
+a machine that is busy with other things."""
 PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.002, 1.0
 REFUSALS_SHOWN = 100
 
@@ -148,7 +149,7 @@ def _kill(ground: Ground, stage: Stage, report: Report, crew: Crew, jobs: int) -
     killed = monotonic()
     victim.kill()
     report.killed_pid = victim.pid
-    lost = [job.id for job in steady(lambda: ground.ask(ops.in_hand(victim.id)))]
+    lost = [job.id for job in held_at_last(ground, victim)]
     stage.tell(f"kill -9 {victim.pid}: worker {victim.name} is gone, with {len(lost)} jobs in its hands")
 
     def settled() -> list[ops.Ended] | None:

@@ -63,6 +63,7 @@ PROGRESS = statement("demo.progress", lambda row: (int(row["completed"]), int(ro
 IN_HAND = statement("demo.in_hand", lambda row: Held(**row))
 ENDS_OF = statement("demo.ends_of", lambda row: Ended(**row))
 LEDGER = statement("demo.ledger", lambda row: Counts(**row))
+SESSIONS = statement("demo.sessions", lambda row: int(row["open"]))
 FINISHED = statement("demo.finished", lambda row: Finished(**row))
 
 
@@ -110,6 +111,11 @@ def progress() -> Op[tuple[int, int]]:
 def in_hand(worker: int) -> Op[list[Held]]:
     """What a worker holds."""
     return (yield from rows(IN_HAND, worker=worker))
+
+
+def sessions(worker: str) -> Op[int]:
+    """How many sessions a worker still has, by its name."""
+    return (yield from one(SESSIONS, name=worker))
 
 
 def ends_of(ids: Sequence[int]) -> Op[list[Ended]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ..jobs.ops.enqueue import enqueue
 from ..runtime.clock import monotonic
 from . import ops
-from .crew import Crew, DemoFailed, Hand, steady, until
+from .crew import Crew, DemoFailed, Hand, held_at_last, steady, until
 from .ground import Ground
 from .ledger import Counts, Witness, audit
 from .shop import send_receipt
@@ -19,10 +19,11 @@ ORDERS = 300
 FROZEN_ORDERS = 8
 SLOTS = 8
 WRITE_SECONDS = 0.1
-ORDER_WRITE_SECONDS = 1.0
+ORDER_WRITE_SECONDS = 30.0
 """The receipt of order:9182 takes longer, so that its worker can be found and killed before it is sent."""
-CONFIRM_SECONDS = 1.0
-"""Those of the last scene take long to be confirmed, so that a worker can be frozen after it has sent them."""
+CONFIRM_SECONDS = 4.0
+"""Those of the last scene take long to be confirmed, so that a worker can be frozen after it has sent them. On a machine
+that is busy with other things both spans have to be longer than the story may be kept waiting."""
 RECORD_SECONDS = 10.0
 """How long a worker that woke up may take to have an end refused, before it counts as having had none refused."""
 
@@ -135,7 +136,7 @@ def _kill(ground: Ground, stage: Stage, report: Report, crew: Crew) -> Hand:
     survivor = next(hand for hand in hands if hand is not victim)
     killed = monotonic()
     victim.kill()
-    lost = steady(lambda: ground.ask(ops.in_hand(victim.id)))
+    lost = held_at_last(ground, victim)
     leases = {job.lease for job in lost}
     report.killed_pid, report.lost = victim.pid, len(lost)
     among = ", order:9182 among them" if any(job.key == f"order:{ORDER}" for job in lost) else ""
