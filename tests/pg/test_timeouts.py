@@ -77,10 +77,12 @@ def test_what_a_dead_client_has_left_running_is_ended_by_the_server(db: Database
         "select count(*) from pg_stat_activity "
         "where query ~ 'pg_sleep.3600' and state = 'active' and pid <> pg_backend_pid()"
     )
-    with subprocess.Popen([sys.executable, "-c", CLIENT if way == "direct" else POOLED, url]) as child:
-        _until(watch, running, 1)
-        child.send_signal(signal.SIGKILL)
-        child.wait(PATIENCE_SECONDS)
+    caught = False
+    while not caught:
+        with subprocess.Popen([sys.executable, "-c", CLIENT if way == "direct" else POOLED, url]) as child:
+            caught = _seen(watch, running, child)
+            child.send_signal(signal.SIGKILL)
+            child.wait(PATIENCE_SECONDS)
     _until(watch, running, 0)
 
 
@@ -91,6 +93,15 @@ with conn.transaction():
     conn.execute("select pg_sleep(3600)")
 """,
 )
+
+
+def _seen(conn: psycopg.Connection[tuple[int]], query: str, child: subprocess.Popen[bytes]) -> bool:
+    """Whether its statement was seen to run. The time-out may have ended it before anybody looked: then it has failed,
+    and so has the child."""
+    while child.poll() is None:
+        if conn.execute(query.encode()).fetchone() == (1,):
+            return True
+    return False
 
 
 def _until(conn: psycopg.Connection[tuple[int]], query: str, count: int) -> None:

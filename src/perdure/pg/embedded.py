@@ -44,6 +44,9 @@ SETTINGS = {
 
 _PAUSE_SECONDS = 0.05
 _PATIENCE_SECONDS = 1.0
+_ANSWER_SECONDS = 10
+"""How long a server that takes a connection may take to let it in, before it counts as one that doesn't run. One that
+isn't there refuses at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +151,7 @@ def _forget_the_dead(cluster: Cluster) -> None:
 
 def _answers(cluster: Cluster) -> bool:
     try:
-        psycopg.connect(cluster.url(), connect_timeout=2, application_name="perdure").close()
+        psycopg.connect(cluster.url(), connect_timeout=_ANSWER_SECONDS, application_name="perdure").close()
     except psycopg.OperationalError:
         return False
     return True

@@ -16,7 +16,6 @@ import pytest
 from perdure.core.backoff import Retry
 from perdure.jobs import rules
 from perdure.jobs.handler import Handler
-from perdure.jobs.loops.intake import longest_run
 from perdure.jobs.loops.runner import Runner
 from perdure.jobs.loops.slot import Slot
 from perdure.jobs.work import Claimed, End, Lease
@@ -60,12 +59,12 @@ async def _ended(runner: Runner, ends: list[End], count: int) -> dict[int, str]:
 async def test_a_deadline_ends_with_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that begins its next job is held before it knows that job's timeout, past the last one's deadline: the
     next job isn't timed out. Red when the slot's job and deadline aren't set together."""
-    real, asked = rules.timeout_for, []
+    real, asked, go = rules.timeout_for, [], threading.Event()
 
     def slow(job: Claimed, declared: float | None) -> float | None:
         asked.append(job.id)
         if len(asked) == 2:
-            time.sleep(0.3)
+            go.wait(BOUND_SECONDS)
         return real(job, declared)
 
     monkeypatch.setattr(rules, "timeout_for", slow)
@@ -75,6 +74,9 @@ async def test_a_deadline_ends_with_its_job(monkeypatch: pytest.MonkeyPatch) -> 
     runner.offer(jobs)
     await _until(lambda: len(asked) == 2)
     jobs[1].started += BOUND_SECONDS  # its own time is not what this is about
+    await _until(lambda: time.monotonic() > jobs[0].started + 0.25)
+    runner.sweep_deadlines()
+    go.set()
 
     assert await _ended(runner, ends, 2) == {1: "completed", 2: "completed"}
 
@@ -111,9 +113,14 @@ async def test_a_cancel_meets_the_job_that_it_names(monkeypatch: pytest.MonkeyPa
 
 
 class Slow(deque[Any]):
-    """A backlog whose emptying at one blow takes as long as a thread needs for everything in it."""
+    """A backlog whose emptying at one blow takes as long as a thread needs for everything in it, once it may."""
+
+    def __init__(self, go: threading.Event) -> None:
+        super().__init__()
+        self._go = go
 
     def clear(self) -> None:
+        self._go.set()
         time.sleep(SWITCH_SECONDS)
         super().clear()
 
@@ -121,12 +128,19 @@ class Slow(deque[Any]):
 async def test_what_is_taken_back_is_not_run() -> None:
     """Jobs taken out of the backlog while a thread pulls from it are either given back or run, never both. Red when
     they are copied first and dropped then."""
-    runner, ends = _started(lambda: time.sleep(0.01))
-    runner.backlog = Slow()
+    begun, go = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        go.wait(BOUND_SECONDS)
+
+    runner, ends = _started(work)
+    runner.backlog = Slow(go)
     await asyncio.sleep(0)
     runner.offer(_jobs(5))
-    await _until(lambda: longest_run(runner) > 0.0)
+    await asyncio.to_thread(begun.wait, BOUND_SECONDS)
     back = [job.id for job in runner.take_back()]
+    go.set()
     ran = await _ended(runner, ends, 5 - len(back))
 
     assert back
