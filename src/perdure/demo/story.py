@@ -22,8 +22,8 @@ WRITE_SECONDS = 0.1
 ORDER_WRITE_SECONDS = 30.0
 """The receipt of order:9182 takes longer, so that its worker can be found and killed before it is sent."""
 CONFIRM_SECONDS = 4.0
-"""Those of the last scene take long to be confirmed, so that a worker can be frozen after it has sent them. On a machine
-that is busy with other things both spans have to be longer than the story may be kept waiting."""
+"""Those of the last scene take long to be confirmed, so that a worker can be frozen after it has sent them. Both spans
+are longer than a busy machine keeps the story waiting."""
 RECORD_SECONDS = 10.0
 """How long a worker that woke up may take to have an end refused, before it counts as having had none refused."""
 
