@@ -50,7 +50,7 @@ def test_the_order_of_time_outs_is_looked_at(stage: Stage, monkeypatch: pytest.M
 
 def test_a_url_that_turns_the_time_outs_round_is_found(db: Database) -> None:
     """What the URL sets wins over the class, so the doctor looks at its own session, too [OPS-20]."""
-    url = f"{db.url}&options=-c%20statement_timeout%3D1s"
+    url = f"{db.url}&options=-c%20statement_timeout%3D30s%20-c%20lock_timeout%3D40s"
     found = {each["check"]: each for each in json.loads(perdure("doctor", "--json", url=url).stdout)}
 
     assert found["pg.timeout_order"]["status"] == "fail"

@@ -9,12 +9,12 @@ from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from typing import Any
 
-import psycopg
 import pytest
 
 from perdure import AsyncClient, Client
 from perdure.app.client.bound import AsyncTransaction, Transaction
 from tests.conftest import Database
+from tests.rooms.client.patience import patient
 from tests.rooms.client.shop import send_receipt
 from tests.rooms.worker.stage import until
 
@@ -152,26 +152,30 @@ def _blocked_enqueue(client: Client, id: int) -> None:
 def test_ctrl_c_leaves_a_clean_connection(db: Database, act: Callable[[Client, int], None]) -> None:
     """A KeyboardInterrupt in the middle of a statement that waits for a lock ends the wait, nothing is written, no
     session stays in a transaction, and the client goes on working [KIT-15]. Red when nothing cancels the statement."""
-    main, conn = threading.main_thread().ident, db.connect()
+    main, conn, watch = threading.main_thread().ident, db.connect(), db.connect()
     assert main is not None
     assert main == threading.get_ident()
-    with Client(db.url) as client:
+    over = threading.Event()
+    with Client(patient(db)) as client:
         id = client.jobs.enqueue(JOB).id
         conn.execute("begin")
         conn.execute("lock table perdure.job in access exclusive mode")
 
         def interrupt() -> None:
-            with psycopg.connect(db.url, autocommit=True) as watch:
-                waits = "select exists (select from pg_locks where not granted and locktype = 'relation')"
-                while not watch.execute(waits).fetchone()[0]:  # type: ignore[index]
-                    pass
+            waits = "select exists (select from pg_locks where not granted and locktype = 'relation')"
+            while not watch.execute(waits).fetchone()[0]:  # type: ignore[index]
+                if over.is_set():
+                    return
             signal.pthread_kill(main, signal.SIGINT)
 
         interrupter = threading.Thread(target=interrupt)
         interrupter.start()
-        with pytest.raises(KeyboardInterrupt):
-            act(client, id)
-        interrupter.join()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                act(client, id)
+        finally:
+            over.set()
+            interrupter.join()
         conn.execute("rollback")
 
         assert conn.execute(BUSY).fetchone() == (0,)

@@ -28,6 +28,7 @@ from perdure.core.errors import (
 from perdure.jobs.model import JobSpec
 from perdure.pg import embedded
 from perdure.pg.migrate import migrate
+from tests.cli.terminal import until
 from tests.conftest import Database, NewServer
 from tests.rooms.client.shop import send_receipt
 
@@ -114,8 +115,14 @@ def test_an_asynchronous_client_belongs_to_one_loop(db: Database) -> None:
 
 
 def _break_all(db: Database, expected: int) -> None:
-    """End every session of the clients on the server, as a restart does."""
-    ended = db.connect().execute(
+    """End every session of the clients on the server, as a restart does, once there are no others: the one in which a
+    client has looked at its database takes a moment to go."""
+    conn = db.connect()
+    sessions = (
+        "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'perdure-app'"
+    )
+    until("the sessions of the pool alone", lambda: conn.execute(sessions).fetchone() == (expected,))
+    ended = conn.execute(
         "select pg_terminate_backend(pid, 10000) from pg_stat_activity "
         "where datname = current_database() and application_name = 'perdure-app'"
     )

@@ -9,6 +9,7 @@ from perdure.core.errors import DatabaseError
 from perdure.jobs.ops import chores
 from perdure.pg.drive import drive
 from tests.conftest import Database
+from tests.rooms.client.patience import patient
 from tests.rooms.client.shop import send_receipt
 
 WAIT_SECONDS = 60.0
@@ -23,7 +24,7 @@ def test_a_reader_and_the_making_of_days_never_deadlock(db: Database) -> None:
     """
     ended: list[DatabaseError] = []
     done = threading.Event()
-    with Client(db.url) as client:
+    with Client(patient(db)) as client:
         id = client.jobs.enqueue(send_receipt.job(order_id=9182)).id
 
         def read() -> None:

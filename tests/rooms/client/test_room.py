@@ -13,6 +13,11 @@ from tests.conftest import Database
 from tests.rooms.client.shop import send_receipt
 
 JOB = send_receipt.job(order_id=9182)
+ORDER = """
+select h.finished_at <= j.created_at from perdure.history h cross join perdure.job j
+where j.id = (select max(id) from perdure.job)
+"""
+"""Whether the last job was written after the only one that has ended had ended."""
 
 
 def _declaring(deadline: float) -> App:
@@ -43,9 +48,10 @@ def test_an_enqueue_waits_for_room_outside_of_any_transaction(db: Database) -> N
         client.jobs.enqueue(JOB.options(queue="other"))
         assert not waited.is_set()
         client.jobs.cancel(first.id)
-        waiting.join(30)
+        waiting.join(60)
 
         assert waited.is_set()
+        assert db.connect().execute(ORDER).fetchall() == [(True,)]
         assert {queue.name: queue.ready for queue in client.queues.list()} == {JOB.queue: 2, "other": 1}
 
 

@@ -26,6 +26,7 @@ from perdure.core.errors import (
 )
 from tests.chaos.proxy import Proxy
 from tests.conftest import Database
+from tests.rooms.client.patience import patient
 from tests.rooms.client.shop import send_receipt
 
 BOUND_SECONDS = 60.0
@@ -75,7 +76,7 @@ def test_the_victim_of_a_deadlock_is_replayed_whole(db: Database, accounts: psyc
     meeting = threading.Barrier(2)
     transfers = Transfer(1, 2, meeting), Transfer(2, 1, meeting)
     deadlocks = "select deadlocks from pg_stat_database where datname = current_database()"
-    with Client(db.url) as client, ThreadPoolExecutor(2) as pool:
+    with Client(patient(db)) as client, ThreadPoolExecutor(2) as pool:
         ids = list(pool.map(client.run, transfers))
         contention = client.contention
 
@@ -91,7 +92,7 @@ async def test_the_victim_of_a_deadlock_is_replayed_whole_on_a_loop(
 ) -> None:
     """The same for the asynchronous client [KIT-19]."""
     met, runs, locked = asyncio.Event(), {1: 0, 2: 0}, set[int]()
-    async with AsyncClient(db.url) as client:
+    async with AsyncClient(patient(db)) as client:
 
         async def transfer(first: int, second: int) -> None:
             async def pay(tx: Any) -> None:
@@ -173,8 +174,8 @@ def test_what_a_replay_cannot_mend_is_raised_at_once(db: Database, accounts: psy
 
     def slow_in_ours(tx: Transaction) -> None:
         runs.append("ours")
-        tx.connection.execute("set local statement_timeout = 20")
         tx.connection.execute("set local lock_timeout = 0")
+        tx.connection.execute("set local statement_timeout = 20")
         tx.jobs.enqueue(send_receipt.job(order_id=1))
 
     with Client(db.url) as client:

@@ -181,9 +181,9 @@ def test_the_three_statements_of_unique_enqueues_write_the_same_job(
     mixed, _ = (each.id for each in client.jobs.enqueue_many([keyed(job), keyed(other)]))
 
     found = db.connect().execute(
-        "select j.run_at, extract(epoch from j.expires_at - j.created_at)::int, j.lane, j.task, j.key, j.tags::text, "
-        "j.options::text, j.context::text, j.payload::text, j.id = j.pos, u.scope, u.until, u.payload, "
-        "extract(epoch from u.expires_at - j.created_at)::int "
+        "select j.run_at, (extract(epoch from j.expires_at - j.created_at) / 30)::int, j.lane, j.task, j.key, "
+        "j.tags::text, j.options::text, j.context::text, j.payload::text, j.id = j.pos, u.scope, u.until, u.payload, "
+        "(extract(epoch from u.expires_at - j.created_at) / 30)::int "
         "from perdure.job j join perdure.unique_key u on u.id = j.id where j.id = any(%s)",
         [[alone, *alike, mixed]],
     )
@@ -269,8 +269,8 @@ def test_the_three_statements_of_enqueue_write_the_same_job(client: Client, db: 
 
     def rows(ids: Any) -> set[Any]:
         found = db.connect().execute(
-            "select run_at, round(extract(epoch from expires_at - created_at)), lane, generation, attempt, task, key, "
-            "tags::text, options::text, payload::text, id = pos from perdure.job where id = any(%s)",
+            "select run_at, round(extract(epoch from expires_at - created_at) / 30), lane, generation, attempt, "
+            "task, key, tags::text, options::text, payload::text, id = pos from perdure.job where id = any(%s)",
             [list(ids)],
         )
         return set(found.fetchall())

@@ -8,24 +8,27 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from perdure import Client
+from perdure.app.client import opening
 from perdure.core.errors import TransactionConflict
 from perdure.jobs.model import Enqueued
 from perdure.jobs.ops.enqueue import enqueue_each
 from tests.conftest import Database
+from tests.rooms.client.patience import patient
 from tests.rooms.jobs.stage import Stage, end
 from tests.rooms.jobs.test_unique import KEY, job, keys, write
 
 
-def test_fifty_enqueues_at_once_write_one_job(db: Database) -> None:
+def test_fifty_enqueues_at_once_write_one_job(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fifty threads enqueue the same key at the same moment: one job, and every caller has its id; one of them wrote it
     [DW-58]. Red without the conflict clause, whose callers would see a violated constraint."""
+    monkeypatch.setattr(opening, "CONNECTION_SECONDS_MAX", 60.0)  # fifty share the ten of a client
     meeting = threading.Barrier(50)
 
     def enqueue_it(client: Client) -> Enqueued:
         meeting.wait(30)
         return client.jobs.enqueue(job())
 
-    with Client(db.url) as client, ThreadPoolExecutor(50) as threads:
+    with Client(patient(db)) as client, ThreadPoolExecutor(50) as threads:
         written = list(threads.map(lambda _: enqueue_it(client), range(50)))
 
     assert len({each.id for each in written}) == 1
