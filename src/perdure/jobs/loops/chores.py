@@ -116,8 +116,9 @@ class Chores:
         self._stir.set()
 
     def expired(self, workers: Sequence[int]) -> None:
-        """Take workers whose beat has run out."""
-        if workers:
+        """Take workers whose beat has run out. A worker whose own is among them has stood still, perhaps with its whole
+        machine: it judges nobody, least of all itself."""
+        if workers and self._me() not in workers:
             self._expired.update(workers)
             self._stir.set()
 
