@@ -49,6 +49,18 @@ def watch(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Watch:
     return Watch(stage)
 
 
+def _schedule(stage: Stage, session: Session, jobs: int = 1) -> list[int]:
+    """Jobs that are due in a moment. An enqueue that names the moment would make them ready, if it has passed before
+    they are written."""
+    made = stage.enqueue(jobs, session=session, delay=3_600)
+    session.sql(
+        "with soon as (update perdure.scheduled set run_at = clock_timestamp() + interval '1 ms' where id = any(%s) "
+        "returning id, run_at) update perdure.job j set run_at = s.run_at from soon s where j.id = s.id",
+        [made],
+    )
+    return made
+
+
 def _pass(stage: Stage, session: Session) -> int:
     """Wait until what the session has scheduled is due; the latest due time."""
     [(latest,)] = session.sql("select (extract(epoch from max(run_at)) * 1000000)::bigint from perdure.scheduled")
@@ -61,18 +73,18 @@ def _late(stage: Stage) -> tuple[Session, int, int]:
     """A transaction that has scheduled a job which is due meanwhile, and stays open; the job and its due time."""
     session = stage.session()
     session.begin()
-    [id] = stage.enqueue(session=session, delay=0.001)
+    [id] = _schedule(stage, session)
     return session, id, _pass(stage, session)
 
 
 def test_the_floor_passes_what_was_promoted(stage: Stage, watch: Watch) -> None:
     """Looks and promotions begin behind the promoted rows, whoever promoted them, and see all that comes later."""
-    stage.enqueue(5, delay=0.001)
+    _schedule(stage, stage.main, 5)
     latest = _pass(stage, stage.main)
     assert stage.main.run(promote()) == 5
 
     assert watch.raised() >= latest
-    stage.enqueue(delay=0.001)
+    _schedule(stage, stage.main)
     _pass(stage, stage.main)
 
     assert (watch.look().due_in or 0) < 0
@@ -98,7 +110,7 @@ def test_a_late_commit_with_an_early_due_time_is_promoted(stage: Stage, watch: W
 def test_a_promotion_that_rolls_back_leaves_its_jobs_above_the_floor(stage: Stage, watch: Watch) -> None:
     """A job that somebody is promoting holds the floor below it until that has committed; rolled back, the next
     promotion moves it. Red when a candidate isn't probed, or is taken from the clock alone."""
-    [id] = stage.enqueue(delay=0.001)
+    [id] = _schedule(stage, stage.main)
     due_at = _pass(stage, stage.main)
     promoting = stage.session()
     promoting.begin()
@@ -131,15 +143,15 @@ def test_a_due_time_is_never_before_the_writer_s_lock(stage: Stage, way: str) ->
     always belongs to somebody the listing names. Red when enqueue_v1 locks scheduled with its last statement."""
     writing, blocking = stage.session(), stage.session()
     ways: dict[str, Callable[[], object]] = {
-        "enqueue": lambda: stage.enqueue(session=writing, delay=0.01),
-        "enqueue_v1": lambda: writing.sql("select perdure.enqueue_v1('work', delay => interval '10 ms')"),
+        "enqueue": lambda: stage.enqueue(session=writing, delay=0.3),
+        "enqueue_v1": lambda: writing.sql("select perdure.enqueue_v1('work', delay => interval '300 ms')"),
     }
     blocking.begin()
     blocking.sql("lock table perdure.scheduled in share mode")
-    [(before,)] = stage.main.sql("select clock_timestamp()")
     waiting = writing.background(ways[way])
     stage.blocked(writing, by=blocking)
-    while not stage.main.sql("select clock_timestamp() > %s + interval '30 ms'", [before])[0][0]:
+    [(waits,)] = stage.main.sql("select clock_timestamp()")  # a due time that was made by now is passed by then
+    while not stage.main.sql("select clock_timestamp() > %s + interval '300 ms'", [waits])[0][0]:
         pass
     [(let_go,)] = stage.main.sql("select clock_timestamp()")
     blocking.commit()
