@@ -21,6 +21,18 @@ from tests.tidy.source import ROOT
 pytestmark = pytest.mark.newest
 
 FLIGHTS = 336_776
+SLOW = """
+create table slow (line int not null);
+insert into slow values (0);
+create function go_slowly() returns trigger language plpgsql as '
+begin
+    if (select coalesce(max(line), 0) from flight) >= (select line from slow) then perform pg_sleep(1); end if;
+    return null;
+end';
+create trigger go_slowly before insert on flight execute function go_slowly()
+"""
+"""From this line on a batch takes a second: the import can't be over before somebody has looked."""
+
 Hire = Callable[[], subprocess.Popen[bytes]]
 
 
@@ -59,6 +71,11 @@ def test_an_import_that_is_killed_again_and_again_imports_each_flight_once(
     from the rows (the primary key refuses a line that comes again), or when a run begins at nought."""
     conn = db.connect()
     conn.execute(TABLE)
+    conn.execute(SLOW)
+
+    def slow_from(line: int) -> int:
+        conn.execute("update slow set line = %s", [line])
+        return line
 
     def imported() -> int:
         row = conn.execute("select coalesce(max(line) + 1, 0) from flight").fetchone()
@@ -69,16 +86,19 @@ def test_an_import_that_is_killed_again_and_again_imports_each_flight_once(
         job = client.jobs.enqueue(import_flights.job(archive, FLIGHTS))
         reached = []
         for number, end in enumerate((signal.SIGKILL, signal.SIGTERM, signal.SIGKILL), 1):
+            wanted = slow_from(number * 20 * BATCH_ROWS)
             worker = hire()
-            until(lambda: imported() >= number * 20 * BATCH_ROWS, (tmp_path / "workers.log").read_text)  # noqa: B023
+            until(lambda: imported() >= wanted, (tmp_path / "workers.log").read_text)  # noqa: B023
             worker.send_signal(end)
             worker.wait(60)
             reached.append(imported())
+        slow_from(0)
         hire()
         until(lambda: imported() > reached[-1], (tmp_path / "workers.log").read_text)
         client.jobs.pause(job.id)
         until(lambda: client.jobs.get(job.id).reason == "paused", (tmp_path / "workers.log").read_text)
         stood, seen = imported(), client.jobs.progress(job.id)
+        slow_from(FLIGHTS)
         assert client.jobs.resume(job.id) == "resumed"
         assert client.jobs.wait(job.id, timeout=120) == FLIGHTS
         done, progress = client.jobs.get(job.id), client.jobs.progress(job.id)
