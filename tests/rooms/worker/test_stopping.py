@@ -313,7 +313,7 @@ async def test_waiting_for_a_child_is_not_running(
         os.kill(int(told.read_text()), signal.SIGKILL)
         jobs = await stage.until_in("history", *ids)
 
-    assert [job.outcome for job in jobs] == ["completed"] * 3
+    assert [(job.outcome, job.attempt) for job in jobs] == [("completed", 1)] * 3
 
 
 async def test_a_swallowed_cancellation_does_not_reach_the_next_job(stage: Stage) -> None:
