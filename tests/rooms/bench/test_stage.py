@@ -59,7 +59,7 @@ def test_the_schema_goes_although_the_connection_is_broken(empty_db: Database) -
     def broken() -> None:
         with staged(empty_db.url, _quiet) as stage:
             assert _schemas(empty_db) == [stage.schema]
-            empty_db.connect().execute("select pg_terminate_backend(%s)", [stage.conn.info.backend_pid])
+            empty_db.connect().execute("select pg_terminate_backend(%s, 10000)", [stage.conn.info.backend_pid])
             stage.clear()
 
     with pytest.raises(ConnectionLost):

@@ -6,8 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from perdure.core import limits
 from tests.conftest import Database
 from tests.rooms.jobs.stage import Stage
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A beat lasts for longer than a busy machine stops a session; where one must run out, the test says so."""
+    monkeypatch.setattr(limits, "DEAD_SECONDS", 60.0)
 
 
 @pytest.fixture

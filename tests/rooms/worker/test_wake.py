@@ -26,6 +26,7 @@ from perdure.jobs.ops.sleep import rise, sleep
 from perdure.pg.drive import drive
 from perdure.pg.listen import Listener
 from perdure.pg.migrate import migrate
+from perdure.runtime.clock import monotonic
 from tests.conftest import Database, NewServer
 from tests.rooms.worker.stage import BOUND_SECONDS, Stage, until, working
 
@@ -343,10 +344,13 @@ def logged(new_server: NewServer) -> Iterator[tuple[Database, Path]]:
         database.close()
 
 
-async def test_an_idle_worker_sends_two_statements_a_second(logged: tuple[Database, Path], app: App) -> None:
+async def test_an_idle_worker_sends_two_statements_a_second(
+    logged: tuple[Database, Path], app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An idle worker sends a beat and a look a second, and nothing else: counted in the server's own log over six
     beats; so N idle workers ask 2 N statements a second [DW-182]. Red when the claimer goes on listing writers, polls
     more often than once a second, or looks only when a beat has run out, which is half as often as is asked here."""
+    monkeypatch.setattr(limits, "SAMPLE_UNBOUNDED_SECONDS", 0.1)  # when a job has ended its queue is counted once more
     db, log = logged
     stage = Stage(db)
     (id,) = await stage.enqueue(app.find("work").job())
@@ -356,12 +360,16 @@ async def test_an_idle_worker_sends_two_statements_a_second(logged: tuple[Databa
         await until(lambda: not any(intake.floor.open for intake in worker._intakes))
         due = worker._chores.due
         await until(lambda: not due.open and due._consumed_at is not None and due.start >= due._consumed_at)
+        counted, chores = worker._sampler._watched, worker._chores
+        await until(lambda: all(queue.ended == queue.intake.runner.ended for queue in counted))
+        await until(lambda: all(chores._at(duty) > monotonic() + 60 for duty in chores._duties))
         loop = asyncio.get_running_loop()
         beats = re.compile(r"^perdure-beat [^|]*\|postgres\|.*(?:execute|statement)", re.MULTILINE)
-        told = log.stat().st_size
         began = loop.time()
+        told = log.stat().st_size
         await until(lambda: len(beats.findall(log.read_text()[told:])) >= 6)
-        window, text = loop.time() - began, log.read_text()[told:]
+        text = log.read_text()[told:]
+        window = loop.time() - began
     statements = re.findall(r"^(perdure-\w+)[^|]*\|postgres\|.*?(?:execute[^:]*|statement): (.*)", text, re.MULTILINE)
     by_purpose = {name: sum(purpose == name for purpose, _ in statements) for name, _ in statements}
     print(f"{len(statements)} statements in {window:.1f} s: {by_purpose}")
