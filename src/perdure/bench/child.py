@@ -17,7 +17,7 @@ from typing import Any
 
 from ..app.worker import Worker
 from ..runtime.clock import monotonic
-from .tasks import app, tell
+from .tasks import app, road, tell
 
 try:
     import uvloop as loops  # an optional extra: workers use it where it is installed
@@ -29,13 +29,16 @@ TELL_SECONDS = 0.02
 
 
 async def work(settings: dict[str, Any]) -> None:
-    """Be the worker that the settings describe: url, schema, slots (None for the default), options, watch."""
+    """Be the worker that the settings describe: url, schema, slots (None for the default), options, watch, and whether
+    the road is blocked."""
     loop = asyncio.get_running_loop()
     begin, end = asyncio.Event(), asyncio.Event()
     listener = threading.Thread(target=_listen, args=(loop, begin, end), daemon=True)
     listener.start()
     tell(ready=True)
     await begin.wait()
+    if settings["blocked"]:
+        road.clear()
     queues = None if settings["slots"] is None else {"default": settings["slots"]}
     worker = Worker(app, settings["url"], queues=queues, schema=settings["schema"], **settings["options"])
     loop.add_signal_handler(signal.SIGTERM, worker.stop)

@@ -94,10 +94,13 @@ class Crew:
         self._stage, self._options, self._changed = stage, options, asyncio.Condition()
         self.workers: list[WorkerProcess] = []
 
-    async def hire(self, *, slots: int | None = None, watch: bool = False, begin: bool = True) -> WorkerProcess:
-        """A worker, claiming when this returns; with ``begin`` false it is loaded, and waits to begin."""
+    async def hire(
+        self, *, slots: int | None = None, watch: bool = False, begin: bool = True, blocked: bool = False
+    ) -> WorkerProcess:
+        """A worker, claiming when this returns; with ``begin`` false it is loaded, and waits to begin. ``blocked``: no
+        journey gets past its second leg there."""
         place = {"url": self._stage.url, "schema": self._stage.schema}
-        settings = {**place, "slots": slots, "watch": watch, "options": dict(self._options)}
+        settings = {**place, "slots": slots, "watch": watch, "options": dict(self._options), "blocked": blocked}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

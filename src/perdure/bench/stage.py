@@ -110,9 +110,10 @@ class Stage:
 
     @contextmanager
     def session(self) -> Iterator[psycopg.Connection[Any]]:
-        """Another connection, in autocommit mode and without bounds on how long it may sit in a transaction."""
+        """Another connection, in autocommit mode and without bounds on how long it may sit in a transaction, or wait
+        for one."""
         settings = for_psycopg(self.url, "migration")
-        settings["options"] += " -c idle_in_transaction_session_timeout=0 -c transaction_timeout=0"
+        settings["options"] += " -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c transaction_timeout=0"
         if self.conn.info.server_version < 170_000:
             settings["options"] = settings["options"].replace(" -c transaction_timeout=0", "")
         with psycopg.connect(**settings, autocommit=True) as conn:
