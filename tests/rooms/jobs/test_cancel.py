@@ -175,7 +175,7 @@ def test_a_cancel_of_a_leased_job_holds_up_nobody(stage: Stage) -> None:
 
     cancelling.begin()
     assert cancelling.run(cancel(id)) == "requested"
-    stage.main.sql("set lock_timeout = '2s'")
+    stage.main.sql("set lock_timeout = '10s'")
     assert stage.settle([end(job)], worker) == []
     cancelling.commit()
 
@@ -195,7 +195,7 @@ def test_a_refused_retry_or_discard_holds_up_nobody(stage: Stage, verb: Callable
 
     refused.begin()
     assert refused.run(verb(id)) in (False, "alive")
-    stage.main.sql("set lock_timeout = '2s'")
+    stage.main.sql("set lock_timeout = '10s'")
     assert stage.settle([end(job)], worker) == []
     refused.commit()
 

@@ -106,7 +106,7 @@ def test_an_end_of_its_own_worker_does_not_wait_for_the_block(stage: Stage) -> N
     handler.begin()
     handler.run(hold(job))
 
-    stage.main.sql("set lock_timeout = '5s'")
+    stage.main.sql("set lock_timeout = '10s'")
     assert stage.main.run(cancel(id)) == "requested"
     assert ended(stage.settle([end(job, "retry")], worker)) == []
     with pytest.raises(OwnershipLost):

@@ -66,8 +66,9 @@ def test_keys_are_taken_in_ascending_order(stage: Stage, met: str) -> None:
     waiting = actor.start(enqueue_each([job(unique=key) for key in "cba" + met]))
     stage.blocked(actor, by=bystander)
 
-    stage.main.sql("set lock_timeout = '50ms'")
+    stage.main.sql("set lock_timeout = '10s'")
     write(stage, job(unique="c"))
+    stage.main.sql("set lock_timeout = '50ms'")
     with pytest.raises(Exception, match="lock timeout"):
         write(stage, job(unique="a"))
     bystander.rollback()
@@ -118,7 +119,7 @@ def test_a_key_that_is_met_is_neither_locked_nor_written(stage: Stage, mates: in
     after = stage.main.sql(versions)
     holder.begin()
     holder.sql("select from perdure.unique_key for update")
-    stage.main.sql("set lock_timeout = '50ms'")
+    stage.main.sql("set lock_timeout = '10s'")
     while_locked, *_ = write(stage, job(), *[job(unique="b") for _ in range(mates)])
 
     assert (duplicate.duplicate, while_locked.duplicate) == (True, True)
@@ -133,7 +134,7 @@ def test_a_settlement_does_not_wait_for_a_key(stage: Stage) -> None:
     [claimed] = stage.claim(worker)
     holder.begin()
     holder.sql("select from perdure.unique_key for update")
-    stage.main.sql("set lock_timeout = '50ms'")
+    stage.main.sql("set lock_timeout = '10s'")
     assert stage.settle([end(claimed)], worker) == []
     holder.rollback()
 
