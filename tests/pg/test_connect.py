@@ -120,6 +120,14 @@ def test_a_server_that_is_too_old_is_named() -> None:
         require_version(140_018)
 
 
+class _Enough(Exception):
+    """Whoever waits has had enough of it."""
+
+
+def _had_enough(seconds: float) -> None:
+    raise _Enough
+
+
 def test_a_port_nobody_listens_on_is_waited_for() -> None:
     """A refused connection is a server that doesn't answer; a deadline bounds the wait, and it is said."""
     with socket.socket() as unheard:
@@ -128,7 +136,9 @@ def test_a_port_nobody_listens_on_is_waited_for() -> None:
         assert isinstance(_refused(url), ServerUnavailable)
         said: list[str] = []
         with pytest.raises(ServerUnavailable):
-            wait_for_server(url, said.append, deadline=1.0)
+            wait_for_server(url, lambda line: None, deadline=0.5)
+        with pytest.raises(_Enough):
+            wait_for_server(url, said.append, pause=_had_enough)
 
     assert "waiting for Postgres at postgresql://user@127.0.0.1" in said[0]
     assert SECRET not in "".join(said)
