@@ -79,7 +79,7 @@ def test_an_interpreter_that_is_held_is_taken_for_dead_and_refused_afterwards(fl
     with pipe.open("r+b", buffering=0) as both:
         both.write(b"12")
         floor.until_finished(ids)
-        until(lambda: "was declared dead by another" in held.said(), held.said)
+        until(lambda: "was declared dead by another" in held.said() and "stale: job" in held.said(), held.said)
 
     floor.assert_settled_once(ids)
     assert not held.ended
