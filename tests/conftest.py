@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import count
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeAlias
 
 import psycopg
@@ -48,6 +49,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # An embedded server that a test starts without saying where can't be made here, and the test fails.
     os.environ["PERDURE_HOME"] = os.path.join(os.devnull, "perdure")
 
+
+FREE_SECONDS_MAX = 60.0
 
 TIDY = "tests/tidy/"
 LONG = ("upgrade", "examples", "e2e", "chaos", "docs", "cli")
@@ -156,7 +159,7 @@ def new_database(server: servers.Server) -> Callable[[str, str], Database]:
     def make(name: str, template: str) -> Database:
         with server.connect() as conn:
             made = f"{name}_{next(numbers)}"
-            conn.execute(f"create database {made} template {template} strategy file_copy")
+            _once_it_is_free(conn, f"create database {made} template {template} strategy file_copy")
         return Database(server, made)
 
     return make
@@ -180,7 +183,20 @@ def _dropped(database: Database) -> None:
             with database.server.connect(database.name) as inside:
                 for (prepared,) in left:
                     inside.execute(f"rollback prepared '{prepared}'")
-        conn.execute(f"drop database {database.name} with (force)")
+        _once_it_is_free(conn, f"drop database {database.name} with (force)")
+
+
+def _once_it_is_free(conn: psycopg.Connection[Any], statement: str) -> None:
+    """Postgres gives sessions that end in a database five seconds, which a busy machine may take longer for."""
+    deadline = monotonic() + FREE_SECONDS_MAX
+    while True:
+        try:
+            conn.execute(statement.encode())
+        except psycopg.errors.ObjectInUse:
+            if monotonic() > deadline:
+                raise
+        else:
+            return
 
 
 @pytest.fixture

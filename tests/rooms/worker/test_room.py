@@ -59,7 +59,8 @@ async def test_a_queue_in_debt_is_told_before_any_job_fails(
         sent.extend(await stage.enqueue(*[send.job()] * 20))
         for _ in range(5):
             may_end.release()
-        return (await mail()).state == "in_debt"
+        queue = await mail()
+        return queue.state == "in_debt" and queue.ended_per_second > 0  # which a beat brings
 
     async def is_open() -> bool:
         queue = await mail()
