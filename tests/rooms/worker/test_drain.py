@@ -17,6 +17,8 @@ from perdure.core.backoff import Retry
 from perdure.fleet.loops.heart import Heart
 from tests.rooms.worker.stage import BOUND_SECONDS, Stage, claim_everything, until, working
 
+HOUR = 3_600.0
+
 
 def _app() -> tuple[App, list[int], asyncio.Event]:
     """An app whose jobs each wait until the event; the list has the numbers that were started."""
@@ -29,6 +31,13 @@ def _app() -> tuple[App, list[int], asyncio.Event]:
         return number
 
     return app, started, go
+
+
+def _still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing stir a worker but what happens to it: it doesn't beat, nor look for anything within the hour."""
+    for name in ("RESCUE_CHECK_SECONDS", "POLL_IDLE_SECONDS", "DEAD_SECONDS"):
+        monkeypatch.setattr(limits, name, HOUR)
+    monkeypatch.setattr(Heart, "start", lambda self, worker, sent: setattr(self, "trusted_until", float("inf")))
 
 
 async def test_a_draining_worker_gives_back_what_it_has_not_started(stage: Stage) -> None:
@@ -55,12 +64,12 @@ async def test_a_draining_worker_gives_back_what_it_has_not_started(stage: Stage
 
 async def test_a_stop_in_the_middle_of_a_look_is_heard(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Told to stop while it looks for work, a worker doesn't rest until its next poll [DW-108]. Red when a rest begins
-    without asking whether the worker stops."""
+    without asking whether the worker stops: nothing stirs it then, no beat and no look."""
     app, _, _ = _app()
-    monkeypatch.setattr(limits, "POLL_IDLE_SECONDS", 3_600.0)
-    monkeypatch.setattr(limits, "RESCUE_CHECK_SECONDS", 3_600.0)
+    _still(monkeypatch)
     async with working(stage.db, app) as worker:
         claimer = worker._claimer
+        await until(lambda: claimer.asleep and claimer._next_poll() > claimer._looked_at + HOUR / 2)
         upkeep = claimer._upkeep
 
         async def told() -> None:
@@ -92,7 +101,6 @@ async def test_a_drained_worker_leaves_nothing_behind(stage: Stage) -> None:
     assert await stage.value("select count(*) from perdure.attempt") == 0
 
 
-@pytest.mark.usefixtures("mortal")
 async def test_a_draining_worker_still_beats_until_its_last_handler_ends(stage: Stage) -> None:
     """While it finishes, a draining worker's row says so and its lease is renewed; another worker takes nothing of it
     [KIT-43, DW-109]. Red when the heart stops before the handlers."""
@@ -104,8 +112,8 @@ async def test_a_draining_worker_still_beats_until_its_last_handler_ends(stage: 
         await stage.until_true("select state = 'draining' from perdure.worker")
         then = await stage.value("select expires_at from perdure.worker")
         async with working(stage.db, App("other")) as other:
-            # Past the moment at which the worker would have been taken for dead.
-            await stage.until_true("select clock_timestamp() > %s + interval '1 s'", then)
+            renewed = "select expires_at > %s + interval '2.5 s' from perdure.worker where id = %s"
+            await stage.until_true(renewed, then, worker.id)
             alive = await stage.rows("select state from perdure.worker order by id")
             other.stop()
         go.set()
@@ -239,7 +247,7 @@ async def test_a_second_stop_means_now(stage: Stage) -> None:
     does nothing: the deadline here is an hour."""
     app, started, _ = _app()
     (id,) = await stage.enqueue(app.find("work").job(1))
-    worker = Worker(app, stage.db.url, drain_seconds=3_600.0)
+    worker = Worker(app, stage.db.url, drain_seconds=HOUR)
     running = asyncio.create_task(worker.run())
     await until(lambda: started == [1])
     worker.stop()
@@ -255,12 +263,10 @@ async def test_a_full_worker_stops_as_promptly_as_an_idle_one(stage: Stage, monk
     """A worker whose slots and backlog are full, so that its claimer waits for room, hears a stop at once: what it
     holds unstarted is ready again before anything it runs has ended [KIT-33]. Red when a stop doesn't stir the claimer:
     nothing else does here, no beat and no look."""
-    monkeypatch.setattr(limits, "RESCUE_CHECK_SECONDS", 3_600.0)
-    monkeypatch.setattr(limits, "POLL_IDLE_SECONDS", 3_600.0)
-    monkeypatch.setattr(Heart, "start", lambda self, worker, sent: setattr(self, "trusted_until", float("inf")))
+    _still(monkeypatch)
     app, started, go = _app()
     ids = await stage.enqueue(*[app.find("work").job(number) for number in range(500)])
-    async with working(stage.db, app, queues={"default": 2}) as worker:
+    async with working(stage.db, app, queues={"default": 2}, drain_seconds=HOUR) as worker:
         await until(lambda: len(started) == 2)
         await claim_everything(worker, stage)
         await until(lambda: not worker._intakes[0].floor.open)
