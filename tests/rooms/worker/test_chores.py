@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -185,19 +186,21 @@ async def test_a_failing_duty_is_parked_and_holds_nobody_up(
     assert failed.consecutive_failures == limits.CHORE_FAILURES_MAX
     assert failed.last_error == "no such luck"
     assert failed.last_success_at is None
-    assert "history.drop failed (3 in a row), it is parked for 3600 s: no such luck" in caplog.text
+    told = r"history\.drop failed \(3 in a row\), it is parked for (3600|35\d\d) s: no such luck"
+    assert re.search(told, caplog.text) is not None
     assert (await _remembered(stage, "history.make")).consecutive_failures == 0
 
 
-async def test_a_failure_outlives_the_worker_that_met_it(stage: Stage, app: App) -> None:
+async def test_a_failure_outlives_the_worker_that_met_it(
+    stage: Stage, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The next worker knows what the last one met: it doesn't try a duty again before its time, counts on from there,
     and does it when somebody has unparked it [OPS-73]. Red when the memory isn't asked at the start."""
+    for name in ("CHORE_PAUSE_SECONDS", "CHORE_PAUSE_SECONDS_MAX"):
+        monkeypatch.setattr(limits, name, 3_600.0)  # no worker of these tries it a second time
     await _say(stage, BROKEN.format(state="22000"))
     async with working(stage.db, app):
         await stage.until_true("select count(*) = 2 from perdure.chore where consecutive_failures = 1")
-    await stage.rows(
-        "update perdure.chore set due_at = now() + interval '1 hour' where name like '%%.drop' returning 1"
-    )
     async with working(stage.db, app) as second:
         await until(lambda: second._chores._not_before.get("history.drop", 0.0) > 0)
         wait = second._chores._not_before["history.drop"] - monotonic()
@@ -286,7 +289,12 @@ def floor(db: Database, tmp_path: Path) -> Iterator[Floor]:
 
 
 def _only(floor: Floor, chore: str) -> None:
-    """The other duties have been done, and the last worker's silence has been long enough."""
+    """The other duties have been done, and the last worker's silence has been long enough: what it sent before it died
+    has been carried out, too."""
+    floor.until_true(
+        "select not exists (select from pg_stat_activity where datname = current_database() "
+        "and application_name like 'perdure-%%')"
+    )
     floor.conn.execute("update perdure.worker set expires_at = now() - interval '1 s'")
     others = [name for name in NAMES if name != chore]
     floor.conn.execute(
