@@ -10,8 +10,6 @@ from perdure.jobs.loops import chores as loop
 from perdure.jobs.ops import chores
 from tests.rooms.worker.stage import Stage, until, working
 
-LAST_DAY = "to_char((now() at time zone 'UTC')::date + 3, 'YYYYMMDD')"
-
 
 async def test_days_that_a_reader_held_up_are_made_when_it_is_gone(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -26,10 +24,10 @@ async def test_days_that_a_reader_held_up_are_made_when_it_is_gone(
     async def work() -> None:
         pass
 
+    last = await stage.value("select to_char((now() at time zone 'UTC')::date + 3, 'YYYYMMDD')")
     for parent in chores.DAY_TABLES:
-        ((day,),) = await stage.rows(f"select '{parent}_' || {LAST_DAY}")
-        stage.conn.execute(f"drop table perdure.{day}".encode())
-    made = f"select to_regclass('perdure.' || %s || '_' || {LAST_DAY}) is not null"
+        stage.conn.execute(f"drop table perdure.{parent}_{last}".encode())
+    made = f"select to_regclass('perdure.' || %s || '_{last}') is not null"
     reader = stage.db.connect()
     reader.execute("begin")
     reader.execute("select count(*) from perdure.history")

@@ -8,7 +8,7 @@ import pytest
 
 from perdure import AsyncClient, Context, Retry
 from perdure.app.registry import App
-from perdure.core import context
+from perdure.core import context, limits
 from perdure.core.errors import ContextMissing, JobNotRetryable
 from perdure.jobs.budget import RetryBudget
 from tests.conftest import Database
@@ -78,10 +78,13 @@ async def test_a_parked_job_is_let_go_once_its_queue_needs_no_tenant(db: Databas
             await client.jobs.retry(other)
 
 
-async def test_retries_are_no_more_than_their_budget(db: Database, stage: Stage) -> None:
+async def test_retries_are_no_more_than_their_budget(
+    db: Database, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """When what the jobs depend on fails every time, retries don't multiply the work: beyond the ten there are at first
     they are put off, with no attempt charged and none lost; what completes pays for more [ARC-12]. Red when a retry
     costs nothing."""
+    monkeypatch.setattr(limits, "RETRY_PUT_OFF_SECONDS", 3_600.0)  # none comes back before the test sees to it
     app = App("shop")
     app.queue("calls", retry_budget=0.5)
     attempts, back = 0, False
@@ -172,7 +175,9 @@ async def test_what_bulk_work_holds_isn_t_missing_elsewhere(db: Database, stage:
             assert (done.outcome, done.result) == ("completed", 42)
         beaten = await stage.value("select expires_at from perdure.worker where id = %s", worker.id)
         await stage.until_true("select expires_at > %s from perdure.worker where id = %s", beaten, worker.id)
-        assert await stage.value("select count(*) from pg_stat_activity where state = 'idle in transaction'") == 2
+        held = "select count(*) from pg_stat_activity where datname = current_database() "
+        held += "and application_name like 'perdure-handler%%' and state = 'idle in transaction'"
+        assert await stage.value(held) == 2
         let_go.set()
         await stage.until_all_in("history", bulk)
 

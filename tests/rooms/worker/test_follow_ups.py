@@ -185,7 +185,7 @@ async def test_follow_ups_are_in_the_transaction_of_the_end(stage: Stage) -> Non
         "select count(*) from (select 1) s where (select count(*) from perdure.job) + "
         "(select count(*) from perdure.history where payload::text like '%%\"5\"%%') <> 20"
     )
-    seen: list[int] = []
+    seen = [await stage.value(broken)]
     async with working(stage.db, app):
         while await stage.value("select count(*) < 120 from perdure.history"):
             seen.append(await stage.value(broken))

@@ -230,9 +230,7 @@ async def test_a_transaction_that_is_still_open_decides_when_it_ends(effects: St
     (id,) = await effects.enqueue(work.job())
     async with working(effects.db, app) as worker:
         await asyncio.wait_for(returned.wait(), BOUND_SECONDS)
-        waits = "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and pid = any(%s))"
-        pids = "select array_agg(pid) from pg_stat_activity where datname = current_database()"
-        await effects.until_true(waits, await effects.value(pids))
+        await until(lambda: worker._settler._blocked)  # it has waited for the lock, as long as it may
         before = (await effects.job(id)).place
         await conn.commit()
         (job,) = await effects.until_in("history", id)
