@@ -27,10 +27,10 @@ FIX: Final = "repeat it if it only reads, or carries unique keys; otherwise look
 def transacting(conn: psycopg.Connection[Any], isolation: Isolation | None = None) -> Iterator[None]:
     """A transaction. Raises OutcomeUnknown when its commit got no answer, and TransactionFailed when one of its
     statements has failed and nobody said so: Postgres would roll it back and psycopg be content."""
-    ends = False
-    if isolation is not None:
-        conn.set_isolation_level(level(isolation))
+    ends, wanted = False, None if isolation is None else level(isolation)
     try:
+        if wanted is not None:  # in here, so that whoever is interrupted just then leaves it to nobody
+            conn.set_isolation_level(wanted)
         with conn.transaction():
             yield
             refuse_failed(conn)
@@ -40,17 +40,17 @@ def transacting(conn: psycopg.Connection[Any], isolation: Isolation | None = Non
             _say_unknown(error)
         raise
     finally:
-        if isolation is not None and not conn.closed:
+        if wanted is not None and not conn.closed:
             conn.set_isolation_level(None)
 
 
 @asynccontextmanager
 async def atransacting(conn: psycopg.AsyncConnection[Any], isolation: Isolation | None = None) -> AsyncIterator[None]:
     """The same, awaited."""
-    ends = False
-    if isolation is not None:
-        await conn.set_isolation_level(level(isolation))
+    ends, wanted = False, None if isolation is None else level(isolation)
     try:
+        if wanted is not None:  # in here, so that whoever is interrupted just then leaves it to nobody
+            await conn.set_isolation_level(wanted)
         async with conn.transaction():
             yield
             refuse_failed(conn)
@@ -60,7 +60,7 @@ async def atransacting(conn: psycopg.AsyncConnection[Any], isolation: Isolation 
             _say_unknown(error)
         raise
     finally:
-        if isolation is not None and not conn.closed:
+        if wanted is not None and not conn.closed:
             await conn.set_isolation_level(None)
 
 
