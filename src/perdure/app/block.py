@@ -67,8 +67,10 @@ class Block:
         if error is not None:
             opened.forget(self._mark)
         if error is not None and self._savepoint is None:
-            self._owner.opened = None
+            self._owner.opened, lost = None, opened.lost(error)
             opened.rollback()
+            if lost is not None:
+                raise lost from error
             return _wanted(error)
         if error is None and opened.goes_on and not opened.blocks:
             self._owner.opened = None
@@ -107,8 +109,10 @@ class Block:
         if error is not None:
             opened.forget(self._mark)
         if error is not None and self._savepoint is None:
-            self._owner.opened = None
+            self._owner.opened, lost = None, opened.lost(error)
             await opened.rollback()
+            if lost is not None:
+                raise lost from error
             return _wanted(error)
         if error is None and opened.goes_on and not opened.blocks:
             self._owner.opened = None

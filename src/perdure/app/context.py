@@ -53,6 +53,12 @@ class Context(Saving):
         handler's any more, and Unsupported in a step of a workflow, where ``wf.transaction`` does that.
         """
         self.refuse_in_step("transaction", "write in wf.transaction, which commits with the record of the step")
+        if self.told:
+            raise Unsupported(
+                "would end the job a second time: ctx.on(…).complete has written its end",
+                field="ctx.transaction",
+                fix="write everything in one of the two transactions",
+            )
         return Block(self)
 
     def enqueue(self, job: JobSpec, **options: Unpack[Options]) -> Any:
@@ -84,6 +90,12 @@ class Context(Saving):
 
     def _tell(self) -> None:
         self.refuse_in_step("on(…).complete", "return from the step: its record is its end")
+        if self.opened is not None:
+            raise Unsupported(
+                "would wait for ctx.transaction(), which holds the job and commits its end when the handler returns",
+                field="ctx.on(…).complete",
+                fix="return the result, or write everything in your own session",
+            )
         self.told = True
 
     @property

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, ExitStack
 from datetime import timedelta
-from typing import Any, NoReturn, Protocol, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
 
 import psycopg
 
 from ..core import limits
-from ..core.errors import OwnershipLost
+from ..core.endings import Ending
+from ..core.errors import OwnershipLost, RolledBack, TransientError
 from ..jobs.ops.checkpoints import save
 from ..jobs.ops.settle import complete, hold
 from ..jobs.saves import Save
@@ -20,6 +21,7 @@ from ..jobs.work import Claimed, End
 from ..pg.drive import adrive, drive
 from ..pg.errors import translate
 from ..runtime import faults
+from ..runtime.clock import monotonic
 from .client.bound import AsyncTransaction, Transaction, lent
 from .desk import Desk
 from .joined import first_time
@@ -34,18 +36,23 @@ class Keeps(Protocol):
     def written(self, advanced: bool, steps: int) -> None: ...  # noqa: D102
 
 
+E = TypeVar("E", bound=Exception)
+
 Mark: TypeAlias = tuple[bool, bool, int]
 """What an open transaction had saved at a moment."""
 
 
 class _Saves:
-    """What an open transaction has saved. ``goes_on``: what it has written is to be committed at the end of the
-    outermost block, because the job goes on from there. ``blocks``: how many are open."""
+    """What an open transaction has saved, and on which connection. ``goes_on``: what it has written is to be committed
+    at the end of the outermost block, because the job goes on from there. ``blocks``: how many are open."""
+
+    _conn: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
 
     def __init__(self, keeps: Keeps) -> None:
         self.keeps = keeps
         self.goes_on = self._advanced = False
         self._steps = self.blocks = 0
+        self._began = monotonic()
 
     def saved(self, answer: bool | Exception) -> None:
         """A checkpoint was written, and counts once it is committed."""
@@ -61,6 +68,16 @@ class _Saves:
         """What a block has saved since then was rolled back."""
         self.goes_on, self._advanced, self._steps = mark
 
+    def lost(self, error: BaseException) -> RolledBack | None:
+        """What the failure of the outermost block is when its connection is gone, whatever the handler has made of
+        that: Postgres was away. None for what the handler says of its job, and for a block that was open for so long
+        that Postgres may have ended its session for just that, and would do so each time."""
+        if not self._conn.closed or not isinstance(error, Exception) or isinstance(error, Ending | OwnershipLost):
+            return None
+        if monotonic() - self._began >= limits.HANDLER_IDLE_SECONDS:
+            return None
+        return blameless(RolledBack(f"the connection of ctx.transaction() is gone: {error}"))
+
     def _committed(self) -> None:
         if self.goes_on:
             self.keeps.written(self._advanced, self._steps)
@@ -72,12 +89,15 @@ class Open(_Saves):
     def begin(self, claimed: Claimed, desk: Desk) -> None:
         """Open the transaction, and hold the job in it. Raises OwnershipLost."""
         self._schema = desk.schema
-        with ExitStack() as stack:
-            conn = stack.enter_context(desk.blocking.connection())
-            self._rollback = psycopg.Rollback(stack.enter_context(conn.transaction()))
-            drive(conn, hold(claimed), desk.schema)
-            self.transaction = stack.enter_context(lent(HandlerTransaction(conn, desk.schema, claimed, self)))
-            self._stack = stack.pop_all()
+        try:
+            with ExitStack() as stack:
+                conn = self._conn = stack.enter_context(desk.blocking.connection())
+                self._rollback = psycopg.Rollback(stack.enter_context(conn.transaction()))
+                drive(conn, hold(claimed), desk.schema)
+                self.transaction = stack.enter_context(lent(HandlerTransaction(conn, desk.schema, claimed, self)))
+                self._stack = stack.pop_all()
+        except Exception as error:
+            _raise_ours(error)
 
     def commit(self) -> None:
         """Commit, without an end of the job."""
@@ -117,12 +137,15 @@ class AsyncOpen(_Saves):
     async def begin(self, claimed: Claimed, desk: Desk) -> None:
         """Open the transaction, and hold the job in it. Raises OwnershipLost."""
         self._schema = desk.schema
-        async with AsyncExitStack() as stack:
-            conn = await stack.enter_async_context(desk.awaited.connection())
-            self._rollback = psycopg.Rollback(await stack.enter_async_context(conn.transaction()))
-            await adrive(conn, hold(claimed), self._schema)
-            self.transaction = stack.enter_context(lent(AsyncHandlerTransaction(conn, self._schema, claimed, self)))
-            self._stack = stack.pop_all()
+        try:
+            async with AsyncExitStack() as stack:
+                conn = self._conn = await stack.enter_async_context(desk.awaited.connection())
+                self._rollback = psycopg.Rollback(await stack.enter_async_context(conn.transaction()))
+                await adrive(conn, hold(claimed), self._schema)
+                self.transaction = stack.enter_context(lent(AsyncHandlerTransaction(conn, self._schema, claimed, self)))
+                self._stack = stack.pop_all()
+        except Exception as error:
+            _raise_ours(error)
 
     async def commit(self) -> None:
         """Commit, without an end of the job."""
@@ -197,8 +220,16 @@ class AsyncHandlerTransaction(AsyncTransaction):
         self._opened.saved((await adrive(self.connection, save([entry]), self._schema))[0])
 
 
+def blameless(error: E) -> E:
+    """The error, marked as nothing that the handler's job is charged for, if Postgres may do better another time."""
+    if isinstance(error, TransientError):
+        error.of_worker = True
+    return error
+
+
 def _raise_ours(error: Exception) -> NoReturn:
+    """Raise what has met a statement of ours, at the beginning or at the end of the transaction."""
     ours = translate(error)
     if ours is None:
-        raise error
-    raise ours from error
+        raise blameless(error)
+    raise blameless(ours) from error

@@ -239,13 +239,13 @@ class TransientError(DatabaseError):
 
     code = "transient_error"
     transient = True
+    of_worker = False  # whether it met what a worker does for a handler, which the handler's job isn't charged for
 
 
 class ServerUnavailable(TransientError):
     """No connection could be had: the server doesn't answer, is starting or full, or all of the client's are in use."""
 
     code = "server_unavailable"
-    of_worker = False  # whether the client is a worker's, for its handlers, so that their jobs aren't charged
 
 
 class ConnectionLost(TransientError):

@@ -15,7 +15,7 @@ import msgspec
 from ..core import limits
 from ..core.backoff import Again, Retry, decide
 from ..core.endings import Cancel, Ending, Permanent, RetryAfter, Snooze, storable
-from ..core.errors import InvalidOption, PerdureError, ServerUnavailable
+from ..core.errors import InvalidOption, PerdureError, ServerUnavailable, TransientError
 from ..core.op import Op
 from .budget import UNSERVED
 from .handler import Handler
@@ -37,6 +37,10 @@ UNCOMMITTED_SECONDS = 1.0
 
 UNSERVED_SECONDS = 5.0
 """About how long a job waits before it runs again, when its worker had no connection for its handler."""
+
+INTERRUPTIONS_MAX = 10
+"""How often in a row, about, a job may lose the connection of its handler's transaction uncharged: one whose statement
+crashes the server would do it for ever."""
 
 CAUSES_MAX = 20
 """How far back it is looked what an error was raised from."""
@@ -183,8 +187,11 @@ def failed(
     if isinstance(error, Cancel):
         return End(job, "cancelled", 1, elapsed, text=_reason(error))
     if (want := unserved(error)) is not None and not at_most_once:
-        text = storable(f"{UNSERVED}\n{type(want).__name__}: {want}")
-        return End(job, "snooze", 0, elapsed, text=text, delay=UNSERVED_SECONDS * (0.5 + dice))
+        if isinstance(want, ServerUnavailable):
+            text = storable(f"{UNSERVED}\n{type(want).__name__}: {want}")
+            return End(job, "snooze", 0, elapsed, text=text, delay=UNSERVED_SECONDS * (0.5 + dice))
+        if job.generation - job.attempt < INTERRUPTIONS_MAX:
+            return uncommitted(job, error, elapsed=elapsed, dice=dice, at_most_once=False)
     text = describe(error)
     if at_most_once and not isinstance(error, Permanent):
         return End(job, "dead", 1, elapsed, text=text, reason="needs_review")
@@ -194,13 +201,16 @@ def failed(
     return End(job, "dead", 1, elapsed, text=storable(f"{text}\n{verdict.why}"), reason=verdict.reason)
 
 
-def unserved(error: BaseException | None) -> ServerUnavailable | None:
-    """The want of a connection of the worker's for a handler, if that is what the error comes from (``raise … from``),
-    or what all errors of its group do. It isn't the job's failure: however long the wait for one is, only the job's own
-    expiry bounds it. An ending is what the handler says, whatever it comes from."""
+def unserved(error: BaseException | None) -> TransientError | None:
+    """What a handler's worker couldn't do for it, if the error comes from that (``raise … from``), or all errors of its
+    group do: have a connection, or keep one that Postgres went away from. It isn't the job's failure: however long the
+    wait for a connection is, only the job's own expiry bounds it. An ending is what the handler says, whatever it comes
+    from."""
     for _ in range(CAUSES_MAX):
+        if isinstance(error, TransientError) and error.of_worker:
+            return error
         if isinstance(error, ServerUnavailable):
-            return error if error.of_worker else None
+            return None
         if isinstance(error, BaseExceptionGroup):
             wants = [unserved(each) for each in error.exceptions]
             return None if None in wants else wants[0]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from datetime import UTC, datetime
 
 import msgspec
+import psycopg
 
 from perdure import context
 from perdure.app.client import opening
@@ -49,6 +51,22 @@ async def enqueues_async(ctx: Context) -> int:
     """The same, awaited."""
     enqueued: int = (await ctx.enqueue(whose_process.job(), key="async child")).id
     return enqueued
+
+
+@app.task(run_in="process", retry=ONCE)
+def loses(ctx: Context, how: str) -> int:
+    """Take effect in a block that loses its connection the first time."""
+    with ctx.transaction() as tx:
+        tx.connection.execute("insert into effect (job) values (%s)", [ctx.job.id])
+        if ctx.fence.generation == 0:
+            socket.socket(fileno=os.dup(tx.connection.fileno())).shutdown(socket.SHUT_RDWR)
+        try:
+            tx.connection.execute("select 1")
+        except psycopg.OperationalError:
+            if how == "translated":
+                raise KeyError("not paid") from None
+            raise
+    return ctx.attempt
 
 
 @app.task(run_in="process", retry=ONCE)

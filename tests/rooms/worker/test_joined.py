@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from perdure import App, Context, Retry
-from perdure.core.errors import OwnershipLost
+from perdure.core.errors import OwnershipLost, Unsupported
 from tests.conformance.ways import Django, driver
 from tests.rooms.worker.stage import BOUND_SECONDS, Stage, until, working
 
@@ -239,3 +239,41 @@ async def test_a_transaction_that_is_still_open_decides_when_it_ends(effects: St
 
     assert (before, job.result) == ("leased", "done")
     assert worker.gauges()["settled"].get("stale", 0) == 0
+
+
+@pytest.mark.parametrize("first", ["block", "complete"])
+async def test_a_handler_ends_its_job_in_one_transaction_only(effects: Stage, first: str) -> None:
+    """``complete`` in an open ``ctx.transaction()`` would wait for the lock of that, and a block after it would end the
+    job a second time: each is refused at once, and nothing is written by either. Red without the two looks."""
+    app, told = App("a"), list[str]()
+
+    async def complete(ctx: Context) -> None:
+        async with by_psycopg(effects.db.url) as (conn, execute):
+            await execute(WRITE)
+            await ctx.on(conn).complete("done")
+            if first == "complete":
+                await block(ctx)
+
+    async def block(ctx: Context) -> None:
+        async with ctx.transaction() as tx:
+            await tx.connection.execute(WRITE)
+            if first == "block":
+                await complete(ctx)
+
+    @app.task(retry=Retry(max_attempts=1))
+    async def work(ctx: Context) -> None:
+        try:
+            await (block if first == "block" else complete)(ctx)
+        except Unsupported as error:
+            told.append(str(error))
+            raise
+
+    (id,) = await effects.enqueue(work.job())
+    async with working(effects.db, app):
+        await effects.until_in("dead", id)
+
+    (said,) = told
+    assert said.startswith(
+        "ctx.on(…).complete: would wait" if first == "block" else "ctx.transaction: would end the job"
+    )
+    assert await effects.value("select count(*) from effect") == 0
