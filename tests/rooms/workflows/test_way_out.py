@@ -7,8 +7,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from perdure import App, Retry, StepFailed, Workflow
+from perdure.core.run_errors import WorkflowState
+from tests.rooms.worker.stage import BOUND_SECONDS
 from tests.rooms.workflows.stage import Stage
 
 ONCE = Retry(max_attempts=1)
@@ -134,3 +137,49 @@ def test_mended_code_doesn_t_go_on_over_what_was_undone(stage: Stage, mended: st
 
     asyncio.run(play())
     assert stage.did == ["a", "b", "undo b", "undo a"]
+
+
+def test_a_compensation_that_was_cut_off_has_begun(stage: Stage) -> None:
+    """A run whose first compensation has begun is on its way out: while that runs, a check of code that doesn't fail
+    there any more says so; when it is cut off, that code parks the run, a fork of the whole of it is refused, and the
+    old code undoes the rest, the one that was cut off again [ARC-55, PAT-53, DW-202]. Red when a compensation isn't
+    recorded before it is called: then the run ships what may be refunded."""
+    old, new, begun, gate = App("shop"), App("shop"), asyncio.Event(), asyncio.Event()
+
+    async def refund(what: str) -> None:
+        stage.did.append(f"refund {what}")
+        begun.set()
+        await gate.wait()
+
+    async def charge(wf: Workflow) -> None:
+        await wf.step("charge", stage.do, "charge", compensate=refund)
+
+    @old.workflow(name="shop")
+    async def before(wf: Workflow) -> None:
+        await charge(wf)
+        raise KeyError("a mistake")
+
+    @new.workflow(name="shop")
+    async def after(wf: Workflow) -> str:
+        await charge(wf)
+        return str(await wf.step("ship", stage.do, "ship"))
+
+    async def play() -> None:
+        await stage.start(before.run())
+        async with stage.working(old, drain_seconds=0.0):
+            await asyncio.wait_for(begun.wait(), BOUND_SECONDS)
+            (found,) = await stage.ask(stage.client.workflows.check, new)
+            assert "undo 'undo charge' (begun)" in str(found.problem)
+            assert await stage.ask(stage.client.workflows.check, old) == [structs.replace(found, problem=None)]
+        async with stage.working(new):
+            run = await stage.until_state("parked")
+            assert run.reason == "diverged"
+        with pytest.raises(WorkflowState, match="has begun to undo charge"):
+            await stage.ask(stage.client.workflows.fork, "r", new_id="f")
+        gate.set()
+        await stage.ask(stage.client.workflows.resume, "r")
+        async with stage.working(old):
+            await stage.until_state("compensated")
+
+    asyncio.run(play())
+    assert stage.did == ["charge", "refund charge", "refund charge"]

@@ -225,6 +225,8 @@ def fork(id: str, step: str | None, new_id: str) -> Op[Started]:
     run = yield from get(id)
     if step is not None or run.state in UNDONE:
         yield from _reaches(run, step)
+    else:
+        yield from _undoes_nothing(run)
     return (yield from starting.fork(run.job, step, _id(new_id)))
 
 
@@ -367,6 +369,14 @@ def _reaches(run: Run, step: str | None) -> Op[None]:
     if undone:
         fix = f"begin at {undone[0]!r}, or before it"
         raise WorkflowState(f"has undone {', '.join(undone)}", id=run.id, field="step", fix=fix)
+
+
+def _undoes_nothing(run: Run) -> Op[None]:
+    """No compensation of it has begun and not ended: a copy wouldn't know of that, and would go on."""
+    for each in (yield from control.timeline(run.job)):
+        if each.kind == "undo" and each.ended_at is None:
+            fix = "fork it from before the first step that is undone, or let it end"
+            raise WorkflowState(f"has begun to {each.name}", id=run.id, field="step", fix=fix)
 
 
 def _id(value: object) -> str:

@@ -83,7 +83,8 @@ class Carrier:
             return Parked(step.due_at)
         attempt = 1 if step is None else max(step.attempt, 1) + (step.state == "retry")
         started = self._records.clock()
-        if command.compensate is not None and (step is None or step.state == "retry"):
+        foretold = command.compensate is not None or command.kind == "undo"  # what has begun may have happened
+        if foretold and (step is None or step.state == "retry"):
             await self._records.pending(command, "begun", attempt=attempt, started=started)
         faults.point("workflow.before_step")
         try:
