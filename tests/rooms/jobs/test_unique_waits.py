@@ -10,11 +10,12 @@ import pytest
 from perdure import Client
 from perdure.app.client import opening
 from perdure.core.errors import TransactionConflict
+from perdure.core.op import Op
 from perdure.jobs.model import Enqueued
 from perdure.jobs.ops.enqueue import enqueue_each
 from tests.conftest import Database
 from tests.rooms.client.patience import patient
-from tests.rooms.jobs.stage import Stage, end
+from tests.rooms.jobs.stage import PATIENCE_SECONDS, Session, Stage, end
 from tests.rooms.jobs.test_unique import KEY, job, keys, write
 
 
@@ -93,6 +94,54 @@ def test_many_wait_for_one_key_and_keep_the_others(stage: Stage) -> None:
     assert second.id == held.id
     assert stage.places() == dict.fromkeys([first.id, held.id, third.id], "ready")
     assert keys(stage) == 3
+
+
+def test_a_key_that_changes_hands_under_a_call_of_many_locks_nobody_in_a_circle(stage: Stage) -> None:
+    """A call of many has the higher key and asks again for the lower one, which nobody needed any more; meanwhile that
+    was freed, and taken by another call, which waits for the higher one: both go through, and each key has one job. Red
+    when the one that Postgres ends isn't begun again [DW-58]."""
+    asked, go = threading.Event(), threading.Event()
+
+    def held_up(op: Op[list[Enqueued]]) -> Op[list[Enqueued]]:
+        call = next(op)
+        while True:
+            if call.statement.name == "jobs.free_keys" and not asked.is_set():
+                asked.set()
+                go.wait(PATIENCE_SECONDS)
+            try:
+                found = yield call
+            except Exception as error:
+                call = op.throw(error)
+                continue
+            try:
+                call = op.send(found)
+            except StopIteration as done:
+                told: list[Enqueued] = done.value
+                return told
+
+    def end_it(session: Session) -> list[Enqueued]:
+        session.sql("set deadlock_timeout = '50ms'")
+        with session.conn.transaction():
+            return session.run(held_up(enqueue_each(jobs)) if session is first else enqueue_each(jobs))
+
+    worker, first, second, jobs = stage.worker(), stage.session(), stage.session(), [job(unique=key) for key in "bc"]
+    write(stage, jobs[0])
+    [claimed] = stage.claim(worker)
+    claimed.extras = None  # its worker doesn't know of keys, and leaves this one
+    stage.settle([end(claimed)], worker)
+
+    one = first.background(lambda: end_it(first))
+    assert asked.wait(PATIENCE_SECONDS)
+    stage.main.sql("delete from perdure.unique_key where key = 'b'")
+    other = second.background(lambda: end_it(second))
+    stage.blocked(second, by=first)
+    go.set()
+    found = [*one.result(PATIENCE_SECONDS), *other.result(PATIENCE_SECONDS)]
+
+    assert sorted(each.duplicate for each in found) == [False, False, True, True]
+    assert found[0].id == found[2].id
+    assert found[1].id == found[3].id
+    assert (keys(stage), stage.counts("ready")) == (2, 2)
 
 
 def test_under_repeatable_read_many_begin_again(stage: Stage) -> None:

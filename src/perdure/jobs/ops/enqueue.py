@@ -56,8 +56,10 @@ def enqueue_each(specs: Sequence[JobSpec], *, wake: bool = True, free: bool = Tr
     are written, or none is, and what was there is as it was. ``free``: all the keys may be; False after
     ``enqueue_alone`` found that they aren't. Raises DuplicateJob or QueueSaturated.
     """
-    written = _each(specs, wake, free)
-    return (yield from (whole(written) if len(specs) > 1 else written))
+    if len(specs) < 2:
+        return (yield from _each(specs, wake, free))
+    # Keys are taken in ascending order, but for one that is asked for again because it was freed meanwhile.
+    return (yield from whole(_each(specs, wake, free), again=lambda: _each(specs, wake, False)))
 
 
 def enqueue_alone(specs: Sequence[JobSpec]) -> Op[list[Enqueued] | None] | None:
