@@ -16,6 +16,7 @@ from ...sql import statement
 from ..check import Plan
 from ..model import Moment
 from .after import nudge, unpark
+from .start import BEQUEATH
 
 
 def _json(text: Any) -> Any:
@@ -66,7 +67,7 @@ RESUME = statement("workflows.resume", lambda row: int(row["job"]))
 REOPEN = statement("workflows.reopen", lambda row: int(row["job"]))
 FORGET = statement("workflows.forget", lambda row: (str(row["name"]), row["child"]))
 CHILDREN = statement("workflows.children", lambda row: _Child(int(row["job"]), row["reason"], row["failed_step"]))
-BEQUEATH = statement("workflows.bequeath", lambda row: int(row["job"]))
+DISOWN = statement("workflows.disown", lambda row: row)
 SKIP = statement("workflows.skip", lambda row: str(row["name"]))
 FREEZE = statement("workflows.freeze", lambda row: str(row["place"]))
 VERSIONS = statement("workflows.versions", lambda row: (str(row["name"]), int(row["version"]), int(row["runs"])))
@@ -130,9 +131,13 @@ def _revive(parent: int, children: Sequence[int]) -> Op[None]:
 
 
 def rewind(job: int, at: str, step: str) -> Op[list[str]]:
-    """Forget what a run has recorded from the step on, and let it go on from there; what was forgotten."""
+    """Forget what a run has recorded from the step on, and let it go on from there; what was forgotten. Children that
+    have ended are started anew."""
     forgotten = yield from rows(FORGET, run=job, step=step, failed=False)
-    yield from _revive(job, [child for _, child in forgotten if child is not None])
+    children = [child for _, child in forgotten if child is not None]
+    yield from _revive(job, children)
+    if children:
+        yield from rows(DISOWN, ids=sorted(children), parent=job)
     yield from again(job, at)
     return [name for name, _ in forgotten]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -32,7 +32,8 @@ START_ADMITTED: Statement[tuple[str, Any, bool]] = statement(
 FIND = statement("workflows.find", lambda row: Found(**row))
 SUPERSEDE = statement("workflows.supersede", lambda row: int(row["job"]))
 ORIGIN = statement("workflows.origin", lambda row: dict(row))
-STRANGER = statement("workflows.stranger", lambda row: int(row["job"]))
+KIN = statement("workflows.kin", lambda row: Kin(**row))
+BEQUEATH = statement("workflows.bequeath", lambda row: int(row["job"]))
 FORK = statement("workflows.fork", lambda row: row)
 
 
@@ -47,6 +48,14 @@ class Found(msgspec.Struct, frozen=True):
     def joined(self) -> Started:
         """What whoever wanted to start it is told."""
         return Started(self.id, self.job, False, self.differs)
+
+
+class Kin(msgspec.Struct, frozen=True):
+    """A run that another one would have as its child: its workflow, and whose it is."""
+
+    name: str
+    lives: bool
+    kin: Literal["recorded", "own", "replaced", "other"]
 
 
 def start(
@@ -102,7 +111,7 @@ def _start(
             id=id, field=id, fix='give another id, or on_conflict="join" or "replace"',
         )  # fmt: skip
     for other in known.values():
-        if other.name != spec.name and parent is None:
+        if other.name != spec.name and parent is None:  # a parent looks whose it is first
             raise WorkflowExists(
                 f"there is a run of this id, and it is one of {other.name}",
                 id=other.id, field=other.id, fix="give another id",
@@ -144,19 +153,35 @@ def find(ids: Sequence[str], payloads: Sequence[str] = ()) -> Op[dict[str, Found
 
 def spawn(entry: Entry, id: str, spec: RunSpec, close: Close, before: Sequence[Entry] = ()) -> Op[int]:
     """Start a child, and record it as a step of its parent, both or neither; the child's job. ``before``: what is to be
-    recorded with it. Raises WorkflowExists when it is to be waited for and is somebody else's, who alone is woken by
-    its end."""
+    recorded with it. Raises WorkflowExists for a run of this id that isn't that child."""
     [child] = yield from start(spec, [id], [spec.payload], parent=entry.run, close=close)
-    if not child.new and entry.state == "waiting" and (yield from maybe(STRANGER, run=child.job, parent=entry.run)):
-        raise WorkflowExists(
-            "there is a live run of this id, and this run hasn't started it: it would never hear of its end",
-            id=id, field=id, fix='give the child an id of its own: f"{wf.id}:…"',
-        )  # fmt: skip
+    if not child.new and (yield from _is_left(child, spec, waiting=entry.state == "waiting", parent=entry.run)):
+        yield from rows(BEQUEATH, run=child.job)
+        [child] = yield from start(spec, [id], [spec.payload], parent=entry.run, close=close)
     entry.detail = str(child.job)
     *_, answer = yield from record([*before, entry])
     if isinstance(answer, Exception):
         raise answer
     return child.job
+
+
+def _is_left(child: Started, spec: RunSpec, *, waiting: bool, parent: int) -> Op[bool]:
+    """Whether the run that has a child's id was left by one whose own id the parent has taken: then the id is free.
+    Otherwise it is joined, if it is what the parent means. Raises WorkflowExists."""
+    found = yield from one(KIN, run=child.job, parent=parent)
+    if found.kin == "replaced":
+        return True
+    # What the parent doesn't remember of its own it was made to forget, by a retry with mended code, say.
+    unlike = found.name != spec.name or (child.differs and found.kin != "own")
+    if waiting and found.lives and found.kin == "other":
+        told = "there is a live run of this id, and this run hasn't started it: it would never hear of its end"
+    elif unlike:
+        told = "there is a run of this id, " + (
+            f"and it is one of {found.name}" if found.name != spec.name else "and it was started with other arguments"
+        )
+    else:
+        return False
+    raise WorkflowExists(told, id=child.id, field=child.id, fix='give the child an id of its own: f"{wf.id}:…"')
 
 
 def fork(job: int, step: str | None, id: str) -> Op[Started]:
