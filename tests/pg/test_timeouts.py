@@ -77,8 +77,9 @@ def test_what_a_dead_client_has_left_running_is_ended_by_the_server(db: Database
         "select count(*) from pg_stat_activity "
         "where query ~ 'pg_sleep.3600' and state = 'active' and pid <> pg_backend_pid()"
     )
-    caught = False
+    caught, deadline = False, monotonic() + PATIENCE_SECONDS
     while not caught:
+        assert monotonic() < deadline
         with subprocess.Popen([sys.executable, "-c", CLIENT if way == "direct" else POOLED, url]) as child:
             caught = _seen(watch, running, child)
             child.send_signal(signal.SIGKILL)

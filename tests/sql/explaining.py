@@ -20,6 +20,15 @@ CALLERS_HAVE = dict.fromkeys(PLANS, "on") | {
 }
 """Postgres' own settings, as callers' sessions have them, but with a generic plan that reads no table as a whole."""
 
+STILL = """
+do $$ declare each regclass; begin
+    for each in select oid from pg_class where relnamespace = 'perdure'::regnamespace and relkind = 'r' loop
+        execute format('alter table %s set (autovacuum_enabled = false)', each);
+    end loop;
+end $$
+"""
+"""Nobody analyses a table behind the test's back, some before a statement is planned and some after."""
+
 
 def recorded(op: Op[R], calls: dict[str, Call]) -> Op[R]:
     """The op, its first call of each statement noted."""

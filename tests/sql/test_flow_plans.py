@@ -31,7 +31,7 @@ from perdure.workflows.model import Entry, RunSpec
 from perdure.workflows.ops import after, control, inbox, listing, record, start
 from tests.conftest import Database
 from tests.rooms.jobs.stage import Member, Stage
-from tests.sql.explaining import CALLERS_HAVE, explained, nodes, recorded, walks
+from tests.sql.explaining import CALLERS_HAVE, STILL, explained, nodes, recorded, walks
 
 RUNS = 50_000
 BATCH = 100
@@ -194,6 +194,7 @@ def large(new_database: Callable[[str, str], Database], template: str) -> Iterat
     database = new_database("flows", template)
     with database.connect() as conn:
         conn.execute("vacuum analyze")
+        conn.execute(STILL)
         conn.execute(FILL.encode())
     stage = Stage(database)
     calls: dict[str, Call] = {}

@@ -26,7 +26,7 @@ from perdure.jobs.work import Verdict
 from perdure.pg.link import PLANS
 from tests.conftest import Database
 from tests.rooms.jobs.stage import Member, Stage, end
-from tests.sql.explaining import CALLERS_HAVE, explained, nodes, recorded, walks
+from tests.sql.explaining import CALLERS_HAVE, STILL, explained, nodes, recorded, walks
 
 JOBS = 200_000
 LARGE = {"job", "ready", "scheduled", "held", "dead", "history", "attempt"}
@@ -34,9 +34,6 @@ BATCH = 100
 
 FILL = """
 insert into perdure.queue (name) values ('default');
-alter table perdure.job set (autovacuum_enabled = false);
-alter table perdure.ready set (autovacuum_enabled = false);
-alter table perdure.scheduled set (autovacuum_enabled = false);
 insert into perdure.job (id, pos, created_at, run_at, lane, task, payload)
 select n, n, now(), case when n % 4 = 1 then now() + interval '1 hour' + n * interval '1 s' end, 4096 + 5, 'work', '{}'
 from generate_series(1, 200000) n;
@@ -119,6 +116,7 @@ def large(new_database: Callable[[str, str], Database], template: str) -> Iterat
     database = new_database("large", template)
     with database.connect() as conn:
         conn.execute("vacuum analyze")
+        conn.execute(STILL)
         conn.execute(FILL.encode())
     stage = Stage(database)
     calls: dict[str, Call] = {}
