@@ -37,3 +37,11 @@ async def five(wf: Workflow) -> list[Any]:
     async with wf.gather() as group:
         handles = [group.step(f"s{each}", act if each < 2 else hang, wf.id, f"s{each}", each) for each in range(5)]
     return [handle.result for handle in handles]
+
+
+@app.workflow
+async def two(wf: Workflow) -> Any:
+    """Two steps, of which the first takes for ever unless the run is paid."""
+    found = await wf.step("first", hang, wf.id, "first", "found")
+    await wf.step("second", act, wf.id, "second")
+    return found
