@@ -109,6 +109,13 @@ async def pass_gate(ctx: Context, file: str) -> None:
 
 
 @app.task(retry=QUICK)
+async def stand_at(ctx: Context, file: str) -> None:
+    """Begin, and be over at the first look that finds the file."""
+    await _till.ring(ctx, "begun")
+    await _opened(file)
+
+
+@app.task(retry=QUICK)
 async def wait_at(file: str) -> None:
     """End once the file is there, and leave nothing."""
     await _opened(file)

@@ -11,7 +11,7 @@ import pytest
 
 from perdure.core import limits
 from tests.chaos.floor import LASTING, Floor, Process, until
-from tests.chaos.shop import count_for_ever, hog, nothing, sell, serve, serve_until_told
+from tests.chaos.shop import count_for_ever, hog, nothing, sell, serve, serve_until_told, stand_at
 
 WHOLE_SECONDS_MAX = 15.0
 """Three times what is promised at default settings, for a machine that does other things."""
@@ -95,11 +95,12 @@ def test_a_handler_past_the_deadline_forces_the_exit_code_and_goes_back(floor: F
     floor.assert_settled_once([id])
 
 
-def test_a_frozen_worker_that_wakes_up_is_refused_as_stale(floor: Floor) -> None:
-    """SIGSTOP past the trust window; another worker runs the job to its end; SIGCONT: the late settlement changes
-    nothing, is counted and logged with both generations, and the worker begins anew [DW-41, DW-44, DW-43]. Red without
-    the generation in the settlement."""
-    (id,) = floor.enqueue(serve_until_told.job())
+def test_a_frozen_worker_that_wakes_up_is_refused_as_stale(floor: Floor, tmp_path: Path) -> None:
+    """SIGSTOP past the trust window; another worker has the job in its hands; SIGCONT: the late settlement changes
+    nothing, is counted and logged with both generations, and the worker begins anew; the other one's settlement is the
+    only one [DW-41, DW-44, DW-43]. Red without the generation in the settlement."""
+    gate = tmp_path / "gate"
+    (id,) = floor.enqueue(stand_at.job(str(gate)))
     frozen = floor.worker()
     _begun(floor, frozen, 1)
     row = floor.row(frozen)
@@ -108,16 +109,19 @@ def test_a_frozen_worker_that_wakes_up_is_refused_as_stale(floor: Floor) -> None
     other = floor.relief()
     _begun_again(floor, 1)
     took = floor.first("begun", stopped)
-    floor.conn.execute("insert into told values (true)")
-    floor.until_finished([id])
-    settled = floor.rows("select finished_at, lease, generation from perdure.history")
+    other.signal(signal.SIGSTOP)
+    gate.touch()
     frozen.signal(signal.SIGCONT)
     until(lambda: "stale: job" in frozen.said(), frozen.said)
     until(lambda: floor.row(frozen) != row, frozen.said)
+    settled_by_then = floor.rows("select id from perdure.history")
+    other.signal(signal.SIGCONT)
+    floor.until_finished([id])
     floor.recovered("SIGSTOP: its job runs elsewhere", took)
 
+    assert settled_by_then == []
     assert f"stale: job {id} was claimed as generation 0" in frozen.said()
-    assert floor.rows("select finished_at, lease, generation from perdure.history") == settled
+    assert floor.rows("select generation from perdure.history") == [(1,)]
     floor.assert_settled_once([id])
     assert took < WHOLE_SECONDS_MAX
     # It goes on as a new worker.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -75,11 +76,16 @@ def test_an_interpreter_that_is_held_is_taken_for_dead_and_refused_afterwards(fl
     floor.until_finished(ids[1:])
     took = floor.seconds("select max(finished_at) from perdure.history where task = 'sell'", since=began)
     floor.recovered("an interpreter that was held: its other jobs are done", took)
-    floor.until_true("select count(*) = 2 from effect where what = 'begun'")  # the second time in a child
+    floor.until_true("select count(*) = 2 from effect where what = 'begun'")
+    child = floor.value("select pid from effect where what = 'begun' and generation > 0")
+    os.kill(child, signal.SIGSTOP)  # so that the byte is the other one's
     with pipe.open("r+b", buffering=0) as both:
-        both.write(b"12")
-        floor.until_finished(ids)
+        both.write(b"1")
         until(lambda: "was declared dead by another" in held.said() and "stale: job" in held.said(), held.said)
+        assert floor.value("select count(*) from perdure.history where id = %s", ids[0]) == 0
+        os.kill(child, signal.SIGCONT)
+        both.write(b"2")
+        floor.until_finished(ids)
 
     floor.assert_settled_once(ids)
     assert not held.ended
