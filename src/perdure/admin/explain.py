@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..core.op import Op, Row, maybe
-from ..jobs.budget import PUT_OFF, UNSERVED
+from ..jobs.budget import CHILDLESS, PUT_OFF, UNSERVED
 from ..jobs.view import gist
 from ..sql import statement
 from ..workflows.ops.control import UNDONE
@@ -215,6 +215,8 @@ def _put_off(facts: Row) -> tuple[str, str]:
         return "retry_budget", f"the retry budget of the queue {facts['queue']} is spent, so its retry is put off"
     if ending == "snooze" and (facts["last_error"] or "").startswith(UNSERVED):
         return "no_connection", f"it was {told}; no attempt was charged"
+    if ending == "snooze" and (facts["last_error"] or "").startswith(CHILDLESS):
+        return "no_child", f"it was {told}; no attempt was charged"
     if ending == "returned" and facts["rescues"]:
         return "suspect", f"it may have been running when its worker was lost, so it is to run alone: {told}"
     return {

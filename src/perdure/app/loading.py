@@ -14,6 +14,7 @@ from .registry import App
 def load_app(path: str) -> App:
     """Import ``module:app`` (as ``shop.jobs:app``) and return the App.
 
+    The App remembers the module, which may have set up what those of its tasks need.
     The working directory is put first on ``sys.path``, as ``python -m`` does, because console scripts leave it out.
     Raises ImportFailed, saying which module failed and why; the module's own error is its cause.
     """
@@ -29,6 +30,7 @@ def load_app(path: str) -> App:
         found = getattr(found, name, None)
     if not isinstance(found, App):
         raise ImportFailed(_not_an_app(module, attribute, found), field="app", fix=_apps_of(module))
+    found.found_in = module_name
     return found
 
 

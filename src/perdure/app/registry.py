@@ -194,6 +194,8 @@ class App(Declarations, Workflows):
         Workflows.__init__(self)
         self._tasks: dict[str, Task[..., Any]] = {}
         self._machines: dict[str, Machine] = {}
+        self.found_in: str | None = None
+        """The module that a command line has named to find it in: children of a worker import that before others."""
 
     @property
     def machines(self) -> Mapping[str, Machine]:

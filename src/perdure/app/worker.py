@@ -39,7 +39,7 @@ from ..jobs.ops import queues as queue_ops
 from ..jobs.work import End, Lease
 from ..machines.ops.declare import declare as declare_machines
 from ..pg.listen import Listener
-from ..runtime import faults
+from ..runtime import faults, forkserver
 from ..runtime.clock import monotonic
 from ..runtime.dice import jittered
 from ..runtime.patience import patiently
@@ -118,8 +118,9 @@ class Worker:
         abandoned.
 
         Raises a ConfigError when the database refuses or its schema doesn't fit this code, and the error of a loop
-        that broke.
+        that broke. Raises Unsupported in a child process of a worker, which imports the program that started it.
         """
+        forkserver.refuse_within_main("Worker.run")
         self._loop = asyncio.get_running_loop()
         if not await self._unless_stopped(patiently(lambda: asyncio.to_thread(self._wires.find))):
             return True
@@ -158,7 +159,8 @@ class Worker:
         self._premises = Premises(self._app, self._queues, self._url, self._schema, self._books)
         self._leases: dict[int, Lease] = {}
         context = partial(in_child, self._url, self._schema, self._books.versions)
-        self._minder = Minder(self._handlers.values(), context, map(address, self._flows))
+        beside, first = map(address, self._flows), self._app.found_in
+        self._minder = Minder(self._handlers.values(), context, beside, first=first)
         self._drivers = Drivers(self._flows, self._links, self._minder, self._stop.is_set, self._queues)
         self._handlers.update(self._drivers.handlers)
         threaded = sum(each.run_in == "thread" for each in self._handlers.values()) and len(self._queues)

@@ -17,6 +17,10 @@ UNSERVED: Final = "put off: its worker had no connection for its handler"
 """What the attempt log says of a job that was given none of those connections, and was charged nothing."""
 
 
+CHILDLESS: Final = "put off: no child process could begin it"
+"""What the attempt log says of a job whose handler was never called for want of a process, and was charged nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """What one queue's handlers may use in one process. ``connections``: to Perdure's database, on the loop and as many

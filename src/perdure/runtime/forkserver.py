@@ -3,8 +3,11 @@
 Started by ``nursery``. A child costs a fork and no import. It is
 killed when the server learns that the worker is gone, by the end of their socket, and by the kernel when the server is.
 
+What it imports it imports in the order of the worker: first the module in which the application was found, which may
+set up what the others need.
+
 The server has one thread: what a fork would copy of others are the locks they hold. An application that starts threads
-when it is imported is found out, and its children import it for themselves.
+when it is imported is found out, and its children import it for themselves, in the same order.
 """
 
 from __future__ import annotations
@@ -22,14 +25,29 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any
 
+from ..core.errors import Unsupported
 from . import faults, parent
 
 _PROGRAM = f"from {__name__} import main; main()"
 
 Serve = Callable[[socket.socket], None]
+
+_within_main = False
+"""Whether this process imports the program that its worker was started from."""
+
+
+def refuse_within_main(what: str) -> None:
+    """Raise Unsupported in a child's import of the program that its worker was started from."""
+    if _within_main:
+        raise Unsupported(
+            "is called when the program is imported, which children of a worker do",
+            field=what,
+            fix='call it under `if __name__ == "__main__":`',
+        )
 
 
 def main() -> None:
@@ -42,38 +60,76 @@ def main() -> None:
         signal.signal(number, _nothing)
     faults.keep_childs()
     sys.path[:] = settings["path"]
-    _preload(settings)
-    module, _, name = settings["serve"].partition(":")
-    serve: Serve = getattr(importlib.import_module(module), name)
+    if not settings["bare"]:
+        _import(settings)
+        if threading.active_count() > 1:
+            bare = json.dumps({**settings, "bare": True})
+            os.execv(sys.executable, [sys.executable, "-c", _PROGRAM, bare])
+    serve: Serve = _found(settings["serve"])
     gc.collect()
     gc.freeze()  # what is there now stays shared with the children
     with socket.socket(fileno=settings["socket"]) as sock:
-        _Server(sock, serve).run()
+        _Server(sock, partial(_serve_bare, settings, serve) if settings["bare"] else serve).run()
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:
     """A handler and not SIG_IGN, which programs that a child starts would inherit."""
 
 
-def _preload(settings: dict[str, Any]) -> None:
-    """Import the application. What fails here fails again in the child that needs it, and is reported there."""
-    if settings["main"] is not None:
-        with contextlib.suppress(Exception):
-            _import_main(settings["main"])
-    for name in settings["modules"]:
-        with contextlib.suppress(Exception):
-            importlib.import_module(name)
-    if threading.active_count() > 1:
-        bare = json.dumps({**settings, "modules": [], "main": None})
-        os.execv(sys.executable, [sys.executable, "-c", _PROGRAM, bare])
+def _serve_bare(settings: dict[str, Any], serve: Serve, sock: socket.socket) -> None:
+    """In a child of a server that has imported nothing."""
+    _import(settings)
+    serve(sock)
 
 
-def _import_main(path: str) -> None:
+def _import(settings: dict[str, Any]) -> None:
+    """Import the application. What fails here fails again in the child that needs it, and is reported there.
+
+    The worker's own ``__main__`` comes first where it has tasks. Elsewhere it is imported only for modules that can't
+    be without it: what it does when it is imported was meant to be done once.
+    """
+    first, modules, main = settings["first"], settings["modules"], settings["main"]
+    has_tasks = "__main__" in modules
+    if has_tasks and main is not None:
+        _tried(_import_main, *main)
+    if first is not None:
+        _tried(importlib.import_module, first)
+    if settings["prepare"] is not None:
+        address, *arguments = settings["prepare"]
+        _tried(_found(address), *arguments)
+    left = [name for name in modules if name != "__main__" and not _tried(importlib.import_module, name)]
+    if left and main is not None and not has_tasks:
+        _tried(_import_main, *main)
+        for name in left:
+            _tried(importlib.import_module, name)
+
+
+def _tried(act: Callable[..., object], *arguments: Any) -> bool:
+    """Do it; whether that went well. A program without a guard may leave, too."""
+    try:
+        act(*arguments)
+    except (Exception, SystemExit):
+        return False
+    return True
+
+
+def _found(address: str) -> Any:
+    module, _, name = address.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _import_main(path: str, package: str | None) -> None:
     """The worker's own ``__main__``, under the name by which its guard knows that it isn't run."""
+    global _within_main
     spec = importlib.util.spec_from_file_location("__mp_main__", path)
     if spec is not None and spec.loader is not None:
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module.__package__ = package
+        _within_main = True
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            _within_main = False
         sys.modules["__main__"] = sys.modules["__mp_main__"] = module
 
 

@@ -33,7 +33,7 @@ class ChildEnded(Exception):
 
 
 class NoChild(Exception):
-    """No child could be started."""
+    """No child could be started, or none that could begin."""
 
 
 class Child:
@@ -93,10 +93,17 @@ class Child:
 
 
 class Nursery:
-    """Starts children that have imported ``modules`` and run ``serve`` ("module:function", given their socket)."""
+    """Starts children that have imported ``modules`` and run ``serve`` ("module:function", given their socket).
 
-    def __init__(self, modules: Sequence[str], serve: str) -> None:
+    ``first``: what is imported before them, and may set up what they need. ``prepare``: what is called then, as
+    "module:function" and arguments for it that have a JSON form.
+    """
+
+    def __init__(
+        self, modules: Sequence[str], serve: str, *, first: str | None = None, prepare: Sequence[Any] | None = None
+    ) -> None:
         self._modules, self._serve = list(modules), serve
+        self._first, self._prepare = first, prepare
         self._turn = asyncio.Lock()
         self._sock: socket.socket | None = None
         self._births: deque[asyncio.Future[_Birth]] = deque()
@@ -149,9 +156,12 @@ class Nursery:
             "parent": os.getpid(),
             "socket": theirs.fileno(),
             "path": sys.path,
-            "main": _main_path() if "__main__" in self._modules else None,
-            "modules": [name for name in self._modules if name != "__main__"],
+            "first": self._first,
+            "prepare": self._prepare,
+            "modules": self._modules,
+            "main": _main(),
             "serve": self._serve,
+            "bare": False,
         }
         try:
             process = await asyncio.create_subprocess_exec(
@@ -197,7 +207,8 @@ class Nursery:
             code.set_result(int(words[2]))
 
 
-def _main_path() -> str | None:
-    """The file this process was started from, if it is one."""
-    found = getattr(sys.modules.get("__main__"), "__file__", None)
-    return os.path.abspath(found) if isinstance(found, str) else None
+def _main() -> tuple[str, str | None] | None:
+    """The file this process was started from, if it is one, and the package that it belongs to."""
+    main = sys.modules.get("__main__")
+    found = getattr(main, "__file__", None)
+    return (os.path.abspath(found), getattr(main, "__package__", None)) if isinstance(found, str) else None

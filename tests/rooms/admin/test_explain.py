@@ -13,7 +13,7 @@ import pytest
 from perdure.admin.explain import _PLACES, DEAD, DEAD_RUN, HELD, HELD_RUN, Explanation, explain
 from perdure.core.backoff import GiveUp
 from perdure.jobs.bounds import Rule
-from perdure.jobs.budget import PUT_OFF, UNSERVED
+from perdure.jobs.budget import CHILDLESS, PUT_OFF, UNSERVED
 from perdure.jobs.ops import control, queues
 from perdure.jobs.ops.admission import declare
 from perdure.jobs.view import Place
@@ -158,6 +158,11 @@ def _snoozed(stage: Stage) -> int:
 @case
 def _no_connection(stage: Stage) -> int:
     return _ended(stage, "snooze", text=f"{UNSERVED}\nServerUnavailable: server: no connection within 10 s")
+
+
+@case
+def _no_child(stage: Stage) -> int:
+    return _ended(stage, "snooze", text=f"{CHILDLESS}\na child process can't import shop:work")
 
 
 @case

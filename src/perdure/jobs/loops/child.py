@@ -24,8 +24,10 @@ from ...core.errors import PerdureError, TransientError
 from ...runtime import faults, framing, memory
 from ...runtime.clock import monotonic
 from ...runtime.dice import roll
+from ...runtime.nursery import NoChild
 from .. import rules
 from ..handler import STEP, Context, upgraded
+from ..view import gist
 from ..work import Claimed, End
 
 NICENESS = 10
@@ -33,6 +35,10 @@ NICENESS = 10
 
 ERROR_BYTES_MAX = 65_536
 """An exception that is larger travels as its text."""
+
+
+class Unfound(NoChild):
+    """A child can't import what it is to run. Nothing of that was called."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -131,11 +137,15 @@ def _run(request: Request) -> Any:
 
 
 def found(address: str) -> Any:
-    """What stands at an address."""
+    """What stands at an address. Raises Unfound."""
     module, _, name = address.partition(":")
-    stands: Any = import_module(module)
-    for part in name.split("."):
-        stands = getattr(stands, part)
+    try:
+        stands: Any = import_module(module)
+        for part in name.split("."):
+            stands = getattr(stands, part)
+    except (Exception, SystemExit) as error:
+        said = gist(f"{type(error).__name__}: {error}")
+        raise Unfound(f"a child process can't import {address}, as its worker has: {said}") from error
     return stands
 
 

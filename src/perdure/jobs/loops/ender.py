@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from ...core.endings import Ending, born_inside
+from ...core import limits
+from ...core.endings import Ending, born_inside, storable
 from ...core.errors import PerdureError, TransientError
 from ...runtime.clock import monotonic, utc_now
-from ...runtime.dice import roll
+from ...runtime.dice import jittered, roll
+from ...runtime.nursery import NoChild
 from .. import rules
-from ..budget import UNSERVED
+from ..budget import CHILDLESS, UNSERVED
 from ..handler import Context, Handler
 from ..saves import Unfit
 from ..view import gist
@@ -47,7 +49,25 @@ def returned(job: Claimed, handler: Handler, value: object, given: Context | Non
 def raised(slot: Slot, job: Claimed, handler: Handler, error: BaseException) -> End:
     """The end of a handler that raised. Once it was told to stop, whatever it raises is how it stopped: pools and HTTP
     clients turn a cancellation into errors of their own, and the job mustn't be charged for that."""
-    return failed(job, handler, error, slot.context) if slot.stop is None else stopped(slot, job, slot.stop)
+    if slot.stop is not None:
+        return stopped(slot, job, slot.stop)
+    return childless(job, error) if isinstance(error, NoChild) else failed(job, handler, error, slot.context)
+
+
+def childless(job: Claimed, error: BaseException) -> End:
+    """The end of a job for which there was no child process that could begin it. Its handler was never called, so
+    nobody is charged, and it is tried again for as long as it takes."""
+    said = "job %d (%s) could not begin in a child process, and is tried again: %s"
+    log.error(said, job.id, job.task, error, extra={"claimed": job})
+    return put_off(job, storable(f"{CHILDLESS}\n{error}"))
+
+
+def put_off(job: Claimed, why: str) -> End:
+    """The end of a job that waits for a child, uncharged. A suspect stays one: only by ending by itself does it lose
+    the mark, and a snooze would take it away."""
+    suspect = job.extras is not None and job.extras.rescues > 0
+    delay = jittered(limits.SUSPECT_PAUSE_SECONDS, 0.5)
+    return End(job, "deferred" if suspect else "snooze", 0, text=why, delay=delay)
 
 
 def failed(job: Claimed, handler: Handler, error: BaseException, given: Context | None = None) -> End:

@@ -16,11 +16,12 @@ from typing import Any
 from ...core import limits
 from ...runtime import memory
 from ...runtime.clock import monotonic, utc_now
-from ...runtime.dice import jittered, roll
-from ...runtime.nursery import ChildEnded, NoChild
+from ...runtime.dice import roll
+from ...runtime.nursery import ChildEnded
 from .. import rules
 from ..handler import Context, Handler
 from ..work import Claimed, End
+from . import ender
 from .keeper import Keeper
 from .minder import Minder, cores, encoded, ended_how
 from .runner import Runner
@@ -68,7 +69,7 @@ class Isolator(Runner):
         room = max(self._waiting_max - len(self.backlog), 0)
         super().offer(jobs[:room])
         for job in jobs[room:]:
-            self._settle(self._deferred(job, "no child was free to run it alone"))
+            self._settle(ender.put_off(job, "no child was free to run it alone"))
 
     def gauges(self) -> dict[str, int]:
         """Children that may run at a time, suspects that run, and those that wait."""
@@ -109,9 +110,8 @@ class Isolator(Runner):
     def _raised(self, slot: Slot, job: Claimed, handler: Handler, error: BaseException) -> End:
         if slot.stop is not None:
             return super()._raised(slot, job, handler, error)
-        if isinstance(error, NoChild) or (isinstance(error, ChildEnded) and error.code is None):
-            log.error("suspect %d could not be run alone, and is tried again: %s", job.id, error)
-            return self._deferred(job, f"it could not be run alone: {error}")
+        if isinstance(error, ChildEnded) and error.code is None:
+            return ender.childless(job, error)
         if isinstance(error, ChildEnded):
             return self._crashed(slot, job, handler, f"the child that ran it alone {ended_how(error.code)}")
         if isinstance(error, MemoryError):
@@ -141,9 +141,6 @@ class Isolator(Runner):
         )
         end.then = handler.crashed
         return end
-
-    def _deferred(self, job: Claimed, why: str) -> End:
-        return End(job, "deferred", 0, text=why, delay=jittered(limits.SUSPECT_PAUSE_SECONDS, 0.5))
 
 
 def share(budget: int | None, most: int, beside: int = 0) -> tuple[int, int | None]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ...runtime import faults
 from ...runtime.clock import monotonic
-from ...runtime.nursery import Child, ChildEnded, NoChild, Nursery
+from ...runtime.nursery import Child, ChildEnded, Nursery
 from ..handler import Context, Handler
 from ..work import Claimed
 from .child import Request, Returned, lent, serve
@@ -46,14 +46,20 @@ def encoded(value: object) -> str:
 
 class Minder:
     """Minds the children of one worker. ``context`` makes what handlers are given, in the child. ``beside``: addresses
-    of what runs there, too."""
+    of what runs there, too. ``first``: the module that was imported before those, and may have set up what they need.
+    """
 
     def __init__(
-        self, handlers: Iterable[Handler], context: Callable[[Claimed], Context] = Context, beside: Iterable[str] = ()
+        self,
+        handlers: Iterable[Handler],
+        context: Callable[[Claimed], Context] = Context,
+        beside: Iterable[str] = (),
+        *,
+        first: str | None = None,
     ) -> None:
         self.context = context
         modules = {address.partition(":")[0] for address in (*(each.address for each in handlers), *beside) if address}
-        self._nursery = Nursery(sorted(modules), f"{serve.__module__}:{serve.__name__}")
+        self._nursery = Nursery(sorted(modules), f"{serve.__module__}:{serve.__name__}", first=first)
         self._kept: list[Child] = []
         self._turn = asyncio.Semaphore(cores())
 
@@ -65,7 +71,8 @@ class Minder:
         timeout: float | None,
         trusted_until: Callable[[], float] = lambda: inf,
     ) -> Any:
-        """Run a process task in a child that is kept. Raises what the handler raised, or ChildFailed.
+        """Run a process task in a child that is kept. Raises what the handler raised, ChildFailed, or NoChild when the
+        handler was never called.
 
         As many run at a time as there are cores, which are fewer than slots; the rest wait for their turn, and the
         time runs from when they have a child. Past ``trusted_until`` (monotonic seconds) none is started, however long
@@ -96,7 +103,7 @@ class Minder:
     async def call_step_alone(self, address: str, job: Claimed, memory_bytes: int | None) -> Any:
         """The same for a run that is a suspect: in a child for this call only, which may allocate no more than that."""
         async with self._turn:
-            child = await self._new_child()
+            child = await self._nursery.child()
             try:
                 return await _ask(child, Request(address, job, partial(lent, self.context), None, memory_bytes))
             except ChildEnded as error:
@@ -146,13 +153,7 @@ class Minder:
             if not child.ended:
                 return child
             child.close()
-        return await self._new_child()
-
-    async def _new_child(self) -> Child:
-        try:
-            return await self._nursery.child()
-        except NoChild as error:
-            raise ChildFailed(str(error)) from error
+        return await self._nursery.child()
 
 
 async def _ask(child: Child, request: Request) -> Any:

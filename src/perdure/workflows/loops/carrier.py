@@ -21,6 +21,7 @@ from ...jobs.work import StepCall
 from ...runtime import faults
 from ...runtime.clock import utc_now
 from ...runtime.dice import jittered, roll, secret
+from ...runtime.nursery import NoChild
 from ..commands import Block, Command, Do, Sleep, Start, Token, Wait
 from ..compensate import times_undone
 from ..model import Entry, Message, Step, StepError
@@ -149,6 +150,8 @@ class Carrier:
     ) -> Parked | None:
         """A failed attempt: when it is repeated, or that it isn't."""
         if isinstance(error, OwnershipLost | CommitUnknown):
+            raise error
+        if isinstance(error, NoChild):  # nothing of the step was called, nor is it charged
             raise error
         if (want := unserved(error)) is not None:
             raise want
