@@ -60,7 +60,7 @@ def test_a_sleep_ends_neither_early_nor_much_late_across_restarts(stage: Stage) 
         "select extract(epoch from r.ended_at - (s.due_at - r.skew)) from perdure.run r "
         "join perdure.step s on s.run = r.job where s.kind = 'sleep'"
     )
-    assert 0 <= late < 10
+    assert 0 <= late < 30
 
 
 def test_a_signal_that_comes_early_is_kept(stage: Stage) -> None:
