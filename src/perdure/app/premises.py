@@ -95,5 +95,5 @@ def check_retention(app: Declarations, history_days: int) -> None:
             raise InvalidOption(
                 f"of the queue {rule.name} is {rule.retention_days} days, and the worker keeps {history_days}",
                 field="retention",
-                fix="keep history for longer, or the queue's jobs for less long",
+                fix="keep history for longer (--history-days), or the queue's jobs for less long",
             )

@@ -66,6 +66,9 @@ def worker(
             min=0, max=65_000, help="Answer scrapes of Prometheus on this port of 127.0.0.1; 0 takes a free one."
         ),
     ] = None,
+    history_days: Annotated[
+        int, typer.Option(min=1, max=limits.HISTORY_DAYS_MAX, help="How long finished jobs are kept.")
+    ] = limits.HISTORY_DAYS,
     no_listen: Annotated[bool, typer.Option("--no-listen", help="Poll, and open no session that is notified.")] = False,
     no_housekeeping: Annotated[
         bool,
@@ -89,14 +92,15 @@ def worker(
         address = database.url
     if processes > 1:
         arguments = ["worker", app, "--drain-timeout", str(drain_timeout), "--schema", schema]
+        arguments += ["--history-days", str(history_days)]
         if queues is not None:
             arguments += ["--queues", queues]
         arguments += ["--no-listen"] * no_listen + ["--no-housekeeping"] * no_housekeeping
         code = asyncio.run(Supervisor(arguments, {"DATABASE_URL": address}, processes, name, metrics_port).run())
         raise typer.Exit(code)
-    switches = {"listen": not no_listen, "housekeeping": not no_housekeeping}
-    bounds: dict[str, Any] = {"queues": slots, "drain_seconds": drain_timeout, **switches}
-    make = partial(Worker, loaded, address, schema=schema, name=called, direct_url=direct(), **bounds)
+    switches: dict[str, Any] = {"listen": not no_listen, "housekeeping": not no_housekeeping}
+    bounds: dict[str, Any] = {"queues": slots, "drain_seconds": drain_timeout, "history_days": history_days}
+    make = partial(Worker, loaded, address, schema=schema, name=called, direct_url=direct(), **bounds, **switches)
     work(make, System(address, schema), drain_timeout, metrics_port)
 
 

@@ -37,7 +37,8 @@ class Retry:
     waits the bound itself.
     ``delays``: the delays after the first attempts, instead of the computed ones; not capped, spread by up to a tenth
     unless the jitter is "none". Later attempts follow the rule above.
-    ``max_elapsed``: give up when the next attempt would start later than this after the job was enqueued.
+    ``max_elapsed``: give up when the next attempt would start later than this after the job was enqueued,
+    its own delay and its wait in the queue included.
     ``retry_after_cap``: the longest wait that a handler's ``RetryAfter`` may ask for.
     ``retry_on``, ``never_on``: which errors may be repeated; ``never_on`` wins. They are code, so they are declared on
     the task and never travel with a job.

@@ -15,6 +15,7 @@ from . import limits
 from .errors import InvalidOption
 
 _SECONDS_MAX = limits.DELAY_DAYS_MAX * 86_400.0
+_PAST_SECONDS = 1.0
 
 
 class Ending(Exception):
@@ -43,7 +44,8 @@ class RetryAfter(Ending):
 class Snooze(Ending):
     """The job isn't to run now: run it again later, with no attempt charged.
 
-    Either ``for_`` (seconds or a timedelta) or ``until`` (an aware datetime), not both.
+    Either ``for_`` (seconds or a timedelta) or ``until`` (an aware datetime), not both. A moment that has passed means
+    a second from now: what says so each time would otherwise run without a pause.
     """
 
     def __init__(self, for_: float | timedelta | None = None, until: datetime | None = None, reason: str = "") -> None:
@@ -56,8 +58,8 @@ class Snooze(Ending):
         self.reason = _bounded(reason)
 
     def seconds(self, now: datetime) -> float:
-        """The wait that was asked for, counted from ``now``; 0 when the moment has passed."""
-        return _seconds_until(self._moment, now)
+        """The wait that was asked for, counted from ``now``."""
+        return _seconds_until(self._moment, now) or (_PAST_SECONDS if isinstance(self._moment, datetime) else 0.0)
 
 
 class Cancel(Ending):

@@ -158,6 +158,7 @@ LOOP_DEAF_SECONDS: Final = 60.0
 """An event loop that hasn't answered for this long is reported, with its stack."""
 
 HISTORY_DAYS: Final = 14
+HISTORY_DAYS_MAX: Final = 3_660
 
 RUN_ID_CHARS_MAX: Final = 255
 STEP_NAME_CHARS_MAX: Final = 200

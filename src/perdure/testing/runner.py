@@ -10,6 +10,7 @@ from typing import Any
 
 from ..app.registry import App
 from ..app.worker import Worker
+from ..core.errors import WaitTimeout
 
 START_SECONDS = 30.0
 LEAVE_SECONDS = 60.0
@@ -19,7 +20,7 @@ LEAVE_SECONDS = 60.0
 def running(app: App, url: str, **options: Any) -> Iterator[Worker]:
     """Work for the app on a thread of its own; the worker is drained when the block ends.
 
-    The options are those of ``Worker``. Raises what the worker raises.
+    The options are those of ``Worker``. Raises what the worker raises, and WaitTimeout when it doesn't begin.
     """
     begun = threading.Event()
     failed: list[BaseException] = []
@@ -45,8 +46,14 @@ def running(app: App, url: str, **options: Any) -> Iterator[Worker]:
 
     working = threading.Thread(target=thread, name="perdure-test-worker", daemon=True)
     working.start()
-    begun.wait(START_SECONDS)
+    waited = begun.wait(START_SECONDS)
     try:
+        if not waited:
+            raise WaitTimeout(
+                f"the worker hasn't begun within {START_SECONDS:g} s",
+                field="worker",
+                fix="see what it logs; a test's own open transaction may hold what it waits for (commit it first)",
+            )
         if failed:
             raise failed[0]
         worker, loop = made[0]

@@ -330,7 +330,7 @@ class Machine:
         if isinstance(error, Diverged | InvalidInput):
             return Broken(error)
         if left := [*self._left.values(), *(self._over.values() if error is None else ())]:
-            return Broken(diverged("", "", left))
+            return Broken(diverged("", "", left, error))
         if isinstance(end, Returned) and self._made:
             name = next(iter(self._made))
             return Broken(InvalidWorkflow("was never awaited", field=name, fix=f"await wf.{self._made[name].kind}(…)"))

@@ -106,6 +106,33 @@ def test_code_that_doesn_t_fit_parks_the_run_with_a_diff(stage: Stage) -> None:
     assert stage.did == ["a", "b"]
 
 
+def test_what_changed_code_raises_is_told(stage: Stage) -> None:
+    """Code that raises where the run had gone on is parked with that error, and where it was raised, instead of advice
+    about steps. Red when the end of the code is told, and not why it came."""
+    old, new = App("shop"), App("shop")
+
+    @old.workflow
+    async def shop(wf: Workflow) -> str:
+        await wf.signal("go")
+        return "done"
+
+    @new.workflow(name="shop")
+    async def changed(wf: Workflow) -> str:
+        raise NameError("name 'basket' is not defined")
+
+    async def play() -> None:
+        await stage.start(shop.run())
+        async with stage.working(old):
+            await stage.until_state("waiting")
+        await stage.signal("go")
+        async with stage.working(new):
+            error = (await stage.until_state("parked")).error or ""
+        assert "and the code raises NameError: name 'basket' is not defined (test_change.py:" in error
+        assert "; mend what the code raises" in error
+
+    asyncio.run(play())
+
+
 def test_a_type_that_doesn_t_fit_is_no_error_of_the_code_s_also_after_a_gathering(stage: Stage) -> None:
     """A gathered step's recorded result that its function's type can't hold is told as that, and isn't a failure.
     Red when it fails where the code reads it, as the code's own error, which compensates."""

@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 
 from perdure import App, Diverged, StepTimeout, Workflow
+from perdure.core.errors import WaitTimeout
 from perdure.core.run_errors import WorkflowFinished
-from perdure.testing import replay, running, skip
+from perdure.testing import replay, runner, running, skip
 from tests.rooms.workflows.stage import Stage
 
 
@@ -60,6 +61,21 @@ def test_time_passes_at_once_for_runs_that_wait(stage: Stage) -> None:
         with pytest.raises(WorkflowFinished):
             replay(stage.client, app, "r")
     assert stage.did == ["a", "b"]
+
+
+def test_a_worker_that_can_t_begin_is_told(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that waits for the test's own open transaction, which has made its queue, is given up and said so. Red
+    when the block is entered without a worker."""
+    app = App("shop")
+
+    @app.task(queue="fresh")
+    def mail() -> None: ...
+
+    monkeypatch.setattr(runner, "START_SECONDS", 0.5)
+    with stage.client.transaction() as tx:
+        tx.jobs.enqueue(mail.job())
+        with pytest.raises(WaitTimeout, match="the worker hasn't begun within"), running(app, stage.db.url):
+            raise AssertionError("it has begun")
 
 
 def _until(stage: Stage, query: str) -> None:

@@ -69,8 +69,13 @@ def test_a_wait_ends_as_its_job_does() -> None:
     with pytest.raises(JobFailed, match=told) as caught:
         waiting.pause(_job(place="dead", reason="exhausted", error=text), 0.0, 0.0)
     assert (caught.value.reason, caught.value.job_id, caught.value.error) == ("exhausted", 1, text)
-    with pytest.raises(JobFailed, match=r"is dead \(worker_lost\); mend"):
-        waiting.pause(_job(place="dead", reason="worker_lost"), 0.0, 0.0)
+    for reason, fix in (
+        ("worker_lost", "mend"),
+        ("needs_review", "find out whether"),
+        ("bad_result", "its work is done"),
+    ):
+        with pytest.raises(JobFailed, match=rf"is dead \({reason}\); {fix}"):
+            waiting.pause(_job(place="dead", reason=reason), 0.0, 0.0)
 
 
 @pytest.mark.parametrize(

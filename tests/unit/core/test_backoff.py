@@ -213,7 +213,7 @@ def test_a_retry_past_the_deadline_fails_now() -> None:
 
 
 def test_max_elapsed_bounds_the_whole() -> None:
-    """No attempt is started later than ``max_elapsed`` after the job was first due [KIT-21]."""
+    """No attempt is started later than ``max_elapsed`` after the job was enqueued [KIT-21]."""
     policy = Retry(jitter="none", delays=(5, 5), max_elapsed=60)
 
     assert isinstance(decide(policy, 1, OSError(), dice=0, now=NOW, elapsed=55), Again)

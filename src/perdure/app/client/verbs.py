@@ -34,6 +34,14 @@ PAGE_ROWS_DEFAULT: Final = 100
 PAGE_ROWS_MAX: Final = 1_000
 ID_MAX: Final = 2**63 - 1
 
+MENDED: Final = "mend the cause, then retry it: jobs.retry({id})"
+FIXES: Final = {
+    "needs_review": "find out whether it happened, and retry it only if it didn't: jobs.retry({id})",
+    "bad_result": "its work is done, and a retry does it again: jobs.discard({id})",
+    "unsettleable": "find out what it did before it is done again: jobs.retry({id}), or jobs.discard({id})",
+}
+"""What whoever has waited for a dead job may do; of what may have done its work, first to find that out."""
+
 PAUSE_SECONDS: Final = 0.01
 PAUSE_SECONDS_MAX: Final = 0.5
 PAUSE_GROWTH: Final = 1.4
@@ -321,7 +329,7 @@ class Waiting:
             reason=job.reason or job.outcome,
             error=job.error,
             field=f"job {job.id}",
-            fix=f"mend the cause, then retry it: jobs.retry({job.id})" if job.place == "dead" else None,
+            fix=FIXES.get(job.reason or "", MENDED).format(id=job.id) if job.place == "dead" else None,
         )
 
 
