@@ -117,12 +117,12 @@ def is_context(annotation: object) -> bool:
 class Context:
     """What a handler may know of the job it runs; injected for a parameter annotated ``perdure.Context``."""
 
-    __slots__ = ("_cancelled", "_claimed", "in_step")
+    __slots__ = ("_cancelled", "_claimed", "in_step", "stopped")
     __perdure_context__ = True  # how the registry knows which parameters to fill in
 
     def __init__(self, claimed: Claimed) -> None:
         self._claimed = claimed
-        self._cancelled = self.in_step = False
+        self._cancelled = self.stopped = self.in_step = False
 
     @property
     def claimed(self) -> Claimed:
@@ -190,9 +190,9 @@ class Context:
         if self._cancelled:
             raise Stopped("the job was told to stop")
 
-    def cancel(self) -> None:
-        """Say to the handler that it should stop. Called by the worker."""
-        self._cancelled = True
+    def cancel(self, *, stopped: bool = False) -> None:
+        """Say to the handler that it should stop. Called by the worker. ``stopped``: what runs it is cancelled, too."""
+        self._cancelled, self.stopped = True, self.stopped or stopped
 
     @property
     def unfinished(self) -> bool:

@@ -299,7 +299,7 @@ class Transaction:
     ) -> bool:
         if isinstance(error, Skipped):
             return True
-        if not isinstance(error, GeneratorExit | KeyboardInterrupt | SystemExit):  # a cancellation leaves it, too
+        if not isinstance(error, GeneratorExit):  # a cancellation leaves it, too, and whatever else is raised
             await Leave(self._block, error)
         return False
 

@@ -155,6 +155,9 @@ class Runner:
     async def close(self) -> None:
         """Cancel the slots and forget the threads."""
         self._closing = True
+        for slot in self.slots:
+            if slot.context is not None:
+                slot.context.cancel(stopped=True)
         tasks = [slot.task for slot in self.slots if slot.task is not None]
         for task in tasks:
             task.cancel()

@@ -65,14 +65,15 @@ class Slot:
         """What the job's handler is given hears of a stop, also of one that came before it."""
         self.context = context
         if self.stop is not None:
-            context.cancel()
+            context.cancel(stopped=True)
         return context
 
     def hears(self, reason: str) -> bool:
         """Tell the handler's context that it is to stop; whether the handler sees to it by itself."""
+        asks = reason == "cancelled" and self.handler is not None and self.handler.asks
         if self.context is not None:
-            self.context.cancel()
-        return reason == "cancelled" and self.handler is not None and self.handler.asks
+            self.context.cancel(stopped=not asks)
+        return asks
 
     def forget_cancels(self) -> None:
         """The slot's task has been cancelled for its job's sake, and that job has ended; the next one knows nothing of

@@ -29,6 +29,7 @@ from ..ops.after import follow
 from ..turns import Broken, Enter, Exit, Failed, Foreign, Interrupt, Perform, Returned, Turn
 from .answerer import Answerer
 from .carrier import Carrier, Parked
+from .container import Escaped, taken_back
 from .gatherer import Gatherer
 from .provider import Flow, Means
 from .recorder import Recorder, encoded
@@ -98,7 +99,7 @@ class Activator:
             while True:
                 turn = self._turn()
                 if self._stop is not None and not isinstance(turn, Foreign):
-                    self._stopped()
+                    await self._stopped()
                 parked = await self._carry(turn)
                 if isinstance(parked, End):
                     return parked
@@ -129,7 +130,7 @@ class Activator:
                 self._flow.name, took, getattr(turn, "commands", None) or turn,
             )  # fmt: skip
         end = self._machine.end
-        if isinstance(end, Failed) and isinstance(end.error, Exception):
+        if isinstance(end, Failed):
             self._provider.bounds(end.error)
         return turn
 
@@ -229,8 +230,9 @@ class Activator:
         tx = self._tx
         attempt, started = self._begun
         try:
-            if turn.error is not None:
-                raise turn.error if isinstance(turn.error, Exception) else born_inside("block", turn.error)
+            error = asyncio.CancelledError() if await self._carrier.calmed() else turn.error
+            if error is not None:
+                raise _of_block(error)
             await self._carrier.commit(turn.block, tx, encoded(tx.kept, turn.block.name), attempt, started)
             await self._block.aclose()
         except Exception as error:
@@ -264,15 +266,17 @@ class Activator:
         except asyncio.CancelledError as error:  # a time-out of the code's, say: only the code knows
             self._stop = error
             self._machine.resumed(error)
-        except Exception as error:
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # a SystemExit, too: the block is where that is judged
             self._machine.resumed(error)
         else:
             self._machine.resumed()
 
-    def _stopped(self) -> None:
+    async def _stopped(self) -> None:
         """The code has had its cancellation. One that it hadn't brought about itself ends the activation."""
         stop, task, self._stop = self._stop, asyncio.current_task(), None
-        if stop is not None and task is not None and task.cancelling():
+        if stop is not None and task is not None and not await taken_back(task, self._ctx):
             raise stop
 
     # How the activation ends.
@@ -333,6 +337,13 @@ class Activator:
 
     def _back(self, reason: str) -> End:
         return RunEnd(self._job, "returned", 0, reason=reason)
+
+
+def _of_block(error: BaseException) -> Exception:
+    """What has left a block, as a failure."""
+    if isinstance(error, Exception):
+        return error
+    return born_inside("block", error) if isinstance(error, asyncio.CancelledError) else Escaped(error)
 
 
 def _culprit(error: BaseException | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Sequence
 
@@ -46,5 +47,7 @@ class Answerer:
             if inspect.isawaitable(value):
                 value = await value
             return None, encode(value, field=message.name)
-        except Exception as error:
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:  # a SystemExit, too: what a validator raises refuses the update
             return storable(str(error) or type(error).__name__), None

@@ -28,6 +28,7 @@ from ..model import Entry, Message, Step, StepError
 from ..ops.record import record
 from ..ops.start import spawn
 from ..ops.stop import stop
+from .container import Escaped, contained, taken_back
 from .provider import Means
 from .recorder import Recorder, as_step, encoded, told
 
@@ -50,6 +51,9 @@ class Carrier:
 
     def __init__(self, provider: Means, recorder: Recorder, context: Any) -> None:
         self._provider, self._records, self._context = provider, recorder, context
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
         self.inbox: list[Message] = list(recorder.machine.history.messages)
         self.taken: set[int] = set()
         """Messages that steps have taken, by number: whether that is written already or not."""
@@ -90,6 +94,8 @@ class Carrier:
         faults.point("workflow.before_step")
         try:
             value = await self._called(command, attempt, stoppable)
+            if self._task.cancelling() and await self.calmed():
+                raise asyncio.CancelledError
             faults.point("workflow.after_step")
             outcome = encoded(value, command.name)
         except InvalidInput as error:
@@ -98,7 +104,7 @@ class Carrier:
             )
             return await self._judge(command, error, attempt, started, final=reason)
         except asyncio.CancelledError as error:
-            return await self._judge(command, self._born(command, error), attempt, started)
+            return await self._judge(command, await self._born(error), attempt, started)
         except Exception as error:
             return await self._judge(command, error, attempt, started)
         finally:
@@ -136,23 +142,45 @@ class Carrier:
                 await asyncio.wait((task,))
             raise
 
-    def _born(self, command: Command, error: asyncio.CancelledError) -> Exception:
-        """What a cancellation is that was born inside of a step. Raises one that came from outside: to the run's task,
-        or to a call that is stopped."""
-        task, call = asyncio.current_task(), self.calls.get(command.name)
-        told = self.stopping or (task is not None and task.cancelling() > 0)
-        if told or (call is not None and call.cancelling() > 0):
+    async def _alone(self, call: Coroutine[Any, Any, Any]) -> Any:
+        """Await what runs in the run's own task."""
+        try:
+            return await call
+        finally:
+            if await self.calmed():
+                raise asyncio.CancelledError
+
+    async def calmed(self) -> bool:
+        """Whether what was called has cancelled the run's own task. Then that is taken back, before it is thrown where
+        something is to be recorded, or rolled back."""
+        task = asyncio.current_task()
+        if task is not self._task or not task.cancelling() or self._context.stopped:
+            return False
+        return await taken_back(task, self._context)
+
+    async def _born(self, error: asyncio.CancelledError) -> Exception:
+        """What a cancellation is that was born inside of a step, also if the step has cancelled its own task. Raises
+        one that came from outside: to the run's task, or to a call that is stopped."""
+        task = asyncio.current_task()
+        if task is self._task:
+            inside = await taken_back(task, self._context)
+        else:
+            inside = not (self.stopping or (task is not None and task.cancelling()))
+        if not inside:
             raise error
         return born_inside("step", error)
 
     async def _judge(
-        self, command: Do | Block, error: Exception, attempt: int, started: float, *, final: str = ""
+        self, command: Do | Block, error: BaseException, attempt: int, started: float, *, final: str = ""
     ) -> Parked | None:
         """A failed attempt: when it is repeated, or that it isn't."""
         if isinstance(error, OwnershipLost | CommitUnknown):
             raise error
         if isinstance(error, NoChild):  # nothing of the step was called, nor is it charged
             raise error
+        if isinstance(error, Escaped):
+            error = error.error
+        await self.calmed()
         if (want := unserved(error)) is not None:
             raise want
         self._provider.bounds(error)
@@ -170,7 +198,7 @@ class Carrier:
         await self._records.failed(command, told(error, reason), attempt=attempt, started=started)
         return None
 
-    def _tell(self, command: Do | Block, attempt: int, error: Exception) -> None:
+    def _tell(self, command: Do | Block, attempt: int, error: BaseException) -> None:
         """A line for each failed attempt. What a step brings is in the timeline, and isn't told."""
         if log.isEnabledFor(logging.INFO):
             log.info(
@@ -268,13 +296,13 @@ class Carrier:
         attempt, started, tx = 1 if step is None else step.attempt + 1, self._records.clock(), None
         try:
             async with self._provider.desks(self._context).transaction() as tx:
-                call = command.work.function(tx, *command.args)
-                value = await (self._stoppable(command, call) if stoppable else call)
+                call = contained(command.work.function, tx, *command.args)
+                value = await (self._stoppable(command, call) if stoppable else self._alone(call))
                 self.calls.pop(command.name, None)
                 outcome = encoded(value, command.name)
                 await self.commit(command, tx, outcome, attempt, started, beside=stoppable)
         except asyncio.CancelledError as error:
-            return await self.judge(command, tx, self._born(command, error), attempt, started)
+            return await self.judge(command, tx, await self._born(error), attempt, started)
         except Exception as error:
             return await self.judge(command, tx, error, attempt, started)
         finally:

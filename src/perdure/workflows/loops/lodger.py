@@ -112,7 +112,7 @@ class Lodger:
         written: R = await self._asker.ask("write", op, args, kwargs)
         return written
 
-    def bounds(self, error: Exception) -> None:
+    def bounds(self, error: BaseException) -> None:
         """Memory is bounded here. To repeat the step would be to repeat that in a worker, which it would end."""
         if isinstance(error, MemoryError):
             raise OutOfMemory from error

@@ -15,6 +15,7 @@ from ...jobs.handler import STEP
 from ...jobs.loops.minder import encoded
 from ...jobs.work import Claimed, Extras
 from ..commands import Work
+from .container import OWN, Escaped
 
 
 class Processes(Protocol):
@@ -54,18 +55,26 @@ class Performer:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _call(self, job: Claimed, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if work.run_in == "loop":
-            value = work.function(*args, **kwargs)
-        elif work.run_in == "thread":
-            value = await self._in_thread(partial(work.function, *args, **kwargs))
-        else:
-            assert work.bind is not None
-            payload = msgspec.Raw(work.bind(*args, **kwargs).encode())
-            value = await self._processes.call_step(
-                work.address, msgspec.structs.replace(job, payload=payload, extras=_extras(job, work))
-            )
-            return None if value is None else msgspec.json.decode(encoded(value))
-        return await value if isinstance(value, Awaitable) else value
+        try:
+            if work.run_in == "loop":
+                value = work.function(*args, **kwargs)
+            elif work.run_in == "thread":
+                value = await self._in_thread(partial(work.function, *args, **kwargs))
+            else:
+                return await self._in_process(job, work, args, kwargs)
+            return await value if isinstance(value, Awaitable) else value
+        except OWN:
+            raise
+        except BaseException as error:
+            raise Escaped(error) from error
+
+    async def _in_process(self, job: Claimed, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        assert work.bind is not None
+        payload = msgspec.Raw(work.bind(*args, **kwargs).encode())
+        value = await self._processes.call_step(
+            work.address, msgspec.structs.replace(job, payload=payload, extras=_extras(job, work))
+        )
+        return None if value is None else msgspec.json.decode(encoded(value))
 
     async def _in_thread(self, call: partial[Any]) -> Any:
         if self._threads is None:

@@ -70,7 +70,7 @@ class Means(Protocol):
     def stopping(self) -> bool: ...  # noqa: D102
     async def drive(self, op: Callable[P, Op[R]], *args: P.args, **kwargs: P.kwargs) -> R: ...  # noqa: D102
     async def write(self, op: Callable[P, Op[R]], *args: P.args, **kwargs: P.kwargs) -> R: ...  # noqa: D102
-    def bounds(self, error: Exception) -> None: ...  # noqa: D102
+    def bounds(self, error: BaseException) -> None: ...  # noqa: D102
 
 
 class Provider:
@@ -105,7 +105,7 @@ class Provider:
         """The same of one of several statements, which commit together."""
         return await self._link.transaction(op(*args, **kwargs))
 
-    def bounds(self, error: Exception) -> None:
+    def bounds(self, error: BaseException) -> None:
         """Raise what ends the run here and now, if a step met a bound that is its process's, and not its own. A worker
         has none."""
 
