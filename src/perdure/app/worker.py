@@ -331,7 +331,7 @@ class Worker:
         for intake in self._intakes:
             intake.floor.reset()
             intake.wet = True
-        self._leases.clear()
+        self._settler.lose_all()
         await self._register()
         self._begins_anew = False
         self._claimer.stir()

@@ -125,6 +125,21 @@ class Settler:
             ends[:] = kept
         self._pacer.waits(self.waiting)
 
+    def unsettled(self, leases: Iterable[Lease]) -> Counter[int]:
+        """How many jobs a server may have in each of them that is asked now, and lacks nothing this worker was told."""
+        most = Counter({lease.id: lease.left for lease in leases})
+        most.update(end.job.lease.id for end in self._flushing if not end.job.lease.lost)
+        most.subtract(end.job.lease.id for end in self._written if not end.job.lease.lost)
+        return most
+
+    def lose_all(self) -> None:
+        """Forget every lease: this worker begins anew, perhaps with a server that took over, and gives the same numbers
+        again, the worker's own among them."""
+        for lease in self._leases.values():
+            lease.lost = True
+        self._leases.clear()
+        self.drop_lost()
+
     async def settled(self) -> None:
         """Wait until every end taken so far has been committed or found stale."""
         await self._quiet.wait()
@@ -134,7 +149,7 @@ class Settler:
         while True:
             await self._wake.wait()
             async with self._still:
-                if self._written:
+                while self._written:  # others come while these are noted
                     await self._note_written()
                 ends, free = self._next()
                 if not ends:
@@ -162,13 +177,17 @@ class Settler:
         ends, self._written = self._written, []
         for end in ends:
             self.counts[end.verdict] += 1
-        emptied = [lease for lease in _emptied(ends) if not lease.lost]
-        if emptied:
-            try:
+        emptied = _emptied(ends)
+        try:
+            if emptied and self._cut:
+                await self._held(())
+                self._cut = False
+            if emptied := [lease for lease in emptied if not lease.lost]:
                 await self._link.run(drop_leases([lease.id for lease in emptied]))
-            except TransientError as error:
-                self._cut = True
-                log.warning("leases without jobs are left for the rescue: %s", error)
+        except TransientError as error:
+            self._cut = True
+            log.warning("leases without jobs are left for the rescue: %s", error)
+        else:
             for lease in emptied:
                 self._leases.pop(lease.id, None)
 
@@ -226,6 +245,7 @@ class Settler:
                 return
             await asyncio.sleep(jittered(pause))
             pause = min(pause * 2, 1.0)
+        self._flushing = self._flushing[len(ends) :]  # halves are settled in their order
         unsure = list[End]()
         for end in ends:
             self.counts[end.verdict] += 1
@@ -234,7 +254,7 @@ class Settler:
         if blocked:
             self._put_aside(blocked)
         for lease in emptied:
-            if lease.left == 0:
+            if lease.left == 0 and not lease.lost:
                 self._leases.pop(lease.id, None)
         for end in unsure:
             if (end.charge or end.verdict == "snooze") and end not in stale and end not in blocked:
@@ -252,11 +272,9 @@ class Settler:
         if doubtful:
             # It may be another server that answers now. Where the lease isn't known, the job's generation says nothing;
             # and that goes for whatever else this worker has, which is settled later, or still runs.
-            asked = [*self._leases, *empty, *(end.job.lease.id for end in ends)]
-            held = await self._link.run(held_leases(asked, self._worker()))
-            self._lose(id for id in asked if id not in held)
-            gone = [end for end in ends if end.job.lease.id not in held]
-            ends = [end for end in ends if end.job.lease.id in held]
+            held = await self._held(ends)
+            gone = [end for end in ends if end.job.lease.lost]
+            ends = [end for end in ends if not end.job.lease.lost]
             empty = [id for id in empty if id in held]
         faults.point("settle.before_flush")
         if ends and free:
@@ -270,12 +288,26 @@ class Settler:
             stale = await self._untraced(stale, doubtful)
         return stale, blocked
 
-    def _lose(self, ids: Iterable[int]) -> None:
-        """These leases aren't this worker's any more: what hasn't been sent of their jobs' ends never is."""
-        for id in ids:
-            if (lease := self._leases.pop(id, None)) is not None:
+    async def _held(self, ends: Sequence[End]) -> set[int]:
+        """Which of the leases of these ends, and of whatever else it has in hand, the worker still has as it knows
+        them. The others are lost: what hasn't been sent of their jobs' ends never is.
+
+        A server that took over may have a lease, and lack what was settled of it: then more jobs are in it than have
+        not ended. To drop it with its last end would leave those nowhere; the recoverer gives back all of it."""
+        leases = {end.job.lease.id: end.job.lease for end in ends} | dict(self._leases)
+        most = self.unsettled(leases.values())
+        jobs = await self._link.run(held_leases(leases, self._worker()))
+        held = set[int]()
+        for id, lease in leases.items():
+            if id not in jobs:
+                self._leases.pop(id, None)
                 lease.lost = True
+            elif lease.lost or jobs[id] > most[id]:
+                lease.lost = True
+            else:
+                held.add(id)
         self.drop_lost()
+        return held
 
     async def _untraced(self, stale: Sequence[End], doubtful: bool) -> list[End]:
         """Those that were not settled by us. What a handler's own transaction has settled has completed, whatever its
@@ -326,6 +358,7 @@ class Settler:
         log.error("job %d can't be settled as %s: %s", end.job.id, end.verdict, error, extra={"claimed": end.job})
         if end.reason == "unsettleable":
             self.counts["unsettleable"] += 1
+            end.job.lease.left += 1  # it hasn't ended
             return
         dead = End(end.job, "dead", 1, end.elapsed, text=f"its end can't be stored: {error}", reason="unsettleable")
         await self._flush([dead], emptied, doubtful=doubtful)

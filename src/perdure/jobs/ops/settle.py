@@ -27,7 +27,7 @@ ISOLATE = statement("jobs.isolate", _ids)
 GIVE_BACK = statement("jobs.give_back", _ids)
 WAIT = statement("jobs.wait", _ids)
 TRACES = statement("jobs.traces", lambda row: int(row["id"]))
-HELD_LEASES = statement("jobs.held_leases", lambda row: int(row["id"]))
+HELD_LEASES = statement("jobs.held_leases", lambda row: (int(row["id"]), int(row["jobs"])))
 LOCK = statement("jobs.lock", lambda row: int(row["id"]))
 LOCK_FREE = statement("jobs.lock_free", lambda row: int(row["id"]))
 BUSY_RUNS = statement("jobs.busy_runs", lambda row: int(row["job"]))
@@ -177,10 +177,11 @@ def drop_leases(ids: Sequence[int]) -> Op[None]:
     yield from rows(DROP_LEASES, ids=ids)
 
 
-def held_leases(ids: Iterable[int], worker: int) -> Op[frozenset[int]]:
-    """Those of the leases that the worker still has. A server that took over, and lacks the claim, has given none of
-    them; its jobs stand elsewhere, and perhaps another worker's lease has that number now."""
-    return frozenset((yield from rows(HELD_LEASES, ids=sorted(set(ids)), worker=worker)))
+def held_leases(ids: Iterable[int], worker: int) -> Op[dict[int, int]]:
+    """Those of the leases that the worker still has, and how many jobs are in each. A server that took over, and lacks
+    the claim, has given none of them; its jobs stand elsewhere, and perhaps another worker's lease has that number now.
+    And one that lacks a settlement has more jobs in a lease than have not ended."""
+    return dict((yield from rows(HELD_LEASES, ids=sorted(set(ids)), worker=worker)))
 
 
 def traced(ends: Sequence[End]) -> Op[list[End]]:

@@ -1,5 +1,12 @@
--- Does: which of these leases a worker still has: the answer to whether the server that answers now is the one that gave them.
+-- Does: which of these leases a worker still has, and how many jobs are in each: the answer to whether the server that answers now is the one that gave them, and has all that was settled of them.
 -- Locks: none.
--- Index: lease by id.
--- Bound: the ids given.
-select id from perdure.lease where id = any(%(ids)s::bigint[]) and worker = %(worker)s::int
+-- Index: lease by id; job by id.
+-- Bound: the ids given, and the jobs of their leases.
+select l.id, count(j.here) as jobs
+from perdure.lease l
+cross join lateral unnest(l.jobs, l.generations) as t(id, generation)
+left join lateral (
+    select true as here from perdure.job j where j.id = t.id and j.generation = t.generation limit 1
+) j on true
+where l.id = any(%(ids)s::bigint[]) and l.worker = %(worker)s::int
+group by l.id
