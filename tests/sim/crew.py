@@ -6,24 +6,24 @@ between two deeds is what the loops of the product do there, in few words; the d
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
-from perdure.core.errors import ConnectionLost, DatabaseError, LockTimeout
+from perdure.core.errors import ConnectionLost, DatabaseError, OwnershipLost
 from perdure.core.op import Op
 from perdure.fleet.ops import workers
 from perdure.jobs import rules
 from perdure.jobs.floors import Floor
+from perdure.jobs.loops.claimer import Identity
+from perdure.jobs.loops.recoverer import Recoverer
 from perdure.jobs.ops import claim as claiming
-from perdure.jobs.ops import settle as settling
-from perdure.jobs.ops.leases import leases
+from perdure.jobs.ops.settle import complete, hold
 from perdure.jobs.work import Claimed, End, Lease, Verdict
+from tests.sim.clerk import Clerk, Wire, driven
 from tests.sim.deed import Deed, Script, World
 from tests.sim.flows import FLOW, Activation, activate
-from tests.sim.truth import Judge, Model, claimed, nothing, settled
+from tests.sim.truth import Model, claimed, completed, nothing
 
 VERDICTS: tuple[Verdict, ...] = ("completed", "retry", "snooze", "dead", "dead", "held", "returned", "cancelled")
 ALONE: tuple[Verdict, ...] = ("completed", "retry", "crashed", "crashed", "deferred", "dead", "returned")
@@ -32,28 +32,62 @@ ALONE: tuple[Verdict, ...] = ("completed", "retry", "crashed", "crashed", "defer
 
 @dataclass(eq=False)
 class Worker:
-    """What a worker process has in its memory: it is gone with a crash."""
+    """What a worker process has in its memory: it is gone with a crash. ``hands``: jobs that haven't ended; ``inside``:
+    those whose handlers are in a transaction. To its recoverer it is the runner of its jobs."""
 
     number: int
     queue: int
-    id: int = 0
-    incarnation: int = 0
-    asked: int = 0
+    model: Model
+    me: Identity = field(default_factory=Identity)
     hands: list[Claimed] = field(default_factory=list)
-    blocked: list[End] = field(default_factory=list)
+    inside: list[Claimed] = field(default_factory=list)
     paused: set[int] = field(default_factory=set)
     leases: dict[int, Lease] = field(default_factory=dict)
-    flushing: bool = False
     leaving: bool = False
+    recovers: bool = False
 
     def __post_init__(self) -> None:
         self.floor = Floor(tuple(self.queue * 4096 + priority for priority in range(10)))
+        self.settler = Clerk(self.model, Wire(), lambda: self.me.worker, self.leases)
+        self.recoverer = Recoverer(Wire(), self.me, self.settler, [self], self.leases)  # type: ignore[list-item]
+
+    @property
+    def id(self) -> int:
+        """The worker's row; nought when it has none."""
+        return self.me.worker
+
+    def anew(self) -> Worker:
+        """The process that is started in its place."""
+        return Worker(self.number, self.queue, self.model)
 
     def lost(self) -> None:
-        """Declared dead, or gone: it begins anew. What its handlers still do ends late, and may be stale."""
-        self.id, self.leaving = 0, False
-        self.leases.clear()
+        """Declared dead, or gone: it begins anew. What its handlers still do is nothing to anybody."""
+        self.me.worker, self.leaving = 0, False
+        self.settler.lose_all()
         self.floor.reset()
+
+    def hears_of_a_loss(self, part: str) -> None:
+        """That part of it would use its session next, and be told that the server behind it is gone."""
+        if part.startswith("settler"):
+            self.settler.cut()
+        self.recovers = self.recovers or part.startswith("claimer")
+
+    def in_hand(self) -> list[Claimed]:
+        """Every job that hasn't ended here."""
+        return [*self.inside, *self.hands]
+
+    def take_back(self) -> list[Claimed]:
+        """What may go back."""
+        taken, self.hands = self.hands, []
+        return taken
+
+    def offer(self, jobs: Iterable[Claimed]) -> None:
+        """Take these."""
+        self.hands += jobs
+
+    def stop_jobs(self, reason: str, ids: frozenset[int] | None = None) -> int:
+        """Handlers in a transaction don't listen."""
+        return 0
 
 
 def claimer(world: World, worker: Worker) -> Script:
@@ -86,13 +120,13 @@ def _claim_round(world: World, worker: Worker) -> Script:
 def register(worker: Worker) -> Script:
     """Become a worker that others know."""
     op = workers.register(name=f"w{worker.number}", host="h", pid=worker.number, slots=5, queues=["default"])
-    worker.id, worker.incarnation = yield Deed("register", op, nothing)
+    worker.me.worker, worker.me.incarnation = yield Deed("register", op, nothing)
 
 
 def claim(worker: Worker, limit: int, now: float | None) -> Generator[Deed | None, Any, bool]:
     """One claim at the floor. False when there is nothing more, as far as it looked."""
-    id, op = worker.id, claiming.claim(worker.id, worker.incarnation, worker.queue, worker.floor, limit, now=now)
-    batch: claiming.Batch | None = yield Deed("claim", op, claimed(worker.id, worker.incarnation))
+    id, op = worker.id, claiming.claim(worker.id, worker.me.incarnation, worker.queue, worker.floor, limit, now=now)
+    batch: claiming.Batch | None = yield Deed("claim", op, claimed(worker.id, worker.me.incarnation))
     if worker.id != id:
         return False  # declared dead meanwhile: the lease is open to rescue
     if batch is None:
@@ -111,49 +145,17 @@ def tend(worker: Worker, now: float, lag: float) -> Script:
 
 
 def recover(worker: Worker) -> Script:
-    """What is mine? A new incarnation, then the leases; claims nobody heard of go back, lost leases are dropped."""
+    """What is mine? As the product finds it out; claims nobody heard of go back, lost leases are dropped."""
     worker.floor.reset()
-    while worker.id:
-        id = worker.id
-        try:
-            worker.asked += 1
-            incarnation = yield Deed("reincarnate", workers.reincarnate(id, worker.asked), nothing)
-            while worker.flushing:
-                yield None
-            if incarnation is None or worker.id != id:
-                return
-            worker.incarnation, worker.flushing = incarnation, True
-            try:
-                held = yield Deed("leases", leases(id), reads=True)
-            finally:
-                worker.flushing = False
-        except DatabaseError:
-            yield None
-            continue
-        if worker.id == id:
-            _reconcile(worker, {each.lease: each.jobs for each in held})
-        return
-
-
-def _reconcile(worker: Worker, held: dict[int, tuple[tuple[int, int], ...]]) -> None:
-    for lease in worker.leases.keys() - held.keys():
-        worker.leases.pop(lease).lost = True
-    worker.hands = [job for job in worker.hands if not job.lease.lost]
-    worker.blocked = [end for end in worker.blocked if not end.job.lease.lost]
-    for number in sorted(held.keys() - worker.leases.keys()):
-        found = worker.leases[number] = Lease(number, len(held[number]))
-        worker.hands += [_unknown(id, generation, found) for id, generation in held[number]]
-
-
-def _unknown(id: int, generation: int, lease: Lease) -> Claimed:
-    """A job of a claim nobody heard of: all that is done with it is to give it back."""
-    raw = msgspec.Raw(b"{}")
-    return Claimed(id, generation, lease, 1, "", raw, None)  # type: ignore[arg-type]  # nobody asks when it was made
+    worker.recovers = False
+    if worker.id:
+        yield from driven(worker.recoverer.recover())
+        worker.model.known.update(worker.leases.values())
 
 
 def leave(worker: Worker) -> Script:
     """Leave once everything is settled; what isn't is open to rescue."""
-    if worker.hands or worker.blocked or worker.flushing:
+    if worker.in_hand() or worker.settler.waiting:
         yield None
         return
     yield Deed("leave", workers.leave(worker.id), nothing)
@@ -161,27 +163,52 @@ def leave(worker: Worker) -> Script:
 
 
 def settler(world: World, worker: Worker) -> Script:
-    """Ends of what is in hand, in any order and of any kind, one flush at a time."""
-    while not world.over:
-        if worker.flushing or not (worker.hands or worker.blocked):
-            yield None
-            continue
-        if worker.blocked and (not worker.hands or world.dice.random() < 0.5):
-            yield from again(world, worker)
-            continue
-        count = min(world.dice.choice((1, 2, 3, 3)), len(worker.hands))
-        jobs = world.dice.sample(worker.hands, count)
-        worker.flushing = True
-        try:
-            ends = []
-            for job in jobs:
-                ends.append((yield from _ended(world, worker, job)))
-            worker.hands = [job for job in worker.hands if job not in jobs]
-            yield from flush(world, worker, ends)
-        except DatabaseError:
-            yield None  # an activation that failed is begun again
-        finally:
-            worker.flushing = False
+    """The product's settler; while it waits, what is in hand ends, in any order and in any way."""
+    running = driven(worker.settler.run())
+    try:
+        deed = next(running)
+        while deed is not None or not (world.over and worker.settler.idle):
+            if deed is not None:
+                try:
+                    deed = running.send((yield deed))
+                except DatabaseError as error:
+                    deed = running.throw(error)
+                continue
+            if world.over or not (yield from _jobs_end(world, worker)):
+                yield None
+            if (deed := next(running)) is None:  # recovering comes first
+                yield None
+    finally:
+        running.close()
+
+
+def settle(worker: Worker) -> Script:
+    """Settle whatever has ended, with nobody else about."""
+    worker.settler.hurry()
+    running = driven(worker.settler.run())
+    deed = next(running)
+    while worker.settler.waiting:
+        deed = running.send((yield deed))
+    running.close()
+
+
+def _jobs_end(world: World, worker: Worker) -> Generator[Deed | None, Any, bool]:
+    """Some jobs end, or those that were put aside are tried again. False when there is nothing to settle."""
+    if (not worker.hands or world.dice.random() < 0.3) and worker.settler.hurry():
+        return True
+    jobs = world.dice.sample(worker.hands, min(world.dice.choice((1, 2, 3, 3)), len(worker.hands)))
+    ends = []
+    try:
+        for job in jobs:
+            ends.append((yield from _ended(world, worker, job)))
+    except DatabaseError as error:
+        if isinstance(error, ConnectionLost):
+            worker.settler.cut()  # if the server is gone, so is that of its own connection
+        return False  # an activation that failed is begun again
+    worker.hands = [job for job in worker.hands if job not in jobs]
+    for end in ends:
+        worker.settler.end(end)
+    return bool(ends)
 
 
 def _ended(world: World, worker: Worker, job: Claimed) -> Activation:
@@ -193,19 +220,46 @@ def _ended(world: World, worker: Worker, job: Claimed) -> Activation:
     return end_of(job, world.dice.choice(ALONE if is_suspect(job) else VERDICTS))
 
 
+def is_late(model: Model, worker: Worker) -> bool:
+    """Whether it has jobs in hand that aren't its own any more."""
+    jobs = model.truth.jobs
+    return any(jobs[job.id].generation != job.generation for job in worker.hands if job.id in jobs)
+
+
 def is_suspect(job: Claimed) -> bool:
     """Whether it may have been running when a worker was lost."""
     return job.extras is not None and job.extras.rescues > 0
 
 
-def again(world: World, worker: Worker) -> Script:
-    """The ends that were put aside, because somebody had locked their jobs."""
-    ends, worker.blocked = worker.blocked, []
-    worker.flushing = True
+def handler(world: World, worker: Worker) -> Script:
+    """Handlers that end with a transaction of their own: it holds the job, and is to commit with its end."""
+    while not world.over:
+        jobs = [job for job in worker.hands if job.task == "work" and job.extras is None and not job.cancelled]
+        if not jobs:
+            yield None
+            continue
+        job = world.dice.choice(jobs)
+        worker.hands.remove(job)
+        worker.inside.append(job)
+        end = End(job, "completed", 1, 0.01, result="1")
+        try:
+            if (yield Deed("block", _block(end), completed(end), together=True)):
+                end.written = "yes"
+            else:
+                end = rules.uncommitted(job, OwnershipLost("is gone"), elapsed=0.01, dice=0.5, at_most_once=False)
+        except DatabaseError as error:
+            end = rules.uncommitted(job, error, elapsed=0.01, dice=0.5, at_most_once=False)
+        worker.inside.remove(job)
+        worker.settler.end(end)
+
+
+def _block(end: End) -> Op[bool]:
     try:
-        yield from flush(world, worker, ends, free=True)
-    finally:
-        worker.flushing = False
+        yield from hold(end.job)
+        yield from complete(end)
+    except OwnershipLost:
+        return False
+    return True
 
 
 def end_of(job: Claimed, verdict: Verdict) -> End:
@@ -228,51 +282,11 @@ def end_of(job: Claimed, verdict: Verdict) -> End:
     return End(job, verdict, int(started), 0.01, **details.get(verdict, {}))
 
 
-def flush(world: World, worker: Worker, ends: list[End], *, free: bool = False) -> Script:
-    """Settle these, whatever it takes, as the settler does. ``free``: leave alone what somebody else has locked."""
-    for end in ends:
-        end.job.lease.left -= 1
-    emptied = {end.job.lease.id: end.job.lease for end in ends if end.job.lease.left == 0}
-    doubtful = free  # what was put aside was sent before, and perhaps it arrived
-    blocked: list[End] = []
-    while True:
-        empty = [number for number, lease in emptied.items() if lease.left == 0]
-        try:
-            if free:
-                op: Op[Any] = settling.settle_free(ends, worker.id, empty)
-                stale, blocked = yield Deed("settle_free", op, _settled_free(ends), together=True)
-            else:
-                op = settling.settle(ends, worker.id, empty)
-                stale = yield Deed("settle", op, settled(ends), together=rules.several(ends))
-            if doubtful and stale:
-                known = yield Deed("traced", settling.traced(stale), reads=True)
-                stale = [end for end in stale if end not in known]
-            break
-        except LockTimeout:
-            free = True
-        except DatabaseError as error:
-            doubtful = doubtful or isinstance(error, ConnectionLost)
-            yield None
-    world.model.concluded([end for end in ends if end not in blocked], stale)
-    for end in blocked:
-        end.job.lease.left += 1
-    worker.blocked += blocked
-    for number, lease in emptied.items():
-        if lease.left == 0:
-            worker.leases.pop(number, None)
-
-
-def _settled_free(ends: list[End]) -> Judge:
-    def judge(model: Model, after: Any, result: tuple[list[End], list[End]]) -> Any:
-        return settled([end for end in ends if end not in result[1]])(model, after, result[0])
-
-    return judge
-
-
 def heart(world: World, worker: Worker) -> Script:
     """Beat; find out that others have declared it dead, and honour cancel requests."""
     while not world.over:
-        if worker.id == 0 or world.dice.random() < 0.5:
+        slow = 0.95 if world.plan.spite and is_late(world.model, worker) else 0.5
+        if worker.id == 0 or world.dice.random() < slow:  # to learn of its death, while it can do harm
             yield None
             continue
         id = worker.id

@@ -22,6 +22,9 @@ LOSING = 0.17
 DYING = 0.25
 """The part in which workers freeze all the time, others take them for dead, and they come back with what they had."""
 
+FAILING_OVER = 0.2
+"""The part in which the server fails, and one takes over that lacks the last commits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -32,6 +35,8 @@ class Plan:
     housekeepers: int = 2
     people: int = 0
     callers: int = 0
+    handlers: bool = False
+    """Whether some handlers have a transaction of their own."""
     backlog: int = 5
     """How many jobs may stand in line until enqueuers pause: steps are for what happens to them."""
     stick: float = 0.0
@@ -47,6 +52,8 @@ class Plan:
     """How often a transaction of these kinds stays open for long once it has written something."""
     lingering: tuple[str, ...] = ("enqueue", "signal", "claim")
     drain: float = 0.03
+    fail_over: float = 0.0
+    """How often a standby hears of nothing any more, or then takes over."""
     spite: float = 0.0
     """How often somebody goes next who has a job in hand that isn't its own any more."""
 
@@ -94,7 +101,21 @@ class Plan:
                 freeze=0.12,
                 linger=dice.choice((0.0, 0.2)),
                 drain=dice.choice((0.03, 0.2)),
-                spite=dice.choice((0.1, 0.5)),
+                spite=dice.choice((0.3, 0.6)),
+            )
+        if kind > 1.0 - FAILING_OVER:
+            return cls(
+                workers=dice.choice((1, 1, 2)),
+                housekeepers=dice.choice((0, 1)),
+                people=dice.choice((0, 0, 0, 1)),
+                handlers=dice.random() < 0.4,
+                stick=dice.choice((0.0, 0.5)),
+                crash=dice.choice((0.0, 0.0, 0.02)),
+                lose=dice.choice((0.0, 0.05)),
+                jump=0.03,
+                freeze=dice.choice((0.0, 0.0, 0.05)),
+                drain=0.01,
+                fail_over=dice.choice((0.08, 0.15)),
             )
         return cls._mixed(dice)
 

@@ -7,28 +7,27 @@ is left works everything off, with the floors it has; then nothing may be left o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from perdure.core.errors import ConnectionLost, DatabaseError, LockTimeout, TransientError
 from tests.sim import crew, flows, people
 from tests.sim.calm import wind_up
+from tests.sim.clerk import without_timers
 from tests.sim.crew import Worker
 from tests.sim.deed import Deed, Script, World
 from tests.sim.floors import check_passed
 from tests.sim.plan import JUMPS, Plan
 from tests.sim.stand import Stand
-from tests.sim.talk import Actor, Talk, workers_of
+from tests.sim.takeover import Copy, fail_over
+from tests.sim.talk import Actor, Talk, shown, workers_of
 from tests.sim.truth import Model, Violation
 
 FINISH_ROUNDS_MAX = 300
-VOLATILE = ("holder",)
-"""Columns that differ from run to run: how Postgres names a transaction."""
-
-PARTS = {"claimer": crew.claimer, "settler": crew.settler, "heart": crew.heart}
+PARTS = {"claimer": crew.claimer, "settler": crew.settler, "heart": crew.heart, "handler": crew.handler}
 OTHERS = {
     "enqueuer": people.enqueuer,
     "housekeeper": people.housekeeper,
@@ -51,16 +50,22 @@ class Schedule:
 
     async def run(self, edits: Mapping[str, tuple[str, str]] | None = None) -> None:
         """Raises Violation, with everything said by then in ``trace``."""
-        await self.stand.clear(edits or {})
+        with without_timers():
+            await self._run(edits or {})
+
+    async def _run(self, edits: Mapping[str, tuple[str, str]]) -> None:
+        await self.stand.clear(edits)
         self.dice, self.model = Random(self.seed), Model()
         self.plan = Plan.draw(self.dice)
         self.world = World(self.stand, self.model, self.dice, self.plan)
         self.ghosts: list[Talk] = []
+        self.copy: Copy | None = None
         await self._cast()
         last: Anybody | None = None
         for step in range(self.steps):
             last = await self._chaos(step, last)
-        self._say(self.steps, "chaos is over")
+        self.step = self.steps
+        self.say("chaos is over")
         await self._finish()
 
     async def _chaos(self, step: int, last: Anybody | None) -> Anybody | None:
@@ -69,6 +74,9 @@ class Schedule:
         dice, plan = self.dice, self.plan
         if dice.random() < plan.jump:
             await self._jump(step)
+            return last
+        if plan.fail_over and dice.random() < plan.fail_over:
+            self.say(await fail_over(self))
             return last
         if dice.random() < plan.freeze:
             await self._freeze(step)
@@ -91,10 +99,14 @@ class Schedule:
         if said is None:  # nobody who could go on has
             await self._jump(step)
             return None
-        self._say(step, said)
+        self.say(said)
         self._linger(chosen, step)
         await self._woken(step)
         return chosen
+
+    def talks(self) -> list[Talk]:
+        """What is under way."""
+        return [*(actor.talk for actor in self.actors if actor.talk is not None), *self.ghosts]
 
     def _everybody(self) -> list[Anybody]:
         return [*self.actors, *self.ghosts]
@@ -107,8 +119,8 @@ class Schedule:
         self.actors: list[Actor] = []
         plan = self.plan
         for number in range(plan.workers):
-            worker = Worker(number, self.stand.queue)
-            for part in ("claimer", "settler", "heart"):
+            worker = Worker(number, self.stand.queue, self.model)
+            for part in ("claimer", "settler", "heart", "handler")[: 4 if plan.handlers else 3]:
                 await self._join(f"{part}{number}", worker)
         others = (plan.enqueuers, plan.housekeepers, plan.people, plan.callers)
         for name, number_of in zip(OTHERS, others, strict=True):
@@ -150,8 +162,7 @@ class Schedule:
         """Whether it settles jobs for a worker that has some in hand which aren't its own any more."""
         if each.worker is None or not each.name.startswith("settler") or self._waits(each):
             return False
-        jobs = self.model.truth.jobs
-        return any(jobs[job.id].generation != job.generation for job in each.worker.hands if job.id in jobs)
+        return crew.is_late(self.model, each.worker)
 
     def _waits(self, each: Anybody) -> bool:
         talk = each if isinstance(each, Talk) else each.talk
@@ -164,7 +175,7 @@ class Schedule:
         until = step + self.dice.choice((8, 15, 25))
         for actor in self._process(chosen):
             actor.frozen_until = until
-        self._say(step, f"{chosen.name} freezes until step {until}")
+        self.say(f"{chosen.name} freezes until step {until}")
         if chosen.worker is not None:
             await self.stand.jump(4.0)
 
@@ -182,9 +193,13 @@ class Schedule:
     async def _act(self, actor: Actor, *, lucky: bool = False) -> str | None:
         """The actor's next step: a new deed, or the next statement or commit of the one under way; None for nothing."""
         if actor.talk is None:
-            deed = self._next_deed(actor)
+            deed = self.next_deed(actor)
             if deed is None:
                 return None
+            if actor.cut:
+                deed.op.close()
+                actor.cut, actor.told = False, ConnectionLost("the server is gone")
+                return f"{actor.name} {deed.name}: the server is gone"
             actor.talk = Talk(actor.session, deed, actor)
         talk = actor.talk
         luck = 1.0 if lucky else self.dice.random()
@@ -198,7 +213,8 @@ class Schedule:
             luck -= chance
         return f"{actor.name} {await self._step(talk)}"
 
-    def _next_deed(self, actor: Actor) -> Deed | None:
+    def next_deed(self, actor: Actor) -> Deed | None:
+        """What it is about next, told what became of the last; None when it lets others go first."""
         told, actor.told = actor.told, None
         try:
             if isinstance(told, DatabaseError):
@@ -213,7 +229,7 @@ class Schedule:
         name = talk.deed.name
         if talk.commits:
             how = "rollback" if talk.deed.abandon and talk.over else "commit"
-            await self._end(talk, how)
+            await self.end(talk, how)
             return f"{name}: {how}"
         if talk.call is None:
             talk.go(None)
@@ -235,14 +251,14 @@ class Schedule:
         talk.open = not talk.deed.reads
         talk.go(rows)
         if talk.over and not talk.open:
-            self._told(talk, talk.result)
-        return f"{name} -> {_shown(rows)}"
+            self.tell(talk, talk.result)
+        return f"{name} -> {shown(rows)}"
 
     def _named(self, talk: Talk) -> str:
         assert talk.call is not None
         return f"{talk.deed.name}: {talk.call.statement.name}"
 
-    async def _end(self, talk: Talk, how: str) -> None:
+    async def end(self, talk: Talk, how: str) -> None:
         """Commit (and look at the tables) or roll back; whoever waits for the deed is told."""
         await self.stand.end(talk.session, how)
         talk.open = False
@@ -252,12 +268,14 @@ class Schedule:
             # What says that it did nothing isn't looked after; if it lies, the next look says so.
             if not talk.deed.did_nothing(talk.result):
                 self.model.check(await self.stand.truth(), talk.deed.judge, talk.result)
-                for worker in workers_of(self.actors):
+                for worker in workers_of(
+                    each for each in self.actors if each.name.startswith("claimer") and each.heard
+                ):
                     check_passed(worker, self.model.truth)
         if talk.over:
-            self._told(talk, talk.result if how == "commit" else TransientError("rolled back by its caller"))
+            self.tell(talk, talk.result if how == "commit" else TransientError("rolled back by its caller"))
 
-    def _told(self, talk: Talk, told: object) -> None:
+    def tell(self, talk: Talk, told: object) -> None:
         """The talk is over for whoever waits for it."""
         if talk.owner is not None:
             talk.owner.told, talk.owner.talk = told, None
@@ -268,7 +286,7 @@ class Schedule:
         for each in self._everybody():
             talk = each if isinstance(each, Talk) else each.talk
             if talk is not None and talk.session.sent is not None and not talk.session.waits:
-                self._say(step, f"{each.name if isinstance(each, Actor) else 'a ghost'} goes on: {self._absorb(talk)}")
+                self.say(f"{each.name if isinstance(each, Actor) else 'a ghost'} goes on: {self._absorb(talk)}")
 
     async def _ghost(self, talk: Talk) -> str:
         """The next step of a talk nobody waits for. What commits by itself may still arrive, and commit, later; a
@@ -278,7 +296,7 @@ class Schedule:
         self.ghosts.remove(talk)
         how = "commit" if talk.commits and not talk.deed.abandon else "rollback"
         if talk.open:
-            await self._end(talk, how)
+            await self.end(talk, how)
         self.stand.give_back(talk.session)
         return f"a ghost's {talk.deed.name}: {how}"
 
@@ -295,14 +313,14 @@ class Schedule:
     async def _jump(self, step: int) -> None:
         seconds = self.dice.choice(JUMPS)
         await self.stand.jump(seconds)
-        self._say(step, f"time jumps by {seconds} s")
+        self.say(f"time jumps by {seconds} s")
 
     # Bad luck
 
     async def _crash(self, actor: Actor, talk: Talk) -> str:
         """The actor's process is gone: a worker's with all its parts. What they had sent meets its fate."""
         process, said = self._process(actor), []
-        worker = Worker(actor.worker.number, actor.worker.queue) if actor.worker else None
+        worker = actor.worker.anew() if actor.worker else None
         for each in process:
             if each.talk is not None:
                 said.append(f"{each.talk.deed.name} {await self._detach(each, each.talk)}")
@@ -319,7 +337,7 @@ class Schedule:
     async def _detach(self, actor: Actor, talk: Talk, told: DatabaseError | None = None) -> str:
         """Take the talk from its owner, who is told this: it commits now, or is rolled back, or will do so later."""
         fate: Fate = self.dice.choice(("committed", "rolled back", "late"))
-        self._told(talk, told)
+        self.tell(talk, told)
         if fate == "late" or talk.session.sent is not None:
             talk.goes_on = self.dice.random() < 0.6
             talk.frozen_until = self.step + self.dice.choice((0, 4, 8, 16))
@@ -328,14 +346,14 @@ class Schedule:
             return "late"
         if talk.open:
             fate = fate if talk.commits and not talk.deed.abandon else "rolled back"
-            await self._end(talk, "commit" if fate == "committed" else "rollback")
+            await self.end(talk, "commit" if fate == "committed" else "rollback")
         return fate
 
     async def _refuse(self, actor: Actor, talk: Talk) -> str:
         """The server refuses for now: rolled back, and the actor knows."""
         await self.stand.end(talk.session, "rollback")
         talk.open = False
-        self._told(talk, TransientError("refused", sqlstate="40001"))
+        self.tell(talk, TransientError("refused", sqlstate="40001"))
         return f"{actor.name} {talk.deed.name}: refused for now"
 
     async def _give_up(self, actor: Actor, step: int) -> None:
@@ -344,8 +362,8 @@ class Schedule:
         talk = actor.talk
         await self.stand.cancel(talk.session)
         talk.open = False
-        self._told(talk, LockTimeout("waited for too long", sqlstate="55P03"))
-        self._say(step, f"{actor.name} {talk.deed.name}: gave up waiting")
+        self.tell(talk, LockTimeout("waited for too long", sqlstate="55P03"))
+        self.say(f"{actor.name} {talk.deed.name}: gave up waiting")
         await self._woken(step)
 
     # The end
@@ -362,22 +380,14 @@ class Schedule:
                 if self._waits(each) or (isinstance(each, Actor) and each.over):
                     continue
                 if (said := await self._step_of(each, lucky=True)) is not None:
-                    self._say(self.steps, said)
+                    self.say(said)
                     await self._woken(self.steps)
-        await wind_up(self.world, workers_of(self.actors), lambda text: self._say(self.steps, text))
+        for actor in self.actors:
+            if actor.worker is not None and not actor.heard:
+                actor.worker.hears_of_a_loss(actor.name)
+        await wind_up(self.world, workers_of(self.actors), self.say)
         self.stand.cleared()
 
-    def _say(self, step: int, text: str) -> None:
-        self.trace.append(f"{step:3} {self.stand.now:6.1f} s  {text}")
-
-
-def _shown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A few words of what a statement brought."""
-    if len(rows) != 1:
-        return f"{len(rows)} rows"
-    shown = {
-        name: value
-        for name, value in dict(rows[0]).items()
-        if isinstance(value, int | bool | str | list) and name not in VOLATILE
-    }
-    return ", ".join(f"{name}={value}" for name, value in shown.items())[:120] or "nothing"
+    def say(self, text: str) -> None:
+        """Write down what has happened."""
+        self.trace.append(f"{self.step:3} {self.stand.now:6.1f} s  {text}")

@@ -20,6 +20,7 @@ from perdure.core.op import Call, Statement
 from perdure.pg.errors import translate
 from perdure.pg.link import PLANS
 from perdure.sql import in_schema, numbered
+from tests.sim.standby import Standby
 from tests.sim.truth import TABLES, Truth
 
 CLOCK = """
@@ -121,6 +122,7 @@ class Stand:
         self._clear = await self.watch.prepare("select perdure.sim_clear()")
         self._truth = await self.watch.prepare(TABLES)
         self._running = await self.watch.prepare(RUNNING)
+        self.standby = await Standby(self.watch).open()
         self.alone = Session(-1, await self._connect())
         self.queue = int(await self.watch.fetchval("select id from perdure.queue where name = 'default'"))
         return self
@@ -203,6 +205,13 @@ class Stand:
         await session.conn.execute(f"{how} and chain")
         session.used = False
         await self._calm(self.sessions)
+
+    async def hang_up(self, session: Session) -> None:
+        """The server behind it is gone: whatever it had under way hasn't happened."""
+        if session.sent is not None:
+            await self.cancel(session)
+        elif session.used:
+            await self.end(session, "rollback")
 
     async def cancel(self, session: Session) -> None:
         """End the statement under way, as a lock timeout would."""

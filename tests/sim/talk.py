@@ -6,10 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from perdure.core.errors import ConnectionLost
 from perdure.core.op import Call
 from tests.sim.crew import Worker
 from tests.sim.deed import Deed, Script
 from tests.sim.stand import Session
+
+VOLATILE = ("holder",)
+"""Columns that differ from run to run: how Postgres names a transaction."""
 
 
 @dataclass(eq=False)
@@ -43,7 +47,8 @@ class Talk:
 
 @dataclass(eq=False)
 class Actor:
-    """A script and the session it has. ``told``: what the script will be sent, or the error it will be thrown."""
+    """A script and the session it has. ``told``: what the script will be sent, or the error it will be thrown.
+    ``cut``: the server behind its session is gone, which it will be told when it uses it."""
 
     name: str
     worker: Worker | None
@@ -52,9 +57,27 @@ class Actor:
     talk: Talk | None = None
     told: Any = None
     over: bool = False
+    cut: bool = False
     frozen_until: int = 0
+
+    @property
+    def heard(self) -> bool:
+        """Whether it knows of every server that was lost."""
+        return not self.cut and not isinstance(self.told, ConnectionLost)
 
 
 def workers_of(actors: Iterable[Actor]) -> list[Worker]:
     """The workers whose parts these actors are."""
     return list({id(actor.worker): actor.worker for actor in actors if actor.worker is not None}.values())
+
+
+def shown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A few words of what a statement brought."""
+    if len(rows) != 1:
+        return f"{len(rows)} rows"
+    shown = {
+        name: value
+        for name, value in dict(rows[0]).items()
+        if isinstance(value, int | bool | str | list) and name not in VOLATILE
+    }
+    return ", ".join(f"{name}={value}" for name, value in shown.items())[:120] or "nothing"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import time
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
@@ -25,6 +26,7 @@ from tests.sim.runs import NO_BUG, Failure, hunt, version
 from tests.sim.stand import SERVER, Stand
 
 T = TypeVar("T")
+LOG = logging.getLogger("perdure")
 
 BASES = (1, 1_000_001, 2_000_001)
 """Where the search for a planted bug begins, each time anew."""
@@ -43,6 +45,8 @@ class Theatre:
         with psycopg.connect(url, autocommit=True) as conn:
             migrate(conn)
         gc.set_threshold(GARBAGE)
+        self._level = LOG.level
+        LOG.setLevel(logging.CRITICAL)  # what goes wrong here does so on purpose
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self.stand = self.run(Stand(url).open())
 
@@ -54,6 +58,7 @@ class Theatre:
         """Close the sessions and the loop."""
         self.run(self.stand.close())
         self._runner.close()
+        LOG.setLevel(self._level)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from perdure.jobs.ops.claim import Batch
 from perdure.jobs.ops.rescue import Rescue
 from perdure.jobs.states import LEGAL, Act, targets
-from perdure.jobs.work import End
+from perdure.jobs.work import End, Lease
 from perdure.workflows.model import Started
 
 COLUMNS: Mapping[str, tuple[str, str]] = {
@@ -149,11 +149,29 @@ Judge = Callable[["Model", Truth, Any], dict[int, Expected]]
 @dataclass
 class Model:
     """What has been seen so far. ``claims``: every (job, generation) that was ever claimed. ``settled``: how each
-    (job, generation) was settled."""
+    (job, generation) was settled. ``given``: the numbers of all leases. A server that takes over knows of no more than
+    it has of these. ``known``: the leases that workers know of; ``unknown``: those that this server never gave."""
 
     truth: Truth = field(default_factory=Truth)
     claims: set[tuple[int, int]] = field(default_factory=set)
     settled: dict[tuple[int, int], str] = field(default_factory=dict)
+    given: set[int] = field(default_factory=set)
+    known: set[Lease] = field(default_factory=set)
+    unknown: set[Lease] = field(default_factory=set)
+
+    def copy(self) -> Model:
+        """What a standby knows that hears of nothing after this."""
+        return Model(self.truth, {*self.claims}, {**self.settled}, {*self.given})
+
+    def taken_over(self, standby: Model, after: Truth) -> None:
+        """The server is the standby now, and its tables are these. What it lacks has never been: what was claimed may
+        be claimed again, what was settled hasn't been, and what it never gave isn't anybody's."""
+        if after != standby.truth:
+            raise Violation("the standby isn't as it was saved")
+        self.truth, self.claims = standby.truth, {*standby.claims}
+        self.settled, self.given = {**standby.settled}, {*standby.given}
+        self.unknown |= {lease for lease in self.known if lease.id not in self.given}
+        self.known -= self.unknown
 
     def check(self, after: Truth, judge: Judge, result: Any) -> None:
         """One transaction has committed, whose op had this result. Raises Violation."""
@@ -174,7 +192,10 @@ class Model:
         """A worker believes that of these ends the stale ones weren't settled, and the others were."""
         for end in ends:
             verdict = self.settled.get((end.job.id, end.job.generation))
-            if (verdict == end.verdict) is (end in stale):
+            ours = verdict == end.verdict or (end.written == "perhaps" and verdict == "completed")
+            if end.job.lease in self.unknown:  # what another has settled may have the same numbers
+                ours = end not in stale and verdict is not None
+            if ours is (end in stale):
                 told = "stale" if end in stale else "settled"
                 raise Violation(f"job {end.job.id}: its worker takes its {end.verdict} end for {told}, it is {verdict}")
 
@@ -223,6 +244,8 @@ def claimed(worker: int, incarnation: int) -> Judge:
             if (job.id, job.generation) in model.claims:
                 raise Violation(f"job {job.id}: its generation {job.generation} is claimed a second time")
             model.claims.add((job.id, job.generation))
+        model.given.add(batch.lease)
+        model.known.add(batch.jobs[0].lease)
         return {job.id: Expected("claim") for job in batch.jobs}
 
     return judge
@@ -234,11 +257,12 @@ def settled(ends: Sequence[End]) -> Judge:
     def judge(model: Model, after: Truth, stale: list[End]) -> dict[int, Expected]:
         expected = {}
         for end in ends:
-            was = model.truth.jobs[end.job.id]
-            ours = was.place == "leased" and (was.generation, was.lease) == (end.job.generation, end.job.lease.id)
             if end in stale:
                 continue
-            if not ours:
+            was = model.truth.jobs.get(end.job.id)
+            numbers = (end.job.generation, end.job.lease.id)
+            ours = was is not None and was.place == "leased" and (was.generation, was.lease) == numbers
+            if not ours or end.job.lease in model.unknown:
                 raise Violation(f"job {end.job.id}: {was} is settled by who held generation {end.job.generation}")
             model.settled[end.job.id, end.job.generation] = end.verdict
             there_already = end.verdict == "waiting" and after.jobs[end.job.id].place == "ready"
@@ -246,6 +270,30 @@ def settled(ends: Sequence[End]) -> Judge:
         if any(end.then is not None for end in ends):
             expected |= woken(model, after, None)
         return expected
+
+    return judge
+
+
+def settled_free(ends: Sequence[End]) -> Judge:
+    """The same, of the ends whose jobs nobody else had locked."""
+
+    def judge(model: Model, after: Truth, result: tuple[list[End], list[End]]) -> dict[int, Expected]:
+        stale, blocked = result
+        return settled([end for end in ends if end not in blocked])(model, after, stale)
+
+    return judge
+
+
+def completed(end: End) -> Judge:
+    """The transaction of a handler answers for the end of its job, if it says that it could hold it. What another claim
+    has that the server gave the same numbers, after the first was lost with a server, can't be told from it."""
+
+    def judge(model: Model, after: Truth, held: bool) -> dict[int, Expected]:
+        was = model.truth.jobs[end.job.id]
+        if was.place != "leased" or (was.generation, was.lease) != (end.job.generation, end.job.lease.id):
+            raise Violation(f"job {end.job.id}: {was} is completed by who held generation {end.job.generation}")
+        model.settled[end.job.id, end.job.generation] = end.verdict
+        return {end.job.id: Expected("complete", end.charge)}
 
     return judge
 
