@@ -13,8 +13,9 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from ..core.backoff import Retry
+from ..core.errors import PerdureError
 from ..core.run_errors import Diverged, GatherFailed, InvalidWorkflow, StepFailed, StepTimeout
-from .model import Close, Kind, RunSpec, Step, StepError
+from .model import Close, Kind, Message, RunSpec, Step, StepError
 
 Mode = Literal["fail_fast", "collect_all", "first_success", "quorum"]
 
@@ -171,6 +172,17 @@ class Wait(Command):
         """The payload."""
         return super().decode(outcome) if self._decode is None else self._decode(outcome)
 
+    def refusal(self, message: Message) -> str | None:
+        """Why this message can't be what is waited for, whose type it doesn't fit; None when it can. An update was
+        accepted by its validator, and its sender told so."""
+        if self._decode is None or message.update:
+            return None
+        try:
+            self._decode(message.payload)
+        except (msgspec.MsgspecError, PerdureError) as error:
+            return f"doesn't fit the type that is waited for: {error}"
+        return None
+
 
 class Token(Command):
     """Make a secret by which somebody outside can answer, with a signal of this name."""
@@ -282,7 +294,7 @@ def misfit(step: str, error: Exception) -> InvalidWorkflow:
     return InvalidWorkflow(
         f"what is recorded doesn't fit the type that the code expects now: {error}",
         field=step,
-        fix="let the new type read what the old one wrote",
+        fix="let the type read what is recorded, or have the step done again: workflows.rewind",
     )
 
 

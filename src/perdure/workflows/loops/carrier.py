@@ -11,7 +11,7 @@ from typing import Any
 from ...core import limits
 from ...core.backoff import Again, decide
 from ...core.codec import encode
-from ...core.endings import Ending, born_inside
+from ...core.endings import Ending, born_inside, storable
 from ...core.errors import ContextMissing, InvalidInput, OwnershipLost, QueueSaturated
 from ...core.run_errors import CommitUnknown, WorkflowExists
 from ...jobs.handler import STEP
@@ -25,6 +25,7 @@ from ...runtime.nursery import NoChild
 from ..commands import Block, Command, Do, Sleep, Start, Token, Wait
 from ..compensate import times_undone
 from ..model import Entry, Message, Step, StepError
+from ..ops import inbox
 from ..ops.record import record
 from ..ops.start import spawn
 from ..ops.stop import stop
@@ -229,10 +230,12 @@ class Carrier:
         self._records.machine.add(ended)
 
     async def _wait(self, command: Wait, step: Step | None) -> Parked | None:
-        message = next((each for each in self.inbox if each.answered and each.name == command.signal), None)
-        if message is not None:
+        while message := next((each for each in self.inbox if each.answered and each.name == command.signal), None):
             self.inbox.remove(message)
             self.taken.add(message.id)
+            if (refusal := command.refusal(message)) is not None:
+                await self._refuse(message, refusal)
+                continue
             await self._records.done(command, bytes(message.payload).decode(), detail=command.signal, taken=message.id)
             return None
         late = StepError("TimeoutError", f"no signal {command.signal!r} came within {command.timeout:g} s") if (
@@ -245,6 +248,12 @@ class Carrier:
             recorded = await self._records.pending(command, "waiting", delay=command.timeout, detail=command.signal)
             return Parked(recorded.due_at)
         return Parked(step.due_at)
+
+    async def _refuse(self, message: Message, refusal: str) -> None:
+        """A signal that can't be taken isn't waited for again: it stays in the inbox with the reason."""
+        job = self._records.job
+        await self._provider.write(inbox.answer, job.id, job.generation, message.id, storable(refusal), None)
+        log.warning("run %s: the signal %r %s", self._records.machine.id, message.name, refusal, extra={"claimed": job})
 
     async def _child(self, command: Start, step: Step | None) -> Parked | None:
         if step is not None and step.state == "retry" and not self._due(step):
