@@ -153,7 +153,7 @@ async def test_a_chore_is_done_by_one_at_a_time_and_taken_over_from_the_dead(sta
     holder = stage.db.connect()
     holder.execute("begin")
     assert drive(holder, upkeep.take("promote")).mine
-    (due,) = await stage.enqueue(app.find("work").job().options(delay=0.01))
+    (due,) = await stage.enqueue(app.find("work").job().options(delay=0.2))
     async with working(stage.db, app) as worker:
         await _looked(worker, 3)
         (stranger,) = await stage.enqueue(app.find("work").job().options(delay=3_600))
@@ -241,7 +241,7 @@ async def test_what_jobs_wait_for_is_never_parked(stage: Stage, app: App) -> Non
     """Promotion that fails again and again is counted and tried again, later each time but never parked; repaired, it
     goes on by itself. Red when every chore may be parked."""
     await _say(stage, "alter sequence perdure.pos maxvalue 100")
-    due = await stage.enqueue(*[app.find("work").job().options(delay=0.01) for _ in range(60)])
+    due = await stage.enqueue(*[app.find("work").job().options(delay=0.2) for _ in range(60)])
     async with working(stage.db, app):
         await stage.until_true(
             "select exists (select from perdure.chore where name = 'promote' and consecutive_failures > 3)"
@@ -268,7 +268,7 @@ async def test_a_chore_that_waits_leaves_the_loop_alone(
         "create function broken() returns trigger language plpgsql as $$ begin raise exception 'no such luck'; end $$",
     )
     await _say(stage, "create trigger broken before delete on perdure.scheduled execute function broken()")
-    await stage.enqueue(app.find("work").job().options(delay=0.01))
+    await stage.enqueue(app.find("work").job().options(delay=0.2))
     async with working(stage.db, app) as worker:
         await stage.until_true(
             "select exists (select from perdure.chore where name = 'promote' and consecutive_failures = 1)"
