@@ -10,24 +10,14 @@ from perdure.core import limits
 from tests.conftest import Database
 from tests.rooms.worker.stage import BOUND_SECONDS, Stage
 
-DEFAULTS = limits.TRUST_SECONDS, limits.DEAD_SECONDS
-
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker isn't taken for dead because a busy machine has stopped its process, or a session of its, for seconds:
-    what it ran would run again in a child. A test of what follows such a stop is given `mortal`, or limits of its own.
+    what it ran would run again in a child. A test of what follows such a stop has limits of its own.
     """
     monkeypatch.setattr(limits, "TRUST_SECONDS", 50.0)
     monkeypatch.setattr(limits, "DEAD_SECONDS", 60.0)
-
-
-@pytest.fixture
-def mortal(patience: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers are taken for dead as soon as anywhere else."""
-    trust, dead = DEFAULTS
-    monkeypatch.setattr(limits, "TRUST_SECONDS", trust)
-    monkeypatch.setattr(limits, "DEAD_SECONDS", dead)
 
 
 @pytest.fixture
