@@ -14,6 +14,7 @@ from perdure.fleet.ops import workers
 from perdure.jobs.floors import Floor
 from perdure.jobs.ops import claim as claiming
 from perdure.jobs.ops import queues
+from tests.rooms.worker import culprits
 from tests.rooms.worker.stage import BOUND_SECONDS, Stage, until, working
 
 HOUR = 3_600.0
@@ -62,15 +63,9 @@ async def test_a_vanished_worker_is_buried_when_its_beat_runs_out(
         monkeypatch.setattr(limits, name, HOUR)
     for name in ("TRUST_SECONDS", "DEAD_SECONDS"):
         monkeypatch.setattr(limits, name, 2 * HOUR)
-    app = App("a")
-
-    @app.task
-    async def work() -> str:
-        return "done"
-
-    await stage.enqueue(work.job())
+    await stage.enqueue(culprits.whose_loop.job())
     gone, id = await _vanished(stage, "2 seconds")
-    async with working(stage.db, app) as worker:
+    async with working(stage.db, culprits.app) as worker:
         await until(lambda: worker._claimer.asleep)
         await stage.until_in("history", id)
 
