@@ -154,10 +154,12 @@ def test_a_server_that_takes_over_without_the_last_commits(own_floor: Floor) -> 
     settled once, whatever the lost server had said of it; what was committed on the lost one alone is gone with it,
     and the workers find out by themselves what they hold. Red when a worker trusts its floors or its leases."""
     floor, cluster = own_floor, own_floor.db.server.cluster
-    gate = floor.folder / "gate"
+    gate, down = floor.folder / "gate", floor.folder / "down"
     ids = floor.enqueue(*[serve.job(0.05) for _ in range(20)])
     gates = floor.enqueue(*[pass_gate.job(str(gate)) for _ in range(40)])  # more than anybody claims ahead
-    ids += gates + floor.enqueue(*[serve.job(0.05) for _ in range(140)])
+    ids += gates + floor.enqueue(*[serve.job(0.05) for _ in range(136)])
+    held = floor.enqueue(*[pass_gate.job(str(down)) for _ in range(4)])
+    ids += held
     workers = [floor.worker("--queues", "default:5", lasting=True) for _ in range(2)]
     floor.until_true("select count(*) = 20 from perdure.history")
     floor.until_true("select count(*) = 10 from effect where what = 'begun' and job = any(%s)", gates)
@@ -169,12 +171,16 @@ def test_a_server_that_takes_over_without_the_last_commits(own_floor: Floor) -> 
     subprocess.run(["chown", "-R", f"{cluster.owner.uid}:{cluster.owner.gid}", copy], check=True)
     cluster.start()
     floor.reconnect()
-    known = floor.value("select count(*) from perdure.history")
-    lost = floor.enqueue(*[sell.job() for _ in range(50)])
     gate.touch()
-    floor.until_true("select count(*) > %s from perdure.history", known + 60)
+    floor.until_finished([id for id in ids if id not in held])
+    floor.until_true("select count(*) = 4 from effect where what = 'begun' and job = any(%s)", held)
+    lost: list[int] = []
+    for _ in range(30):  # by then the workers' floors are above everything that the other server has
+        lost += floor.enqueue(sell.job())
+        floor.until_finished(lost[-1:])
     floor.db.close()
     cluster.stop("immediate")
+    down.touch()  # these fail, and it is another server that hears of it, which doesn't know their claim
     shutil.rmtree(cluster.data)
     copy.rename(cluster.data)
     cluster.start()
@@ -186,6 +192,7 @@ def test_a_server_that_takes_over_without_the_last_commits(own_floor: Floor) -> 
 
     assert not any(worker.ended for worker in workers)
     assert floor.value("select count(*) from perdure.history where id = any(%s)", lost) == 0
+    assert floor.rows("select * from perdure.attempt where ending = 'retry' and job = any(%s)", held) == []
     floor.assert_settled_once(ids)
     (more,) = floor.enqueue(sell.job())
     floor.until_finished([more])
