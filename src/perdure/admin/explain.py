@@ -79,7 +79,8 @@ HELD_RUN: Mapping[str, tuple[str, str, str]] = {
     "invalid": (
         "the run {run} is parked, for a mistake of its code or arguments that don't fit: {trouble}",
         "nothing, until it is resumed; nothing was undone",
-        "run workers with mended code, then perdure workflows resume {name}; or perdure workflows cancel {name}",
+        "run workers with mended code, then perdure workflows resume {name}, or cancel it, which undoes what was done; "
+        "perdure workflows cancel {name} --force ends it now, and undoes nothing",
     ),
     "diverged": (
         "the run {run} is parked: its code does something else than what is recorded: {trouble}",

@@ -134,6 +134,39 @@ def test_a_child_to_be_left_alone_is_left_alone_by_a_cancel(stage: Stage) -> Non
     asyncio.run(play())
 
 
+@pytest.mark.parametrize("how", ["waiting", "held", "parked"])
+def test_a_cancel_lets_a_run_go_on_to_its_end(stage: Stage, how: str) -> None:
+    """A run that is paused, waiting or set aside, or that is parked for a mistake that has been mended, ends when
+    it is cancelled, and what it had done is undone; nobody has to resume it first. Red when a cancel only asks."""
+    broken = [how == "parked"]
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> None:
+        await wf.step("charge", stage.do, "charge", compensate=stage.do)
+        if broken[0]:
+            await wf.step("", stage.do, "no name")
+        await wf.signal("go")
+        await wf.step("ship", stage.do, "ship")
+
+    async def play() -> None:
+        async with stage.working():
+            await stage.start(shop.run())
+            if how == "parked":
+                await stage.until_state("parked")
+                broken[0] = False
+            else:
+                await stage.until_state("waiting")
+                await stage.ask(stage.client.workflows.pause, "r")
+            if how == "held":
+                await stage.signal("go")
+                await stage.until_true("select exists (select from perdure.held)")
+            assert await stage.ask(stage.client.workflows.cancel, "r") == "requested"
+            await stage.until_state("cancelled")
+
+    asyncio.run(play())
+    assert stage.did == ["charge", "charge"]
+
+
 def test_a_deadline_ends_a_run_that_never_waits(stage: Stage) -> None:
     """A run that goes from step to step is told between two of them that its deadline has passed [PAT-57]. Red when
     only a run that is loaded looks."""

@@ -160,7 +160,8 @@ def send_update(id: str, name: str, payload: object) -> Op[int]:
 
 
 def cancel(id: str, reason: str | None, force: bool) -> Op[str]:
-    """Ask a run to end, and its children with it; a dead one is filed. Raises WorkflowNotFound."""
+    """Ask a run to end, and its children with it; a dead one is filed. One that is paused or parked goes on for that.
+    Raises WorkflowNotFound."""
     run = yield from get(id)
     said = None if reason is None else check.text("reason", reason, limits.REASON_CHARS_MAX)
     if run.place == "dead":
@@ -171,7 +172,7 @@ def cancel(id: str, reason: str | None, force: bool) -> Op[str]:
     if answer == "missing":
         raise JobNotFound("its job isn't kept", job_id=run.job, field=id)
     if answer == "requested":
-        yield from after.nudge([run.job])
+        yield from control.resume(run.job)
     elif answer == "cancelled":
         yield from after.tell([run.job], {}, [run.job])
     return answer
