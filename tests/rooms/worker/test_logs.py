@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from typing import Any
 
 import pytest
+from psycopg_pool.pool_async import MaintenanceTask
 
+from perdure.app.context import Context
 from perdure.app.logs import FORMAT, JobFields
 from perdure.app.registry import App
+from perdure.core import context
 from perdure.core.backoff import Retry
-from tests.rooms.worker.stage import Stage, working
+from tests.rooms.worker.stage import BOUND_SECONDS, Stage, working
 
 
 class _Kept(logging.Handler):
@@ -69,3 +74,30 @@ async def test_every_line_of_a_job_says_which_it_is(stage: Stage, caplog: pytest
     ]
     assert all("correlation_id=order-9182" in line for line in story)
     assert any(line.endswith("works on {'default': 50}") for line in kept.lines)
+
+
+async def test_what_a_pool_does_by_itself_is_about_no_job(stage: Stage) -> None:
+    """The connections of handlers are looked after by tasks that outlive the job whose handler was the first to ask,
+    and whose log lines don't name it. Red when the pool is opened in the context of that job."""
+    app, seen, done = App("a"), list[object](), asyncio.Event()
+
+    class Look(MaintenanceTask):
+        async def _run(self, pool: Any) -> None:
+            seen.append(context.frame())
+            done.set()
+
+    @app.task
+    async def asks(ctx: Context, again: bool) -> None:
+        if again:
+            await ctx.enqueue(asks.job(again=False))
+            pool = ctx.desk.awaited._pool
+            assert pool is not None
+            assert context.frame() is not None
+            pool.run_task(Look(pool))
+
+    (id,) = await stage.enqueue(asks.job(again=True))
+    async with working(stage.db, app):
+        (job,) = await stage.until_in("history", id)
+        await asyncio.wait_for(done.wait(), BOUND_SECONDS)
+
+    assert (job.outcome, seen) == ("completed", [None])

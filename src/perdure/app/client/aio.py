@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from contextvars import Context
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -218,6 +219,7 @@ class Pooled:
                 if pooled:
                     settings |= {"connection_class": AsyncPooledConnection, "configure": opening.abind(self._purpose)}
                 pool = AsyncPool(**settings)
-                await pool.open()
+                # Its tasks outlive the job whose handler was the first to ask, and their log lines aren't about that.
+                await loop.create_task(pool.open(), context=Context())
                 self._pool = pool
             return self._pool

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import Context
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -250,6 +251,6 @@ class Pooled:
                 if pooled:
                     settings |= {"connection_class": PooledConnection, "configure": opening.bind(self._purpose)}
                 pool = Pool(**settings)
-                pool.open()
+                Context().run(pool.open)  # its threads outlive the job that asks first, and aren't about it
                 self._pool = pool
             return self._pool
