@@ -6,15 +6,16 @@ from typing import Any
 
 from ..core.codec import encode_result
 from ..jobs.handler import Handler
+from ..jobs.loops.cleaner import Cleaner
 from ..jobs.loops.minder import encoded
 from .registry import Task
 
 
-def handler(task: Task[..., Any]) -> Handler:
-    """The task as the claim loop knows it."""
+def handler(task: Task[..., Any], cleaner: Cleaner | None = None) -> Handler:
+    """The task as the claim loop knows it. ``cleaner``: of the worker, for what is called in its own process."""
     return Handler(
         name=task.name,
-        function=task.function,
+        function=task.function if cleaner is None or task.run_in == "process" else cleaner.around(task.function),
         run_in=task.run_in,
         retry=task.retry,
         timeout=task.timeout,

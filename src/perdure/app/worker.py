@@ -24,7 +24,7 @@ from ..fleet.loops.heart import Heart
 from ..fleet.model import Beat
 from ..fleet.ops import workers
 from ..jobs import rules as job_rules
-from ..jobs.loops import stopper
+from ..jobs.loops import cleaner, stopper
 from ..jobs.loops.chores import Chores
 from ..jobs.loops.claimer import Claimer, Identity
 from ..jobs.loops.intake import Intake
@@ -85,10 +85,10 @@ class Worker:
         named = {*(t.queue for t in app.tasks.values()), *(f.queue for f in app.workflows.values())} or {"default"}
         self._named = named
         self._queues = dict(queues) if queues is not None else dict.fromkeys(sorted(named), SLOTS_DEFAULT)
-        self._handlers = {task.name: handler(task) for task in app.tasks.values()}
+        self._cleaner = cleaner.found()
+        self._handlers = {task.name: handler(task, self._cleaner) for task in app.tasks.values()}
         check_retention(app, history_days)
-        self._app = app
-        self._flows = list(app.workflows.values())
+        self._app, self._flows = app, list(app.workflows.values())
         self._url, self._schema = url, schema
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"
         self._wires = Wires(url, schema, self._name, direct_url, listen)
@@ -160,7 +160,7 @@ class Worker:
         self._leases: dict[int, Lease] = {}
         context = partial(in_child, self._url, self._schema, self._books.versions)
         beside, first = map(address, self._flows), self._app.found_in
-        self._minder = Minder(self._handlers.values(), context, beside, first=first)
+        self._minder = Minder(self._handlers.values(), context, beside, first=first, cleaner=self._cleaner)
         self._drivers = Drivers(self._flows, self._links, self._minder, self._stop.is_set, self._queues)
         self._handlers.update(self._drivers.handlers)
         threaded = sum(each.run_in == "thread" for each in self._handlers.values()) and len(self._queues)

@@ -94,14 +94,20 @@ def _import(settings: dict[str, Any]) -> None:
         _tried(_import_main, *main)
     if first is not None:
         _tried(importlib.import_module, first)
-    if settings["prepare"] is not None:
-        address, *arguments = settings["prepare"]
-        _tried(_found(address), *arguments)
+    _prepare(settings)
     left = [name for name in modules if name != "__main__" and not _tried(importlib.import_module, name)]
     if left and main is not None and not has_tasks:
         _tried(_import_main, *main)
         for name in left:
             _tried(importlib.import_module, name)
+    _prepare(settings)
+
+
+def _prepare(settings: dict[str, Any]) -> None:
+    """Before the modules of tasks, which may need it, and again after everything: what came with those is prepared."""
+    if settings["prepare"] is not None:
+        address, *arguments = settings["prepare"]
+        _tried(_found(address), *arguments)
 
 
 def _tried(act: Callable[..., object], *arguments: Any) -> bool:

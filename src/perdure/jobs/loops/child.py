@@ -43,13 +43,15 @@ class Unfound(NoChild):
 
 class Request(msgspec.Struct, frozen=True):
     """One call: the task at "module:qualified.name". ``context`` makes what its handler is given. ``timeout``: seconds
-    after which a coroutine is cancelled. ``memory_bytes``: what the child may allocate from now on."""
+    after which a coroutine is cancelled. ``memory_bytes``: what the child may allocate from now on. ``around``: what is
+    done around functions of the application."""
 
     address: str
     job: Claimed
     context: Callable[[Claimed], Context]
     timeout: float | None = None
     memory_bytes: int | None = None
+    around: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
 
     def perform(self, sock: socket.socket) -> Any:
         """What the handler returns. Raises what it raises."""
@@ -119,7 +121,8 @@ def _run(request: Request) -> Any:
             arguments[task.signature.context] = given
         job.started = monotonic()
         faults.point("child.called")
-        value = task.function(**arguments)
+        function = task.function if request.around is None else request.around(task.function)
+        value = function(**arguments)
         running = asyncio.iscoroutine(value)
         if running:
             value = asyncio.run(_awaited(value, given, task.at_most_once, request.timeout))

@@ -21,6 +21,7 @@ from ...runtime.nursery import Child, ChildEnded, Nursery
 from ..handler import Context, Handler
 from ..work import Claimed
 from .child import Request, Returned, lent, serve
+from .cleaner import Cleaner, in_child
 from .slot import Slot
 
 TRUST_PAUSE_SECONDS = 0.05
@@ -47,6 +48,7 @@ def encoded(value: object) -> str:
 class Minder:
     """Minds the children of one worker. ``context`` makes what handlers are given, in the child. ``beside``: addresses
     of what runs there, too. ``first``: the module that was imported before those, and may have set up what they need.
+    ``cleaner``: of the worker.
     """
 
     def __init__(
@@ -56,10 +58,14 @@ class Minder:
         beside: Iterable[str] = (),
         *,
         first: str | None = None,
+        cleaner: Cleaner | None = None,
     ) -> None:
-        self.context = context
+        self.context, self.cleaner = context, cleaner
+        self.around = None if cleaner is None else in_child
+        prepare = None if cleaner is None else cleaner.preparation()
         modules = {address.partition(":")[0] for address in (*(each.address for each in handlers), *beside) if address}
-        self._nursery = Nursery(sorted(modules), f"{serve.__module__}:{serve.__name__}", first=first)
+        served = f"{serve.__module__}:{serve.__name__}"
+        self._nursery = Nursery(sorted(modules), served, first=first, prepare=prepare)
         self._kept: list[Child] = []
         self._turn = asyncio.Semaphore(cores())
 
@@ -84,7 +90,7 @@ class Minder:
                 await self._distrusted(child)
             slot.queued, job.started = None, monotonic()
             slot.deadline = None if timeout is None else job.started + timeout
-            return await self._call(child, Request(handler.address, job, self.context))
+            return await self._call(child, Request(handler.address, job, self.context, around=self.around))
 
     async def _distrusted(self, child: Child) -> None:
         """Wait a moment with a child that has nothing to do yet; it is kept for another call when the wait ends so."""
@@ -98,14 +104,14 @@ class Minder:
         """Run a process task as a step of a workflow, whose job is given with the step's arguments; when a child has
         its turn. Raises as ``call`` does."""
         async with self._turn:
-            return await self._call(await self._child(), Request(address, job, partial(lent, self.context)))
+            return await self._call(await self._child(), self._step(address, job))
 
     async def call_step_alone(self, address: str, job: Claimed, memory_bytes: int | None) -> Any:
         """The same for a run that is a suspect: in a child for this call only, which may allocate no more than that."""
         async with self._turn:
             child = await self._nursery.child()
             try:
-                return await _ask(child, Request(address, job, partial(lent, self.context), None, memory_bytes))
+                return await _ask(child, self._step(address, job, memory_bytes))
             except ChildEnded as error:
                 raise ChildFailed(f"the child process {ended_how(error.code)} under the handler") from None
             finally:
@@ -137,7 +143,7 @@ class Minder:
         self, child: Child, address: str, job: Claimed, timeout: float | None, memory_bytes: int | None
     ) -> Any:
         """Run a handler in that child, which ends with it. Raises ChildEnded, too."""
-        request = Request(address, job, self.context, timeout, memory_bytes)
+        request = Request(address, job, self.context, timeout, memory_bytes, self.around)
         try:
             return await _ask(child, request)
         finally:
@@ -146,6 +152,11 @@ class Minder:
     async def close(self) -> None:
         """End them all."""
         await self._nursery.close()
+        if self.cleaner is not None:
+            await asyncio.to_thread(self.cleaner.close)
+
+    def _step(self, address: str, job: Claimed, memory_bytes: int | None = None) -> Request:
+        return Request(address, job, partial(lent, self.context), None, memory_bytes, self.around)
 
     async def _child(self) -> Child:
         while self._kept:

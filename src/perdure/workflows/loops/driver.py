@@ -47,7 +47,7 @@ class Driver:
     async def host(self, address: str, child: Child, given: Context, memory_bytes: int | None, watch: Watch) -> Any:
         """Have that done in the child, which finds the run's workflow at the address."""
         request = RunRequest(
-            address, given.claimed, self._provider.minder.context, None, memory_bytes,
+            address, given.claimed, self._provider.minder.context, None, memory_bytes, self._provider.minder.around,
             desks=self._provider.desks, threads=self._threads, seconds=limits.SUSPECT_SECONDS,
         )  # fmt: skip
         return await Host(self._provider, child, given, memory_bytes, watch).run(request)

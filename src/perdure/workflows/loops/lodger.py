@@ -22,7 +22,7 @@ from ..model import Entry, History, Recorded
 from ..talk import Told, What
 from .activator import activate
 from .asker import Asker
-from .performer import Performer
+from .performer import Around, Performer
 from .provider import Desk, Flow
 
 P = ParamSpec("P")
@@ -62,7 +62,7 @@ class RunRequest(Request, frozen=True, kw_only=True):
         ctx = self.context(self.job).lent()
         lodger = Lodger(ctx, self.desks)
         async with Asker(sock, lodger.hear) as asker:
-            lodger.speak(asker, _Performer(asker, self._threads(), self.seconds))
+            lodger.speak(asker, _Performer(asker, self._threads(), self.seconds, self.around))
             try:
                 return await activate(lodger, flow, ctx, self.job.payload)
             finally:
@@ -134,8 +134,8 @@ class _Performer(Performer):
     """Calls functions, and lets the worker know: one that neither ends nor lets go of the loop is ended from there.
     Process tasks run in a child of their own, which the worker sees to, and for ``seconds`` at most."""
 
-    def __init__(self, asker: Asker, threads: int, seconds: float) -> None:
-        super().__init__(threads, _Processes(asker))
+    def __init__(self, asker: Asker, threads: int, seconds: float, around: Around | None) -> None:
+        super().__init__(threads, _Processes(asker), around)
         self._asker, self._seconds = asker, seconds
 
     async def call(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
@@ -16,6 +16,8 @@ from ...jobs.loops.minder import encoded
 from ...jobs.work import Claimed, Extras
 from ..commands import Work
 from .container import OWN, Escaped
+
+Around: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class Processes(Protocol):
@@ -26,13 +28,14 @@ class Processes(Protocol):
 
 class Performer:
     """Calls functions. ``threads``: how many plain ones run at a time. ``processes``: where process tasks run.
+    ``around``: what is done around all others.
 
     What runs on the loop is cancelled when its time is over, a child process is killed. A thread can't be stopped: its
     step fails with TimeoutError, what it still returns is dropped, and until it does it takes one of the threads.
     """
 
-    def __init__(self, threads: int, processes: Processes) -> None:
-        self._size, self._processes = threads, processes
+    def __init__(self, threads: int, processes: Processes, around: Around | None = None) -> None:
+        self._size, self._processes, self._around = threads, processes, around
         self._threads: ThreadPoolExecutor | None = None
 
     async def call(
@@ -55,11 +58,12 @@ class Performer:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _call(self, job: Claimed, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        function = work.function if self._around is None else self._around(work.function)
         try:
             if work.run_in == "loop":
-                value = work.function(*args, **kwargs)
+                value = function(*args, **kwargs)
             elif work.run_in == "thread":
-                value = await self._in_thread(partial(work.function, *args, **kwargs))
+                value = await self._in_thread(partial(function, *args, **kwargs))
             else:
                 return await self._in_process(job, work, args, kwargs)
             return await value if isinstance(value, Awaitable) else value

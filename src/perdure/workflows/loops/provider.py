@@ -86,7 +86,7 @@ class Provider:
         stopping: Callable[[], bool],
     ) -> None:
         self._link, self.desks, self.stopping, self.minder = link, desks, stopping, minder
-        self.performer = Performer(threads, minder)
+        self.performer = Performer(threads, minder, None if minder.cleaner is None else minder.cleaner.around)
         self.loads = Journal[int, History](link, load, batch_max=200)
         self.records = Journal[Entry, Recorded](link, record, batch_max=RECORDS_MAX)
         self.takes = Journal[Entry, Recorded](link, record, together=True, batch_max=RECORDS_MAX)
