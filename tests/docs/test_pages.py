@@ -49,7 +49,9 @@ def test_the_programs_of_a_page_print_what_it_says(page: Path, db: Database, tmp
     program: list[str] = []
     for block in blocks(page, "python"):
         if block.mark.startswith("file="):
-            (tmp_path / block.mark.removeprefix("file=")).write_text(block.text)
+            file = tmp_path / block.mark.removeprefix("file=")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(block.text)
         elif block.mark == "run":
             program += [""] * (block.line - 1 - len(program))  # so that an error names the page's own line
             program += block.text.splitlines()

@@ -85,6 +85,13 @@ with connection.cursor() as cursor:
     print(*sorted({job.place for job in Client(url).jobs.list()}), flush=True)
 sys.stdin.read()
 """
+MANAGED = """
+if __name__ == "__main__":
+    import django
+    django.setup()
+    from perdure.cli import main
+    main(["worker", "goods.jobs:app", "--queues", "default:1"])
+"""
 SESSIONS = "select count(*) from pg_stat_activity where application_name = 'goods' and datname = current_database()"
 GONE = "select not exists (select from pg_stat_activity where pid = %s)"
 
@@ -170,4 +177,21 @@ async def test_a_worker_that_ends_leaves_no_connection_of_django_s(stage: Stage,
         await stage.until_true(f"select ({SESSIONS}) = 1")
     finally:
         process.stdin.close()
+        assert await asyncio.wait_for(process.wait(), BOUND_SECONDS) == 0
+
+
+async def test_a_command_of_django_s_runs_a_worker_whose_children_have_it_set_up(stage: Stage, project: Path) -> None:
+    """A worker that is started where Django is set up already, as by `manage.py`, and whose module doesn't see to that,
+    runs process tasks and suspects. Red when children aren't told to set Django up."""
+    program = project / "manage.py"
+    program.write_text(MANAGED)
+    environment = _environment(stage, project)
+    process = await asyncio.create_subprocess_exec(sys.executable, str(program), cwd=project, env=environment)
+    try:
+        ids = await stage.enqueue(*[JobSpec(task=task, payload="{}") for task in ("thread", "process")])
+        await stage.rows("update perdure.job set rescues = 1 where id = %s returning id", ids[0])
+        jobs = await stage.until_in("history", *ids)
+        assert [job.outcome for job in jobs] == ["completed"] * 2
+    finally:
+        process.terminate()
         assert await asyncio.wait_for(process.wait(), BOUND_SECONDS) == 0
