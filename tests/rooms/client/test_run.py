@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from perdure import AsyncClient, Client
-from perdure.app.client.bound import Transaction
+from perdure.app.client.bound import AsyncTransaction, Transaction
 from perdure.core.errors import (
     InvalidOption,
     OutcomeUnknown,
@@ -279,6 +279,38 @@ def test_a_commit_that_was_rolled_back_is_replayed(db: Database, accounts: psyco
 
     assert (len(runs), id) == (2, runs[-1])
     assert accounts.execute("select id from perdure.job").fetchall() == [(id,)]
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+async def test_a_connection_that_breaks_before_the_commit_is_replayed(
+    db: Database, accounts: psycopg.Connection[Any], colour: str
+) -> None:
+    """A function whose connection breaks as it returns has committed nothing, for certain, and is run again. Red when
+    only a commit without an answer is."""
+    runs: list[int] = []
+
+    def broken(connection: Any) -> None:
+        runs.append(connection.info.backend_pid)
+        if len(runs) == 1:
+            assert _one(accounts, f"select pg_terminate_backend({runs[0]}, 10000)")
+
+    def pay(tx: Transaction) -> None:
+        tx.connection.execute("update account set paid = paid + 1 where id = 1")
+        broken(tx.connection)
+
+    async def apay(tx: AsyncTransaction) -> None:
+        await tx.connection.execute("update account set paid = paid + 1 where id = 1")
+        broken(tx.connection)
+
+    if colour == "sync":
+        with Client(db.url) as client:
+            client.run(pay)
+    else:
+        async with AsyncClient(db.url) as aclient:
+            await aclient.run(apay)
+
+    assert len(runs) == 2
+    assert _one(accounts, "select paid from account where id = 1") == 1
 
 
 def test_a_commit_nobody_can_tell_of_is_said_to_be_unknown(

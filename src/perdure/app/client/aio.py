@@ -92,7 +92,10 @@ class AsyncClient(AsyncBound, Lender):
                 with lent(AsyncTransaction(conn, self._schema)) as tx:
                     result = await function(tx)
                 refuse_failed(conn)
-                known = await adrive(conn, witness(), self._schema)
+                try:
+                    known = await adrive(conn, witness(), self._schema)
+                except ConnectionLost as error:
+                    raise RolledBack("the connection broke before the commit") from error
         except OutcomeUnknown as error:
             if known is None:
                 raise  # of something else that the function has done

@@ -108,7 +108,10 @@ class Client(Bound, Lender):
                 with lent(Transaction(conn, self._schema)) as tx:
                     result = finished(function(tx))
                 refuse_failed(conn)
-                known = drive(conn, witness(), self._schema)
+                try:
+                    known = drive(conn, witness(), self._schema)
+                except ConnectionLost as error:
+                    raise RolledBack("the connection broke before the commit") from error
         except OutcomeUnknown as error:
             if known is None:
                 raise  # of something else that the function has done
