@@ -185,11 +185,11 @@ async def test_a_command_of_django_s_runs_a_worker_whose_children_have_it_set_up
     runs process tasks and suspects. Red when children aren't told to set Django up."""
     program = project / "manage.py"
     program.write_text(MANAGED)
+    ids = await stage.enqueue(*[JobSpec(task=task, payload="{}") for task in ("thread", "process")])
+    await stage.rows("update perdure.job set rescues = 1 where id = %s returning id", ids[0])
     environment = _environment(stage, project)
     process = await asyncio.create_subprocess_exec(sys.executable, str(program), cwd=project, env=environment)
     try:
-        ids = await stage.enqueue(*[JobSpec(task=task, payload="{}") for task in ("thread", "process")])
-        await stage.rows("update perdure.job set rescues = 1 where id = %s returning id", ids[0])
         jobs = await stage.until_in("history", *ids)
         assert [job.outcome for job in jobs] == ["completed"] * 2
     finally:

@@ -79,11 +79,15 @@ def _environment(stage: Stage, folder: Path) -> dict[str, str]:
     return {**os.environ, "DATABASE_URL": stage.db.url, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
 
 
-async def _completed_in_children(stage: Stage, pid: int) -> None:
-    """A suspect, its mate and a process task complete in their only attempt, the first and the last of them in
-    processes of their own."""
+async def _enqueued(stage: Stage) -> list[int]:
+    """A suspect, its mate and a process task, before there is a worker that could take the first for no suspect."""
     ids = await stage.enqueue(*JOBS)
     await stage.rows("update perdure.job set rescues = 1 where id = %s returning id", ids[0])
+    return ids
+
+
+async def _completed_in_children(stage: Stage, ids: list[int], pid: int) -> None:
+    """They complete in their only attempt, the suspect and the process task in processes of their own."""
     suspect, mate, computing = await stage.until_in("history", *ids)
 
     assert [job.outcome for job in (suspect, mate, computing)] == ["completed"] * 3
@@ -94,13 +98,14 @@ async def _completed_in_children(stage: Stage, pid: int) -> None:
 async def test_children_import_the_module_in_which_the_app_was_found_first(stage: Stage, needy: Path) -> None:
     """An app whose module sets up what its tasks' module needs, as `django.setup()` does, runs its suspects and process
     tasks as well as any: children import that module before those of the tasks. Red when only those are imported."""
+    ids = await _enqueued(stage)
     with (needy / "log").open("w") as log:
         environment = _environment(stage, needy)
         process = forge.start(
             ["worker", "needy:app"], cwd=needy, env=environment, stdout=log.fileno(), stderr=log.fileno()
         )
         try:
-            await _completed_in_children(stage, process.pid)
+            await _completed_in_children(stage, ids, process.pid)
         finally:
             process.terminate()
             assert process.wait(BOUND_SECONDS) == 0, (needy / "log").read_text()
@@ -117,10 +122,10 @@ async def test_children_import_the_program_that_their_tasks_cannot_be_without(
     """
     program = needy / "program.py"
     program.write_text(PROGRAM.format(guard=PROGRAMS[guard]))
-    environment = _environment(stage, needy)
+    ids, environment = await _enqueued(stage), _environment(stage, needy)
     process = await asyncio.create_subprocess_exec(sys.executable, str(program), cwd=needy, env=environment)
     try:
-        await _completed_in_children(stage, process.pid)
+        await _completed_in_children(stage, ids, process.pid)
         assert await stage.value("select count(*) from perdure.worker") == 1
     finally:
         process.terminate()
