@@ -122,7 +122,8 @@ class Back(Do):
 class Work(msgspec.Struct, frozen=True):
     """A function that a step calls. ``run_in``: on the loop, in a thread, in a child process, which finds it again by
     ``address``. ``decode`` makes a value of its recorded result. ``context``: the parameter that wants the context;
-    ``bind``: what makes a task's arguments travel to a child, ``version``: of these."""
+    ``bind``: what makes a task's arguments travel to a child, ``version``: of these. ``at_most_once``: a task says that
+    it is never to be called again once it may have begun."""
 
     function: Callable[..., Any]
     run_in: Literal["loop", "thread", "process"]
@@ -131,6 +132,7 @@ class Work(msgspec.Struct, frozen=True):
     context: str | None = None
     bind: Callable[..., str] | None = None
     version: int = 1
+    at_most_once: bool = False
 
 
 class Undo(msgspec.Struct, frozen=True):

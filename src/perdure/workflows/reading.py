@@ -48,9 +48,10 @@ def _made(function: Any, step: str) -> Work:
     signature = getattr(function, "signature", None)
     bind, version = getattr(signature, "bind", None), getattr(function, "version", 1)
     wanted = _context_of(named) if signature is None else signature.context
+    once = getattr(function, "at_most_once", False) is True
     if wanted is None or run_in == "process":
-        return Work(plain, run_in, address, decoder_of(named), None, bind, version)
-    return Work(_placed(plain, wanted), run_in, address, decoder_of(named), wanted, bind, version)
+        return Work(plain, run_in, address, decoder_of(named), None, bind, version, once)
+    return Work(_placed(plain, wanted), run_in, address, decoder_of(named), wanted, bind, version, once)
 
 
 def _context_of(function: Any) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 from ...core import limits
 from ...core.backoff import Again, decide
 from ...core.codec import encode
-from ...core.endings import Ending, born_inside, storable
+from ...core.endings import Ending, Permanent, born_inside, storable
 from ...core.errors import ContextMissing, InvalidInput, OwnershipLost, QueueSaturated
 from ...core.run_errors import CommitUnknown, WorkflowExists
 from ...jobs.handler import STEP
@@ -38,6 +38,15 @@ log = logging.getLogger("perdure.workflows")
 _ENDED = {"cancelled": "WorkflowCancelled", "forgotten": "WorkflowNotFound"}
 _TOLD = {"forgotten": "has ended, and what came of it isn't kept any more"}
 """What a parent is told of a child that hasn't completed."""
+
+
+_DOUBT = StepError(
+    "OutcomeUnknown", "it had begun, and whether it has happened isn't known; it must not run twice", "needs_review"
+)
+"""What is recorded of a step that was cut off and is never called again."""
+
+UNCALLED_SECONDS = 1.0
+"""How long a step waits that had begun by its record, and couldn't be called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +98,11 @@ class Carrier:
             return Parked(step.due_at)
         attempt = 1 if step is None else max(step.attempt, 1) + (step.state == "retry")
         started = self._records.clock()
-        foretold = command.compensate is not None or command.kind == "undo"  # what has begun may have happened
+        once = command.work.at_most_once
+        if once and step is not None and step.state == "begun":
+            await self._records.failed(command, _DOUBT, attempt=attempt, started=step.started_at)
+            return None
+        foretold = command.compensate is not None or command.kind == "undo" or once  # what has begun may have happened
         if foretold and (step is None or step.state == "retry"):
             await self._records.pending(command, "begun", attempt=attempt, started=started)
         faults.point("workflow.before_step")
@@ -177,13 +190,19 @@ class Carrier:
         """A failed attempt: when it is repeated, or that it isn't."""
         if isinstance(error, OwnershipLost | CommitUnknown):
             raise error
+        once = isinstance(command, Do) and command.work.at_most_once
         if isinstance(error, NoChild):  # nothing of the step was called, nor is it charged
-            raise error
+            if not once:
+                raise error
+            again = await self._records.pending(command, "retry", attempt=attempt, delay=UNCALLED_SECONDS)
+            return Parked(again.due_at)
         if isinstance(error, Escaped):
             error = error.error
         await self.calmed()
-        if (want := unserved(error)) is not None:
+        if (want := unserved(error)) is not None and not once:
             raise want
+        if once and not final and not isinstance(error, Permanent):
+            final = "needs_review"
         self._provider.bounds(error)
         self._records.machine.buffered[:0], self._unsure = self._unsure, []  # was rolled back with the transaction
         self._tell(command, attempt, error)
