@@ -20,7 +20,7 @@ from .commands import Block, Command, Do, Gather, Interrupted, Leave, diverged, 
 from .compensate import over, owed, undo, undo_name, undone
 from .handle import Done, Workflow
 from .model import History, Step
-from .turns import Broken, Enter, Exit, Failed, Foreign, Interrupt, Perform, Returned, Turn
+from .turns import AT_END, Broken, Continue, Enter, Exit, Failed, Foreign, Interrupt, Perform, Returned, Turn
 
 ASIDE = frozenset({"patch", "cancel", "undo"})
 """Records that no command of the code asks for."""
@@ -31,13 +31,6 @@ class Dice(Protocol):
 
     def random(self) -> float: ...  # noqa: D102
     def getrandbits(self, k: int, /) -> int: ...  # noqa: D102
-
-
-class Continue:
-    """What a function returns that wants to begin anew with other arguments."""
-
-    def __init__(self, arguments: dict[str, Any]) -> None:
-        self.arguments = arguments
 
 
 class Machine:
@@ -329,6 +322,8 @@ class Machine:
         error = end.error if isinstance(end, Failed) else None
         if isinstance(error, Diverged | InvalidInput):
             return Broken(error)
+        if error is None and (stop := self._stopped_at(AT_END)) is not None:
+            self.end = end = Failed(error := stop)  # what the code has returned is nobody's
         if left := [*self._left.values(), *(self._over.values() if error is None else ())]:
             return Broken(diverged("", "", left, error))
         if isinstance(end, Returned) and self._made:
@@ -338,6 +333,8 @@ class Machine:
             return Broken(InvalidWorkflow(
                 "was called and not returned", field="continue_as_new", fix="return wf.continue_as_new(…)"
             ))  # fmt: skip
+        if error is None and self._interrupted():
+            return Interrupt([], AT_END)
         if error is not None and not self.past_pivot:
             if (back := owed(self._undoable, self.steps)) is not None:
                 return undo(back, error, self.steps)

@@ -48,6 +48,17 @@ class Interrupt:
     anchor: str
 
 
+AT_END = "cancel"
+"""Where a run is told to end whose code has returned. No step of the code has that name."""
+
+
+class Continue:
+    """What a function returns that wants to begin anew with other arguments."""
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        self.arguments = arguments
+
+
 @dataclass(frozen=True, slots=True)
 class Returned:
     """The code has returned."""

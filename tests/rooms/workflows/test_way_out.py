@@ -4,6 +4,7 @@ round."""
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from msgspec import structs
 
 from perdure import App, Retry, StepFailed, Workflow
 from perdure.core.run_errors import WorkflowState
+from perdure.testing import skip
 from tests.rooms.worker.stage import BOUND_SECONDS
 from tests.rooms.workflows.stage import Stage
 
@@ -183,3 +185,84 @@ def test_a_compensation_that_was_cut_off_has_begun(stage: Stage) -> None:
 
     asyncio.run(play())
     assert stage.did == ["charge", "refund charge", "refund charge"]
+
+
+@pytest.mark.parametrize("last", ["step", "function", "block"])
+@pytest.mark.parametrize("why", ["cancelled", "deadline"])
+def test_what_comes_during_the_last_step_is_heeded(stage: Stage, why: str, last: str) -> None:
+    """A run that is cancelled, or whose deadline passes, while its last step runs hears of it before what its function
+    returns counts: the step ends, and what was done is undone [DW-203, PAT-57]. Red when only the next command of the
+    code is where it hears of that: then it has completed."""
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    async def hold(_: Any = None) -> None:
+        begun.set()
+        await gate.wait()
+        stage.did.append("last")
+
+    async def undo(what: str) -> None:
+        stage.did.append(f"undo {what}")
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> str:
+        await wf.step("a", stage.do, "a", compensate=undo)
+        if last == "block":
+            async with wf.transaction("last"):
+                await hold()
+        else:
+            await (wf.step("last", hold) if last == "step" else wf.transaction("last", hold))
+        return "done"
+
+    async def play() -> None:
+        async with stage.working():
+            await stage.start(shop.run(), deadline=3_600)
+            await asyncio.wait_for(begun.wait(), BOUND_SECONDS)
+            if why == "cancelled":
+                assert await stage.ask(stage.client.workflows.cancel, "r") == "requested"
+            else:
+                await stage.ask(skip, stage.db.url, timedelta(hours=2))
+                await stage.ask(stage.client.workflows.resume, "r")  # it looks up, and at the clock that has skipped
+            gate.set()
+            await stage.until_state(why)
+
+    asyncio.run(play())
+    assert stage.did == ["a", "last", "undo a"]
+
+
+def test_a_run_that_was_told_to_end_at_its_end_stays_so(stage: Stage) -> None:
+    """A run that was cancelled in its last step, and is cut off while it is undone, doesn't fit code that has one more
+    step, and ends as cancelled under its own [ARC-55, DW-203]. Red when it isn't recorded that it was told: then what
+    it had returned stands, or the new step is done over what was undone."""
+    old, new, begun, gate = App("shop"), App("shop"), asyncio.Event(), asyncio.Event()
+
+    async def refund(what: str) -> None:
+        stage.did.append(f"refund {what}")
+        begun.set()
+        await gate.wait()
+
+    async def cancelled(what: str) -> str:
+        await stage.ask(stage.client.workflows.cancel, "r", reason="changed my mind")
+        return what
+
+    @old.workflow(name="shop")
+    async def before(wf: Workflow) -> str:
+        return str(await wf.step("charge", cancelled, "charge", compensate=refund))
+
+    @new.workflow(name="shop")
+    async def after(wf: Workflow) -> str:
+        await wf.step("charge", cancelled, "charge", compensate=refund)
+        return str(await wf.step("ship", stage.do, "ship"))
+
+    async def play() -> None:
+        await stage.start(before.run())
+        async with stage.working(old, drain_seconds=0.0):
+            await asyncio.wait_for(begun.wait(), BOUND_SECONDS)
+        (found,) = await stage.ask(stage.client.workflows.check, new)
+        assert "cancel 'cancel' (done)" in str(found.problem)
+        assert await stage.ask(stage.client.workflows.check, old) == [structs.replace(found, problem=None)]
+        gate.set()
+        async with stage.working(old):
+            await stage.until_state("cancelled")
+
+    asyncio.run(play())
+    assert stage.did == ["refund charge"] * 2

@@ -23,10 +23,10 @@ from ...runtime.dice import seeded
 from ..check import unfit
 from ..commands import Block, Interrupted
 from ..ends import RunEnd, moment
-from ..machine import Continue, Machine
+from ..machine import Machine
 from ..model import History, Step
 from ..ops.after import follow
-from ..turns import Broken, Enter, Exit, Failed, Foreign, Interrupt, Perform, Returned, Turn
+from ..turns import Broken, Continue, Enter, Exit, Failed, Foreign, Interrupt, Perform, Returned, Turn
 from .answerer import Answerer
 from .carrier import Carrier, Parked
 from .container import Escaped, taken_back

@@ -352,6 +352,7 @@ class Carrier:
         for answer in await tx.drive(record(entries)):
             if isinstance(answer, Exception):
                 raise answer
+            self._records.asked = self._records.asked or answer.asked
         self._committing[command.name] = entry
         faults.point("workflow.before_commit")
 
