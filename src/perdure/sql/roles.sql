@@ -1,5 +1,6 @@
 -- Three roles for Perdure: whoever enqueues, whoever works, whoever only looks. None of them may change the schema.
--- Run it as the owner of the schema, once and after each migration; it may be run again. A database user becomes one of
+-- Run it as the owner of the schema, once and after each migration; it may be run again. The first time it makes the three
+-- roles, for which the owner needs CREATEROLE; or somebody who has it runs the block below before. A database user becomes one of
 -- them by GRANT: GRANT perdure_worker TO shop_worker. Whoever migrates stays the owner, and needs none of them.
 
 do $$ begin
