@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Container, Iterable, Mapping, Set
 
 from ..core.errors import InvalidOption
 from ..jobs.budget import Budget
@@ -31,16 +31,18 @@ class Premises:
         self.doors = {name: Doorkeeper(budget.retries) for name, budget in budgets.items()}
         self._runners: dict[str, Runner] = {}
 
-    async def declare(self, link: Link) -> None:
-        """Write what the app declares of its queues, say so where another app had declared it differently, and learn
-        what holds for the queues of this worker."""
-        rules = list(self._app.queues.values())
+    async def declare(self, link: Link, there: Container[str]) -> None:
+        """Write what the app declares of those of its queues that are there, say so where another app had declared it
+        differently, and learn what holds for the queues of this worker."""
+        rules = [rule for rule in self._app.queues.values() if rule.name in there]
         for each in await link.transaction(admission.declare(rules, self._app.name)):
             if each.before is not None:
                 told = (each.rule.name, each.rule, self._app.name, each.before, each.before_by)
                 log.warning("the queue %s takes %s, says the app %s now; it took %s, said the app %s", *told)
-        for name in await link.run(admission.tenants_required(list(self.doors))):
+        for name in await link.run(admission.tenants_required([name for name in self.doors if name in there])):
             self.doors[name].tenant_required = True
+            if name in self._runners:  # found only after its slots were made
+                self.told(name, tenant_required=True)
 
     def guard(self, name: str, runner: Runner) -> Runner:
         """Put the queue's doorkeeper before its slots, if it has anything to say."""

@@ -27,6 +27,7 @@ from ..jobs import rules as job_rules
 from ..jobs.loops import cleaner, stopper
 from ..jobs.loops.chores import Chores
 from ..jobs.loops.claimer import Claimer, Identity
+from ..jobs.loops.finder import Finder
 from ..jobs.loops.intake import Intake
 from ..jobs.loops.isolator import Isolator
 from ..jobs.loops.minder import Minder
@@ -35,7 +36,6 @@ from ..jobs.loops.recoverer import Recoverer
 from ..jobs.loops.runner import Runner
 from ..jobs.loops.sampler import Sampler
 from ..jobs.loops.settler import Settler
-from ..jobs.ops import queues as queue_ops
 from ..jobs.work import End, Lease
 from ..machines.ops.declare import declare as declare_machines
 from ..pg.listen import Listener
@@ -133,7 +133,7 @@ class Worker:
             )
             if self._wires.listens:
                 self._spawn(self._listener.run())
-            self._spawn(self._books.keeper.run(), self._books.reporter.run(), self._drivers.run())
+            self._spawn(self._books.keeper.run(), self._books.reporter.run(), self._drivers.run(), self._finder.run())
             self._claiming = self._spawn(self._claimer.run())
             for runner in self._runners:
                 runner.start(self._loop_ended)
@@ -209,11 +209,12 @@ class Worker:
     async def _begin(self) -> None:
         """Find the queues, register, start the heart. Waits for a server that doesn't answer."""
         chores = self._links["chores"]
-        ids = await patiently(lambda: chores.run(queue_ops.ensure(list(self._queues))))
-        await patiently(lambda: self._premises.declare(chores))
+        names, declare = [*self._queues, *self._app.queues], partial(self._premises.declare, chores)
+        self._finder = Finder(chores, names, declare, lambda name, id: self._claimer.opened(name, id))
+        ids = await patiently(self._finder.begin)
         if self._app.machines:
             await patiently(lambda: chores.transaction(declare_machines(list(self._app.machines.values()))))
-        self._intakes = [Intake(ids[name], name, self._runner(name)) for name in self._queues]
+        self._intakes = [Intake(ids.get(name, 0), name, self._runner(name)) for name in self._queues]
         self._isolator = Isolator(
             self._handlers,
             self._minder,

@@ -12,8 +12,17 @@ import pytest
 from perdure.app.registry import App
 from perdure.app.worker import Worker
 from perdure.core.errors import DatabaseMissing, SchemaBehind
+from perdure.jobs.model import JobSpec
+from perdure.jobs.ops.queues import make
+from perdure.pg.drive import drive
 from tests.conftest import Database
-from tests.rooms.worker.stage import BOUND_SECONDS, Stage, working
+from tests.rooms.worker.stage import BOUND_SECONDS, Stage, until, working
+
+SIGNED = """select exists (select from pg_locks l join perdure.queue q on q.id::text = l.objid::text
+    where q.name = 'fresh' and l.mode = 'ShareLock'
+    and l.classid::bigint::bit(32) = hashtext('perdure.sleepers')::bit(32)
+    and l.database = (select oid from pg_database where datname = current_database()))"""
+MAKING = "the queue fresh is being made by another open transaction"
 
 
 class _Heard(logging.Handler):
@@ -80,3 +89,33 @@ async def test_a_worker_says_which_declared_queue_it_leaves_alone(
     said = [each.getMessage() for each in caplog.records if "declares the queue rare" in each.getMessage()]
 
     assert len(said) == (queues is None)
+
+
+async def test_a_worker_begins_without_a_queue_that_is_being_made(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An open transaction that makes a queue, as the first job of one does, holds up that queue alone: the worker
+    starts, says which it lacks, and works on the others; on that one, with all that is declared of it, once it is
+    there. Red when all are made before the start, and when it doesn't fall asleep on the one it found."""
+    app = App("shop")
+    app.queue("fresh", max_depth=7)
+
+    @app.task(queue="mail")
+    async def send() -> None: ...
+
+    @app.task(queue="fresh")
+    async def pack() -> None: ...
+
+    holder = stage.db.connect()
+    holder.execute("begin")
+    drive(holder, make(["fresh"]))
+    async with working(stage.db, app):
+        [letter] = await stage.enqueue(JobSpec(task="send", queue="mail", payload="{}"))
+        await stage.until_in("history", letter)
+        await until(lambda: any(MAKING in each.getMessage() for each in caplog.records))
+        holder.execute("commit")
+
+        await stage.until_true(SIGNED)
+        assert await stage.value("select max_depth from perdure.queue_rule") == 7
+        [parcel] = await stage.enqueue(JobSpec(task="pack", queue="fresh", payload="{}"))
+        await stage.until_in("history", parcel)

@@ -106,9 +106,18 @@ class Claimer:
         self._look_next = True
         self._stir.set()
 
+    async def opened(self, name: str, id: int) -> None:
+        """A queue has its number only now: claim from it, and fall asleep on it as on the others."""
+        for intake in self._intakes:
+            if intake.name == name:
+                intake.opened(id)
+        if self.asleep:
+            await self._rise()
+        self.stir()
+
     def sign(self) -> Op[int]:
         """What a new listening session must put up again."""
-        return sleep([intake.id for intake in self._intakes] if self.asleep else [])
+        return sleep([intake.id for intake in self._intakes if intake.id] if self.asleep else [])
 
     async def stop(self) -> None:
         """Claim no more; returns when the claim in flight has come back."""
@@ -196,7 +205,7 @@ class Claimer:
 
     async def _fall_asleep(self) -> None:
         self.asleep = True
-        await self._as_told(sleep([intake.id for intake in self._intakes]))
+        await self._as_told(sleep([intake.id for intake in self._intakes if intake.id]))
         self._watch = await self._link.run(ops.writers())
         self._slept_at = self._tended_at = monotonic()
         for intake in self._intakes:

@@ -17,7 +17,8 @@ PACE_SECONDS = 5.0
 
 
 class Intake:
-    """One queue as its worker sees it. ``wet``: a claim may find something; ``dry`` after one that came back short."""
+    """One queue as its worker sees it. ``wet``: a claim may find something; ``dry`` after one that came back short.
+    ``id``: 0 while it has no row."""
 
     __slots__ = (
         "_bytes_per_job", "_ended", "_measured", "_pace", "_pace_at", "_pace_ended", "_rate",
@@ -25,11 +26,15 @@ class Intake:
     )  # fmt: skip
 
     def __init__(self, id: int, name: str, runner: Runner) -> None:
-        self.id, self.name, self.runner = id, name, runner
-        self.floor = Floor(tuple(id * 4096 + priority for priority in range(10)))
-        self.wet = True
+        self.name, self.runner = name, runner
+        self.opened(id)
         self._rate, self._ended, self._measured, self._bytes_per_job = 0.0, 0, monotonic(), 200.0
         self._pace, self._pace_at, self._pace_ended = 0.0, monotonic(), 0
+
+    def opened(self, id: int) -> None:
+        """The queue has this number, and a claim may find something in it."""
+        self.id, self.wet = id, True
+        self.floor = Floor(tuple(id * 4096 + priority for priority in range(10)))
 
     def ahead(self) -> int:
         """Jobs to have waiting beyond the free slots: at most what will run in CLAIM_AHEAD_SECONDS, and fits memory."""
@@ -41,7 +46,9 @@ class Intake:
         )
 
     def demand(self) -> int:
-        """How many jobs to claim now; nought while a batch is still waiting."""
+        """How many jobs to claim now; nought while a batch is still waiting, or the queue isn't there."""
+        if not self.id:
+            return 0
         ahead = self.ahead()
         waiting = len(self.runner.backlog)
         self.runner.low = ahead

@@ -34,18 +34,18 @@ class OnRule(Protocol):
 class _Watched:
     """One queue, and what is known of it. ``lined``: jobs wait for room in it."""
 
-    __slots__ = ("ended", "guarded", "id", "idle_at", "intake", "lined", "next_at")
+    __slots__ = ("ended", "guarded", "idle_at", "intake", "lined", "next_at")
 
     def __init__(self, intake: Intake) -> None:
-        self.id, self.intake = intake.id, intake
+        self.intake = intake
         self.ended, self.next_at, self.idle_at = -1, 0.0, 0.0
         self.guarded = self.lined = False
 
     def is_due(self, now: float) -> bool:
-        """Whether it is to be counted: in use and not counted lately, or bounded and not counted for long."""
+        """Whether it is to be counted: in use and not counted lately, or bounded and not for long. It must be there."""
         runner = self.intake.runner
         moved = runner.ended != self.ended or runner.running > 0
-        return now >= (self.next_at if moved else self.idle_at)
+        return self.intake.id > 0 and now >= (self.next_at if moved else self.idle_at)
 
     def counted(self, now: float, took: float) -> None:
         """Note that it was counted, and decide when it will be again."""
@@ -81,7 +81,7 @@ class Sampler:
 
     async def _count(self, queue: _Watched) -> None:
         began = monotonic()
-        found = await self._link.run(sample(queue.id, limits.SAMPLE_SECONDS / 2))
+        found = await self._link.run(sample(queue.intake.id, limits.SAMPLE_SECONDS / 2))
         if found is not None:
             queue.guarded, queue.lined = found.guarded, found.lined
             self._on_rule(queue.intake.name, tenant_required=found.tenant_required)
@@ -90,7 +90,7 @@ class Sampler:
     async def _let_in(self, queue: _Watched) -> None:
         moved = limits.CHORE_BATCH_MAX
         while moved == limits.CHORE_BATCH_MAX:
-            moved = await self._link.run(advance(queue.id))
+            moved = await self._link.run(advance(queue.intake.id))
             self.advanced += moved
             if moved:
                 self._on_moved()

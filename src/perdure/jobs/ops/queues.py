@@ -20,6 +20,11 @@ RESUME = statement("queues.resume", lambda row: str(row["name"]))
 def ensure(names: Sequence[str]) -> Op[dict[str, int]]:
     """The ids of these queues, made if need be."""
     yield from make(names)
+    return (yield from find(names))
+
+
+def find(names: Sequence[str]) -> Op[dict[str, int]]:
+    """The ids of those of these queues that are there. Waits for nobody."""
     return dict((yield from rows(FIND, names=list(names))))
 
 
@@ -29,7 +34,7 @@ def make(names: Sequence[str]) -> Op[None]:
     try:
         yield from rows(ENSURE, names=list(names))
     except LockTimeout as error:
-        named = ", ".join(map(repr, names))
+        named = " or ".join(map(repr, names))
         tell(
             error, "queue", f"{named} is being made", field="queue", fix="enqueue in it, or let a worker make the queue"
         )
