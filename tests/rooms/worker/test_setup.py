@@ -7,9 +7,11 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from perdure import App, Client, Retry, Workflow
 from perdure.core import limits
 from perdure.jobs.budget import CHILDLESS
 from perdure.jobs.model import JobSpec
@@ -95,6 +97,15 @@ async def _completed_in_children(stage: Stage, ids: list[int], pid: int) -> None
     assert pid not in (suspect.result, computing.result)
 
 
+def _imported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module of tasks, set up in this process and in no child of it."""
+    monkeypatch.syspath_prepend(str(folder))
+    for name in ("base", "needy_tasks"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(import_module("base"), "ready", True)
+    return import_module("needy_tasks")
+
+
 async def test_children_import_the_module_in_which_the_app_was_found_first(stage: Stage, needy: Path) -> None:
     """An app whose module sets up what its tasks' module needs, as `django.setup()` does, runs its suspects and process
     tasks as well as any: children import that module before those of the tasks. Red when only those are imported."""
@@ -139,10 +150,7 @@ async def test_a_job_whose_task_no_child_can_import_is_charged_nothing(
     says what was raised; once they can be imported they complete in their only attempt, and the suspect stays one until
     then. Red when the child's error is taken for the handler's, which makes both of them dead."""
     monkeypatch.setattr(limits, "SUSPECT_PAUSE_SECONDS", 0.05)
-    monkeypatch.syspath_prepend(str(needy))
-    base = import_module("base")
-    monkeypatch.setattr(base, "ready", True)
-    app = import_module("needy_tasks").app
+    app = _imported(needy, monkeypatch).app
     suspect, computing = await stage.enqueue(JOBS[0], JOBS[2])
     await stage.rows("update perdure.job set rescues = 1 where id = %s returning id", suspect)
     async with working(stage.db, app):
@@ -160,3 +168,27 @@ async def test_a_job_whose_task_no_child_can_import_is_charged_nothing(
         first = (await stage.attempts(id))[0]
         assert (first.ending, first.attempt) == (ending, 0)
         assert str(first.error).startswith(CHILDLESS)
+
+
+async def test_a_step_that_no_child_can_import_is_charged_nothing(
+    stage: Stage, needy: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A step in a process, whose child can't import its task, puts its run off with the step's only attempt unspent,
+    and the run completes once the task can be imported. Red when that is a failure of the step."""
+    monkeypatch.setattr(limits, "SUSPECT_PAUSE_SECONDS", 0.05)
+    tasks = _imported(needy, monkeypatch)
+    app: App = tasks.app
+
+    @app.workflow
+    async def report(wf: Workflow) -> int:
+        pid: int = await wf.step("compute", tasks.computing, retry=Retry(max_attempts=1))
+        return pid
+
+    with Client(stage.db.url) as client:
+        await asyncio.to_thread(client.workflows.start, report.run(), id="report")
+        async with working(stage.db, app):
+            await until(lambda: "could not begin in a child process" in caplog.text)
+            (needy / "set_up").touch()
+            pid = await asyncio.to_thread(client.workflows.wait, "report", timeout=BOUND_SECONDS)
+
+    assert pid != os.getpid()
