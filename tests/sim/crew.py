@@ -29,6 +29,9 @@ VERDICTS: tuple[Verdict, ...] = ("completed", "retry", "snooze", "dead", "dead",
 ALONE: tuple[Verdict, ...] = ("completed", "retry", "crashed", "crashed", "deferred", "dead", "returned")
 """How jobs end that may have been running when their worker was lost, and run in a child of their own."""
 
+LATE: tuple[Verdict, ...] = ("dead", "retry", "completed", "held", "held", "returned")
+"""How what isn't its worker's any more ends where it is looked for: one for each statement that must refuse it."""
+
 
 @dataclass(eq=False)
 class Worker:
@@ -196,7 +199,9 @@ def _jobs_end(world: World, worker: Worker) -> Generator[Deed | None, Any, bool]
     """Some jobs end, or those that were put aside are tried again. False when there is nothing to settle."""
     if (not worker.hands or world.dice.random() < 0.3) and worker.settler.hurry():
         return True
-    jobs = world.dice.sample(worker.hands, min(world.dice.choice((1, 2, 3, 3)), len(worker.hands)))
+    jobs = late(world.model, worker) if world.plan.spite else []
+    if not jobs:
+        jobs = world.dice.sample(worker.hands, min(world.dice.choice((1, 2, 3, 3)), len(worker.hands)))
     ends = []
     try:
         for job in jobs:
@@ -217,13 +222,15 @@ def _ended(world: World, worker: Worker, job: Claimed) -> Activation:
         return rules.paused(job)
     if job.task == FLOW.task and world.dice.random() < 0.9:
         return (yield from activate(job))
+    if world.plan.spite and job in late(world.model, worker):
+        return end_of(job, world.dice.choice(LATE))
     return end_of(job, world.dice.choice(ALONE if is_suspect(job) else VERDICTS))
 
 
-def is_late(model: Model, worker: Worker) -> bool:
-    """Whether it has jobs in hand that aren't its own any more."""
+def late(model: Model, worker: Worker) -> list[Claimed]:
+    """The jobs it has in hand that aren't its own any more."""
     jobs = model.truth.jobs
-    return any(jobs[job.id].generation != job.generation for job in worker.hands if job.id in jobs)
+    return [job for job in worker.hands if job.id in jobs and jobs[job.id].generation != job.generation]
 
 
 def is_suspect(job: Claimed) -> bool:
@@ -285,7 +292,7 @@ def end_of(job: Claimed, verdict: Verdict) -> End:
 def heart(world: World, worker: Worker) -> Script:
     """Beat; find out that others have declared it dead, and honour cancel requests."""
     while not world.over:
-        slow = 0.95 if world.plan.spite and is_late(world.model, worker) else 0.5
+        slow = 0.95 if world.plan.spite and late(world.model, worker) else 0.5
         if worker.id == 0 or world.dice.random() < slow:  # to learn of its death, while it can do harm
             yield None
             continue

@@ -98,7 +98,7 @@ class Plan:
                 lose=dice.choice((0.0, 0.05)),
                 jump=dice.choice((0.04, 0.12)),
                 people=dice.choice((0, 1)),
-                freeze=0.12,
+                freeze=0.16,
                 linger=dice.choice((0.0, 0.2)),
                 drain=dice.choice((0.03, 0.2)),
                 spite=dice.choice((0.3, 0.6)),

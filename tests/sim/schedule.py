@@ -162,7 +162,7 @@ class Schedule:
         """Whether it settles jobs for a worker that has some in hand which aren't its own any more."""
         if each.worker is None or not each.name.startswith("settler") or self._waits(each):
             return False
-        return crew.is_late(self.model, each.worker)
+        return bool(crew.late(self.model, each.worker))
 
     def _waits(self, each: Anybody) -> bool:
         talk = each if isinstance(each, Talk) else each.talk

@@ -18,8 +18,8 @@ SHORT_SECONDS = 12.0
 LONG_SECONDS = 600.0
 PROCESSES = 2
 QUICK = {
-    "a settlement doesn't look at the generation": 11,
-    "a retry doesn't look at the generation": 112,
+    "a settlement doesn't look at the generation": 5,
+    "a retry doesn't look at the generation": 1_000_077,
     "a rescue doesn't look at the generation": 3,
     "a rescue charges an attempt": 2,
     "a retry forgets the scheduled row": 1,
