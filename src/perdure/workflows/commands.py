@@ -136,10 +136,12 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class Undo(msgspec.Struct, frozen=True):
-    """How a step is compensated. ``wants_result``: its function has a parameter for what the step returned."""
+    """How a step is compensated. ``wants_result``: its function has a parameter for what the step returned.
+    ``timeout``: how long one attempt may run."""
 
     work: Work
     retry: Retry
+    timeout: float | None = None
     wants_result: bool = False
 
 

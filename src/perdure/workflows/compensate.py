@@ -68,7 +68,7 @@ def back(step: Do, record: Step) -> Back:
     kwargs = dict(step.kwargs)
     if undo.wants_result:
         kwargs["result"] = step.decode(record.outcome) if record.state == "done" else None
-    return Back(undo_name(step.name), undo.work, step.args, kwargs, retry=undo.retry, timeout=step.timeout)
+    return Back(undo_name(step.name), undo.work, step.args, kwargs, retry=undo.retry, timeout=undo.timeout)
 
 
 def _began(record: Step | None) -> bool:

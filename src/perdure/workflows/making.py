@@ -94,16 +94,26 @@ def do(keeper: Keeper, name: str, function: Callable[..., Any], args: tuple[Any,
     retry, timeout = options.pop("retry", None), options.pop("timeout", None)
     back, undo_retry = options.pop("compensate", None), options.pop("undo_retry", None)
     work = work_of(function, name)
+    bound = None if timeout is None else check.seconds("timeout", timeout)
     undo = None
     if back is not None:
         policy = _policy("undo_retry", undo_retry) or PATIENT
-        undo = Undo(work_of(back, f"{name}.compensate"), policy, wants_result(back))
-    bound = None if timeout is None else check.seconds("timeout", timeout)
+        undone_in = bound if _of_task(back) is None or back.timeout is None else back.timeout
+        undo = Undo(work_of(back, f"{name}.compensate"), policy, undone_in, wants_result(back))
     numbered = keeper.name(name, "step", work)
     if _open(keeper, numbered):
         _check_step(numbered, function, work, back, undo, args, options)
-    policy = _policy("retry", retry) or (getattr(function, "retry", None) or _declared(keeper))
+    declared = _of_task(function)
+    if bound is None and declared is not None:
+        bound = function.timeout  # type: ignore[attr-defined]  # of a task, as its policy is
+    policy = _policy("retry", retry) or declared or _declared(keeper)
     return Do(numbered, work, args, options, retry=policy, timeout=bound, compensate=undo)
+
+
+def _of_task(function: Any) -> Retry | None:
+    """The policy that a task declares; None for what is no task, though it has something of that name."""
+    policy = getattr(function, "retry", None)
+    return policy if isinstance(policy, Retry) else None
 
 
 def _open(keeper: Keeper, name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from perdure import App, Context
+from perdure import App, Context, RetryAfter
 
 app = App("children")
 
@@ -26,6 +26,16 @@ def pay_in_child(ctx: Context) -> None:
     """Would end its job with what it writes."""
     with ctx.transaction():
         pass
+
+
+@app.task(run_in="process")
+def busy_in_child(ctx: Context, how: str) -> Any:
+    """Asks to wait, and is through then."""
+    if ctx.attempt > 1:
+        return "through"
+    if how == "raised":
+        raise RetryAfter(0.01)
+    return RetryAfter(0.01)
 
 
 @app.task(run_in="process", version=2)

@@ -29,7 +29,7 @@ from ..ops import inbox
 from ..ops.record import record
 from ..ops.start import spawn
 from ..ops.stop import stop
-from .container import Escaped, contained, taken_back
+from .container import Escaped, as_failure, contained, taken_back
 from .provider import Means
 from .recorder import Recorder, as_step, encoded, told
 
@@ -110,6 +110,8 @@ class Carrier:
             value = await self._called(command, attempt, stoppable)
             if self._task.cancelling() and await self.calmed():
                 raise asyncio.CancelledError
+            if isinstance(value, Ending):
+                raise value
             faults.point("workflow.after_step")
             outcome = encoded(value, command.name)
         except InvalidInput as error:
@@ -205,6 +207,8 @@ class Carrier:
             final = "needs_review"
         self._provider.bounds(error)
         self._records.machine.buffered[:0], self._unsure = self._unsure, []  # was rolled back with the transaction
+        if isinstance(error, Ending):
+            final = as_failure(error) or final
         self._tell(command, attempt, error)
         verdict = None if final else decide(command.retry, attempt, error, dice=roll(), now=utc_now())
         if isinstance(verdict, Again):
@@ -213,8 +217,6 @@ class Carrier:
             )
             return Parked(recorded.due_at)
         reason = final if verdict is None else verdict.reason
-        if isinstance(error, Ending):
-            error.args = (error.reason or type(error).__name__,)
         await self._records.failed(command, told(error, reason), attempt=attempt, started=started)
         return None
 
@@ -327,6 +329,8 @@ class Carrier:
                 call = contained(command.work.function, tx, *command.args)
                 value = await (self._stoppable(command, call) if stoppable else self._alone(call))
                 self.calls.pop(command.name, None)
+                if isinstance(value, Ending):
+                    raise value
                 outcome = encoded(value, command.name)
                 await self.commit(command, tx, outcome, attempt, started, beside=stoppable)
         except asyncio.CancelledError as error:

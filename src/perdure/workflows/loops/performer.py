@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
+from ...core.endings import Ending
 from ...jobs.handler import STEP
 from ...jobs.loops.minder import encoded
 from ...jobs.work import Claimed, Extras
@@ -78,7 +79,7 @@ class Performer:
         value = await self._processes.call_step(
             work.address, msgspec.structs.replace(job, payload=payload, extras=_extras(job, work))
         )
-        return None if value is None else msgspec.json.decode(encoded(value))
+        return value if value is None or isinstance(value, Ending) else msgspec.json.decode(encoded(value))
 
     async def _in_thread(self, call: partial[Any]) -> Any:
         if self._threads is None:
