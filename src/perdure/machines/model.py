@@ -161,6 +161,10 @@ def _table(machine: Machine) -> dict[tuple[str, str], Transition]:
 
 
 def _check_sound(machine: Machine) -> None:
+    if not machine.table:
+        raise _invalid(machine.name, "has no transition", "give one at least: what never moves is no machine")
+    if machine.initial not in {state for each in machine.transitions for state in (*each.sources, each.target)}:
+        raise _invalid(machine.name, f"initial is {machine.initial}, which no transition names", "correct the name")
     reached, fresh = {machine.initial}, {machine.initial}
     while fresh:
         fresh = {each.target for (source, _), each in machine.table.items() if source in fresh} - reached
@@ -169,11 +173,16 @@ def _check_sound(machine: Machine) -> None:
         raise _invalid(machine.name, f"nothing leads to {', '.join(lost)}", "add a transition to it, or take it out")
     asked = [(f"the guard of {each.event}", each.guard) for each in machine.transitions]
     for what, function in [*asked, *((f"enter of {state}", each) for state, each in machine.enter.items())]:
+        if function is not None and not callable(function):
+            raise _invalid(machine.name, f"{what} is {function!r}, which can't be called", "give a function")
         if inspect.iscoroutinefunction(function):
             raise _invalid(machine.name, f"{what} is async", "give a plain function: it decides, and does no I/O")
     for what, states in (("enter", machine.enter), ("stuck_after", machine.stuck_after)):
         if unknown := [state for state in states if state not in machine.states]:
             raise _invalid(machine.name, f"{what} names {', '.join(unknown)}, which is no state", "correct the name")
+    if ended := [state for state in machine.stuck_after if state in machine.final]:
+        problem = f"stuck_after names {', '.join(ended)}, which nothing leaves"
+        raise _invalid(machine.name, problem, "take it out: what has come to its end isn't stuck")
     for state in machine.states:
         timed = [event for (source, event), each in machine.table.items() if source == state and each.after is not None]
         if len(timed) > 1:

@@ -324,6 +324,11 @@ def test_a_declaration_that_would_strand_entities_is_refused(client: Client) -> 
     ("words", "problem"),
     [
         ({"transitions": [Transition("a", "x", "y"), Transition("b", "z", "y")]}, "nothing leads to z"),
+        ({"transitions": []}, "has no transition"),
+        ({"transitions": [Transition("a", "y", "z")]}, "initial is x, which no transition names"),
+        ({"transitions": [Transition("a", "x", "y", guard=5)]}, "the guard of a is 5"),  # type: ignore[arg-type]
+        ({"transitions": [Transition("a", "x", "y")], "enter": {"y": "mail"}}, "enter of y is 'mail'"),
+        ({"transitions": [Transition("a", "x", "y")], "stuck_after": {"y": timedelta(1)}}, "which nothing leaves"),
         ({"transitions": [Transition("a", "x", "y"), Transition("a", "x", "z")]}, "a leaves x twice"),
         ({"transitions": [Transition("a", "x", "y")], "enter": {"z": lambda entity: None}}, "which is no state"),
         ({"transitions": [Transition("a", "x", "y", after=timedelta(0))]}, "after no time"),
