@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ..core.errors import PerdureError
+from ..core.errors import PerdureError, UnknownArgument
 from ..core.run_errors import Diverged
 from .commands import Interrupted
 from .machine import Dice, Machine
@@ -67,7 +67,9 @@ def replayed(flow: Flow, history: History, payload: str, dice: Callable[[str], D
 
 def unfit(error: PerdureError) -> str:
     """That a run's arguments aren't what its code takes, and what to do about that code."""
-    return f"its arguments don't fit: {error}; give a new argument a default, or declare the change with version=2"
+    gone = isinstance(error, UnknownArgument)
+    fix = "keep what runs were started with, with a default" if gone else "give a new argument a default"
+    return f"its arguments don't fit: {error}; {fix}, or declare the change with version=2"
 
 
 def checked(plan: Plan, history: History, flows: Mapping[str, Flow], task: str, dice: Callable[[str], Dice]) -> Checked:

@@ -216,7 +216,7 @@ class Machine:
             return Foreign(asked)
         return Broken(InvalidWorkflow(
             f"the code awaits {asked!r}, which isn't recorded",
-            field=self.id, fix="do it in a step, and wait with wf.sleep or wf.signal",
+            field=self.id, fix="do it in a step, wait with wf.sleep or wf.signal, and gather steps by wf.gather",
         ))  # fmt: skip
 
     def _consider_command(self, command: Command) -> Turn | None:

@@ -6,11 +6,12 @@ import asyncio
 import logging
 from time import process_time
 
+import pytest
 from msgspec import Raw
 
-from perdure import App, Workflow
+from perdure import App, PerdureError, Workflow
 from perdure.runtime.dice import seeded
-from perdure.workflows.check import replayed
+from perdure.workflows.check import replayed, unfit
 from perdure.workflows.model import History, Step
 from tests.rooms.workflows.stage import Stage
 
@@ -283,3 +284,21 @@ def test_replaying_a_thousand_steps_is_quick(stage: Stage) -> None:
     print(f"a replay of 1,000 steps took {took * 1000:.1f} ms")
     assert took < 1.0
     assert "continue_as_new" in (replayed(long, history(10_000), '{"count": 10001}', seeded) or "")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "advice"),
+    [(b"{}", "give a new argument a default"), (b'{"a": 1, "old": 2}', "keep what runs were started with")],
+)
+def test_what_to_do_about_an_argument_says_whether_it_is_new_or_gone(recorded: bytes, advice: str) -> None:
+    """Of arguments that don't fit new code, one that it wants more gets another advice than one that it has no more
+    [ARC-54]. Red when there is one advice for both."""
+    app = App("shop")
+
+    @app.workflow
+    async def shop(wf: Workflow, a: int) -> None:
+        """Takes one."""
+
+    with pytest.raises(PerdureError) as caught:
+        app.workflows["shop/1"].decode(Raw(recorded))
+    assert advice in unfit(caught.value)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from perdure import Cancel, Permanent, Retry, RetryAfter, Snooze, StepFailed, Workflow, WorkflowFailed
+from perdure import Cancel, Permanent, Retry, RetryAfter, Snooze, StepFailed, Unsupported, Workflow, WorkflowFailed
 from tests.rooms.workflows.children import busy_in_child
 from tests.rooms.workflows.stage import Stage
 
@@ -118,3 +118,60 @@ def test_endings_that_only_a_job_has_fail_a_step_at_once(stage: Stage) -> None:
 
     asyncio.run(play())
     assert stage.did == ["Snooze"] * 3 + ["Cancel"] * 3
+
+
+def test_a_task_that_may_run_once_isn_t_repeated_because_it_asks_to_wait(stage: Stage) -> None:
+    """RetryAfter of a task that is declared ``at_most_once`` is for a person to judge, as any failure of it [DW-202].
+    Red when what an ending says counts for more than that."""
+
+    @stage.app.task(at_most_once=True, retry=TWICE)
+    async def wire() -> None:
+        stage.did.append("wired")
+        raise RetryAfter(0.01, "busy")
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> str:
+        try:
+            await wf.step("wire", wire)
+        except StepFailed as error:
+            return error.reason
+        return "through"
+
+    async def play() -> None:
+        async with stage.working():
+            assert await stage.run(shop.run()) == "needs_review"
+
+    asyncio.run(play())
+    assert stage.did == ["wired"]
+
+
+def test_steps_that_asyncio_gathers_park_the_run_with_what_gathers_them(stage: Stage) -> None:
+    """``asyncio.gather`` and a TaskGroup around steps park the run, and the error names ``wf.gather``; waiting inside
+    of a transaction is refused with the calls that wait outside of it. Red when either advice is the old one."""
+
+    @stage.app.workflow
+    async def shop(wf: Workflow, how: str) -> None:
+        if how == "gather":
+            await asyncio.gather(wf.step("a", stage.do, 1), wf.step("b", stage.do, 2))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_awaited(wf.step("a", stage.do, 1)))
+            group.create_task(_awaited(wf.step("b", stage.do, 2)))
+
+    async def play() -> None:
+        async with stage.working():
+            for how in ("gather", "group"):
+                await stage.start(shop.run(how), how)
+                parked = await stage.until_state("parked", how)
+                assert "wf.gather" in (parked.error or "")
+
+    asyncio.run(play())
+    assert stage.did == []
+    with (
+        stage.client.transaction() as tx,
+        pytest.raises(Unsupported, match=r"client\.workflows\.wait\(id\) or \.update"),
+    ):
+        tx.workflows.update("gather", "decision")
+
+
+async def _awaited(step: Any) -> Any:
+    return await step

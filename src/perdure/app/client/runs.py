@@ -87,7 +87,7 @@ class AsyncInTransaction:
 
 def _endless() -> Unsupported:
     return Unsupported(
-        "can't be waited for inside a transaction, whose jobs don't run before it commits",
+        "can't be waited for inside a transaction: no worker sees what it has written before it commits",
         field="wait",
-        fix="commit first, then ask the client: client.jobs.wait(id)",
+        fix="commit first, then ask the client: client.jobs.wait(id), client.workflows.wait(id) or .update(id, …)",
     )

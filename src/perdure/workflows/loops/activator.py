@@ -138,8 +138,8 @@ class Activator:
         return self._machine.mistake(InvalidWorkflow(
             "bounds or cancels what it awaits by this process's clock, which a replay can't repeat",
             field=self._machine.id,
-            fix="give the step or the wait its timeout=, or start the run with a deadline; asyncio.timeout is for the "
-            "functions of steps and for the blocks of transactions",
+            fix="give the step or the wait its timeout=, start the run with a deadline, put steps side by side with "
+            "wf.gather; asyncio.timeout and TaskGroup are for the functions of steps and the blocks of transactions",
         ))  # fmt: skip
 
     async def _carry(self, turn: Turn) -> Parked | End | None:
