@@ -110,8 +110,6 @@ class Carrier:
             value = await self._called(command, attempt, stoppable)
             if self._task.cancelling() and await self.calmed():
                 raise asyncio.CancelledError
-            if isinstance(value, Ending):
-                raise value
             faults.point("workflow.after_step")
             outcome = encoded(value, command.name)
         except InvalidInput as error:
@@ -329,8 +327,6 @@ class Carrier:
                 call = contained(command.work.function, tx, *command.args)
                 value = await (self._stoppable(command, call) if stoppable else self._alone(call))
                 self.calls.pop(command.name, None)
-                if isinstance(value, Ending):
-                    raise value
                 outcome = encoded(value, command.name)
                 await self.commit(command, tx, outcome, attempt, started, beside=stoppable)
         except asyncio.CancelledError as error:

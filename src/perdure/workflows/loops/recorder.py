@@ -9,7 +9,7 @@ import msgspec
 
 from ...core import limits
 from ...core.codec import encode
-from ...core.endings import storable
+from ...core.endings import Ending, storable
 from ...jobs.work import Claimed
 from ...runtime import faults
 from ...runtime.clock import wall_clock
@@ -143,5 +143,7 @@ def told(error: BaseException, reason: str = "") -> StepError:
 
 
 def encoded(value: object, step: str) -> str | None:
-    """A step's result as it is recorded. Raises InvalidInput, naming the step."""
+    """A step's result as it is recorded. Raises InvalidInput, naming the step; an ending, which is none."""
+    if isinstance(value, Ending):
+        raise value
     return None if value is None else encode(value, field=step, bytes_max=limits.STEP_RESULT_BYTES_MAX)
