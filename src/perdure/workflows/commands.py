@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
 
@@ -31,17 +31,28 @@ class Interrupted(BaseException):
         self.reason, self.text = reason, text
 
 
+class Maker(Protocol):
+    """Who has made a command. ``turning``: the workflow's own function is running just now."""
+
+    turning: bool
+
+    def mistake(self, error: PerdureError) -> PerdureError: ...  # noqa: D102
+
+
 class Command:
     """One thing that is recorded under its name. ``answer`` is what was recorded, once it has ended."""
 
-    __slots__ = ("answer", "name")
+    __slots__ = ("answer", "maker", "name")
     kind: ClassVar[Kind]
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.answer: Step | None = None
+        self.maker: Maker | None = None
 
     def __await__(self) -> Generator[Command, Any, Any]:
+        if self.maker is not None and not self.maker.turning:
+            raise self.maker.mistake(stray(self.name))
         return (yield self)
 
     def __repr__(self) -> str:
@@ -291,6 +302,15 @@ class Gather:
         wanted = "one" if self.needed == 1 else str(self.needed)
         told = f"{done} of {len(self.members)} succeeded, {wanted} needed: {errors[0]}"
         return GatherFailed(told, kind="GatherFailed", others=errors)
+
+
+def stray(name: str) -> InvalidWorkflow:
+    """That the code awaits a command where no replay would come to it."""
+    return InvalidWorkflow(
+        "is awaited outside of the workflow's own function",
+        field=name,
+        fix="await it there: neither a step's function nor a task beside the workflow can do that",
+    )
 
 
 def misfit(step: str, error: Exception) -> InvalidWorkflow:

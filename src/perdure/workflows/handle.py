@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Never, TypeVar, overload
 from uuid import UUID
 
 from ..core import limits
 from ..core.backoff import Retry
 from ..core.run_errors import InvalidWorkflow
 from . import making
-from .commands import Block, Command, Gather, Leave, Mode
+from .commands import Block, Command, Gather, Leave, Mode, stray
 from .making import Keeper, Startable
 from .model import Close
 
@@ -83,7 +83,7 @@ class Workflow:
 
     else:
 
-        def step(self, name, function, /, *args, **options) -> Command:
+        def step(self, name=None, function=None, /, *args, **options) -> Command:
             """Call the function once and record what it returns; await it for that. An async function runs on the
             loop, a plain one in a thread, a task with ``run_in="process"`` in a child process.
 
@@ -106,9 +106,7 @@ class Workflow:
         recorded. ``tx.connection`` is psycopg's. ``retry``: when a failed transaction is repeated.
         """
         block = making.block(self._keeper, name, function, args, retry)
-        if block.work is not None:
-            self._keeper.made(block)
-        return Transaction(self._keeper, block)
+        return Transaction(self._keeper, self._made(block))
 
     def sleep(self, for_: timedelta | float) -> Awaitable[None]:
         """Wait for so long: seconds or a timedelta. It holds no worker, and a restart doesn't shorten it."""
@@ -183,15 +181,16 @@ class Workflow:
     def patched(self, name: str) -> bool:
         """Whether this run is to go the way of new code. True for a run that hadn't come this far when the code was
         changed, False for one that had, and the same each time."""
-        return self._keeper.patched(name)
+        return making.patched(self._keeper, name)
 
     def pivot(self) -> None:
         """From here on there is no way back: nothing is compensated, and a cancel comes too late. A step that
         gives up leaves the run failed."""
         self._keeper.pivot()
 
-    def set(self, **attributes: Any) -> None:
+    def set(self, *unnamed: Never, **attributes: Any) -> None:
         """Say how far the run is, for those who look at it or search for it. Written with the next thing recorded."""
+        making.check_named(self._keeper, "set", unnamed)
         self._keeper.note(attributes)
 
     @property
@@ -199,14 +198,16 @@ class Workflow:
         """What has been set."""
         return dict(self._keeper.attributes)
 
-    def continue_as_new(self, **arguments: Any) -> Any:
+    def continue_as_new(self, *unnamed: Never, **arguments: Any) -> Any:
         """``return`` this to begin anew with other arguments: same id, same inbox, nothing recorded. For what would go
         on for ever."""
+        making.check_named(self._keeper, "continue_as_new", unnamed)
         return self._keeper.continued(arguments)
 
     def _made(self, command: Command) -> Any:
         """The command, noted; to the code it is something to await."""
-        self._keeper.made(command)
+        command.maker = self._keeper
+        self._keeper.unawaited[command.name] = command
         return command
 
 
@@ -261,13 +262,20 @@ class Group:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         gather = self._gather
-        if error is None:
+        if not self._keeper.turning and gather.members and not isinstance(error, GeneratorExit):
+            raise self._keeper.mistake(stray(gather.members[0].name))
+        if error is not None:  # what stands in the block is never carried out
+            for member in gather.members:
+                self._keeper.unawaited.pop(member.name, None)
+        else:
             making.check_needed(self._keeper, gather)
         if error is None and gather.members:
             await gather
 
     def _add(self, command: Command) -> Command:
         self._gather.members.append(command)
+        command.maker = self._keeper
+        self._keeper.unawaited[command.name] = command
         return command
 
 

@@ -60,14 +60,15 @@ class Machine:
         self._counts: dict[str, int] = {}
         self._works: dict[str, str] = {}
         self._patches: dict[str, bool] = {}
-        self._made: dict[str, Command] = {}
+        self.unawaited: dict[str, Command] = {}
         self._undoable: list[Do] = []
         self._open: Block | None = None
         self._asked: Any = None
         self._answer: Any = None
         self._error: BaseException | None = None
         self.end: Returned | Failed | None = None
-        self._broken: PerdureError | None = None
+        self.broken: PerdureError | None = None
+        self.turning = False
         self._continued: Continue | None = None
         self._coroutine = function(Workflow(self))
 
@@ -114,7 +115,7 @@ class Machine:
 
     def mistake(self, error: PerdureError) -> PerdureError:
         """Remember what is wrong with the code, which mightn't let it out."""
-        self._broken = error
+        self.broken = error
         return error
 
     def close(self) -> None:
@@ -140,10 +141,6 @@ class Machine:
             ))  # fmt: skip
         count = self._counts[base] = self._counts.get(base, 0) + 1
         return base if count == 1 else f"{base}#{count}"
-
-    def made(self, command: Command) -> None:
-        """Note a command that has to be awaited."""
-        self._made[command.name] = command
 
     def now(self) -> datetime:
         """When the last thing that was waited for had ended."""
@@ -195,17 +192,19 @@ class Machine:
         """Let the code run to the next thing it awaits, or to its end."""
         answer, error = self._answer, self._error
         self._answer = self._error = None
+        self.turning = True
         try:
             self._asked = self._coroutine.send(answer) if error is None else self._coroutine.throw(error)
         except StopIteration as done:
             self.end = Returned(done.value)
         except BaseException as raised:  # whatever it is, it is how the code ended
             self.end = Failed(raised)
+        self.turning = False
 
     def _consider(self, asked: Any) -> Turn | None:
         """Answer what the code awaits, or say what is needed for that."""
-        if self._broken is not None:
-            return Broken(self._broken)
+        if self.broken is not None:
+            return Broken(self.broken)
         if isinstance(asked, Gather):
             return self._consider_gather(asked)
         if isinstance(asked, Command):
@@ -220,7 +219,7 @@ class Machine:
         ))  # fmt: skip
 
     def _consider_command(self, command: Command) -> Turn | None:
-        self._made.pop(command.name, None)
+        self.unawaited.pop(command.name, None)
         self._remember(command)
         if (stop := self._stopped_at(command.name)) is not None:
             self._raise(stop)
@@ -242,6 +241,7 @@ class Machine:
         members, anchor = gather.members, f"gather {gather.members[0].name}"
         for member in members:
             self._remember(member)
+            self.unawaited.pop(member.name, None)
         if (stop := self._stopped_at(anchor)) is not None:
             for member in members:
                 self._left.pop(member.name, None)
@@ -254,7 +254,9 @@ class Machine:
             return self._gathered(gather)
         if self._interrupted():
             return Interrupt(members, anchor)
-        if len(members) > limits.GATHER_MEMBERS_MAX or len(self.steps) + steps.count(None) > limits.RUN_STEPS_MAX:
+        if len(members) > limits.GATHER_MEMBERS_MAX:
+            return Broken(self._too_long())
+        if len(self.steps) + steps.count(None) > limits.RUN_STEPS_MAX:
             self._raise(self._too_long())
             return None
         return Perform(members, gather)
@@ -317,8 +319,8 @@ class Machine:
 
     def _finish(self, end: Returned | Failed) -> Turn:
         """The end of the code; after a failure, the compensations come first."""
-        if self._broken is not None:
-            return Broken(self._broken)
+        if self.broken is not None:
+            return Broken(self.broken)
         error = end.error if isinstance(end, Failed) else None
         if isinstance(error, Diverged | InvalidInput):
             return Broken(error)
@@ -326,9 +328,10 @@ class Machine:
             self.end = end = Failed(error := stop)  # what the code has returned is nobody's
         if left := [*self._left.values(), *(self._over.values() if error is None else ())]:
             return Broken(diverged("", "", left, error))
-        if isinstance(end, Returned) and self._made:
-            name = next(iter(self._made))
-            return Broken(InvalidWorkflow("was never awaited", field=name, fix=f"await wf.{self._made[name].kind}(…)"))
+        if isinstance(end, Returned) and self.unawaited:
+            name = next(iter(self.unawaited))
+            fix = f"await wf.{self.unawaited[name].kind}(…), or enter it, or what gathers it, by async with"
+            return Broken(InvalidWorkflow("was never awaited", field=name, fix=fix))
         if isinstance(end, Returned) and self._continued is not None and end.value is not self._continued:
             return Broken(InvalidWorkflow(
                 "was called and not returned", field="continue_as_new", fix="return wf.continue_as_new(…)"

@@ -47,9 +47,10 @@ class Keeper(Protocol):
     cancelled: bool
     attributes: dict[str, Any]
     steps: dict[str, Step]
+    turning: bool
+    unawaited: dict[str, Command]
 
     def name(self, base: str, kind: str, work: object = None) -> str: ...  # noqa: D102
-    def made(self, command: Command) -> None: ...  # noqa: D102
     def now(self) -> datetime: ...  # noqa: D102
     def random(self) -> float: ...  # noqa: D102
     def bits(self, count: int) -> int: ...  # noqa: D102
@@ -208,6 +209,19 @@ def start(
     spec = workflow.run(*args, **kwargs)
     decode = decoder_of(workflow.function)
     return Start(keeper.name(f"child {id}", "child"), id, spec, close=close, detached=detached, decode=decode)
+
+
+@_noting
+def patched(keeper: Keeper, name: str) -> bool:
+    """Whether the run goes the new way."""
+    return keeper.patched(check.text("name", name, limits.STEP_NAME_CHARS_MAX))
+
+
+@_noting
+def check_named(keeper: Keeper, verb: str, unnamed: tuple[object, ...]) -> None:
+    """That what was given has names. Raises InvalidWorkflow."""
+    if unnamed:
+        raise InvalidWorkflow(f"got {unnamed[0]!r} without a name", field=verb, fix=f"give names: wf.{verb}(stage=…)")
 
 
 @_noting

@@ -175,7 +175,7 @@ class Activator:
         return self._ctx.cancelled or (deadline is not None and self._records.clock() >= deadline)
 
     def _halts(self) -> bool:
-        return self._provider.stopping() or self._asked()
+        return self._provider.stopping() or self._machine.broken is not None or self._asked()
 
     async def _look_up(self) -> End | None:
         self._records.asked = False

@@ -205,6 +205,8 @@ class Carrier:
             final = "needs_review"
         self._provider.bounds(error)
         self._records.machine.buffered[:0], self._unsure = self._unsure, []  # was rolled back with the transaction
+        if self._records.machine.broken is not None and command.work is not None:
+            return None  # by a mistake of the code, which parks the run: nothing of this attempt is recorded
         if isinstance(error, Ending):
             final = as_failure(error) or final
         self._tell(command, attempt, error)
