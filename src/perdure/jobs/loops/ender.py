@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from ...core import limits
 from ...core.endings import Ending, born_inside, storable
@@ -20,6 +21,10 @@ from ..work import Claimed, End
 from .slot import Slot
 
 log = logging.getLogger("perdure.run")
+
+TOLD_MAX = 10
+"""How often a coroutine is told to stop, a second apart, before its job ends without it. Counted and not timed: in a
+worker that stands still no handler hears."""
 
 
 def unstartable(job: Claimed, handler: Handler | None) -> End | None:
@@ -136,6 +141,23 @@ def stopped(slot: Slot, job: Claimed, reason: str) -> End:
     if started and rules.at_most_once_for(job, handler is not None and handler.at_most_once):
         return End(job, "dead", 1, elapsed, text=f"stopped while it ran ({reason})", reason="needs_review")
     return End(job, "returned", 0, elapsed, reason=reason)
+
+
+def give_up(slot: Slot, settle: Callable[[End], None]) -> None:
+    """End a job whose coroutine has been told to stop often enough, and doesn't, as a thread's ends, which can't be
+    told: its slot stays taken, what it still returns is dropped, and what it would still commit is rolled back."""
+    handler, job, reason = slot.handler, slot.job, slot.stop
+    deaf = handler is not None and handler.run_in == "loop" and not handler.asks and slot.times >= TOLD_MAX
+    if not deaf or job is None or reason not in ("timeout", "cancelled"):
+        return
+    slot.job = None
+    log.warning(
+        "job %d (%s) has been told to stop %d times, and doesn't: it swallows its cancellation. The job ends now (%s); "
+        "its slot is lost until the handler ends",
+        *(job.id, job.task, slot.times, reason),
+        extra={"claimed": job},
+    )
+    settle(stopped(slot, job, reason))
 
 
 def concluded_here(slot: Slot, given: Context, handler: Handler, end: End) -> End:

@@ -120,8 +120,8 @@ class Runner:
         return told
 
     def sweep_deadlines(self) -> None:
-        """Stop what has run past its deadline, and again what has swallowed being stopped; measure how long no slot has
-        been free. Called a few times a second."""
+        """Stop what has run past its deadline, and again what has swallowed that, or give it up; measure how long no
+        slot has been free. Called a few times a second."""
         now = monotonic()
         if not self._idle:
             self.saturated_seconds += now - self._swept
@@ -131,9 +131,9 @@ class Runner:
                 with slot.lock:
                     if slot.deadline is not None and now > slot.deadline and slot.running:
                         self._stop(slot, "timeout")
-            again = slot.stop is not None and slot.job is not None and not slot.ending
-            if again and now - slot.told > self.STOP_AGAIN_SECONDS:
+            if slot.stopping and now - slot.told > self.STOP_AGAIN_SECONDS:
                 self._tell(slot, now)
+                ender.give_up(slot, self._settle)
 
     def in_hand(self) -> list[Claimed]:
         """Every claimed job that has not ended here: running, then waiting."""
@@ -178,7 +178,7 @@ class Runner:
     def _stop(self, slot: Slot, reason: str) -> None:
         if slot.hears(reason):
             return
-        slot.stop = reason
+        slot.stop, slot.times = reason, 0
         if slot.handler is not None and slot.handler.run_in == "thread":
             job = slot.job
             if reason in ("timeout", "cancelled") and job is not None:
@@ -191,7 +191,7 @@ class Runner:
 
     def _tell(self, slot: Slot, now: float) -> None:
         """Cancel what runs on the loop; a thread asks its context by itself."""
-        slot.told = now
+        slot.told, slot.times = now, slot.times + 1
         if slot.task is not None and slot.handler is not None and slot.handler.run_in != "thread":
             slot.task.cancel()
 
@@ -265,7 +265,7 @@ class Runner:
             if handler.run_in == "process" and handler.context is not None and end.written == "no":
                 end.written = "perhaps"  # its child may have died while it committed
             if slot.context is not None and slot.context.unfinished:
-                end = await self._concluded(slot, slot.context, handler, end)
+                end = await self._concluded(slot, slot.context, handler, end if slot.job else End(job, "returned", 0))
         finally:
             context.leave(bound)
             abandoned, slot.job, slot.busy, slot.ending = slot.job is None, None, False, False

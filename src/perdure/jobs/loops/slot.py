@@ -12,10 +12,10 @@ from ..work import Claimed
 class Slot:
     """One place to run a job.
 
-    ``stop`` is set with the reason when its job is told to end, ``told`` with the monotonic seconds then. ``queued``:
-    its job, when it waits for a child process and its handler has not been called. ``ending``: its handler has ended,
-    and what it leaves is being written (what it reached last, a transaction), which nothing stops any more. ``doing``:
-    what of it runs just now, where that is known.
+    ``stop`` is set with the reason when its job is told to end, ``told`` with the monotonic seconds when it last was,
+    ``times`` with how often. ``queued``: its job, when it waits for a child process and its handler has not been
+    called. ``ending``: its handler has ended, and what it leaves is being written (what it reached last, a
+    transaction), which nothing stops any more. ``doing``: what of it runs just now, where that is known.
     """
 
     __slots__ = (
@@ -30,6 +30,7 @@ class Slot:
         "queued",
         "stop",
         "task",
+        "times",
         "told",
         "waiter",
     )
@@ -44,7 +45,7 @@ class Slot:
         self.context: Context | None = None
         self.deadline: float | None = None
         self.stop: str | None = None
-        self.told = 0.0
+        self.told, self.times = 0.0, 0
         self.queued: Claimed | None = None
         self.doing = ""
         self.busy = False
@@ -54,6 +55,11 @@ class Slot:
     def running(self) -> bool:
         """Whether it has a job that can be told to stop, and hasn't been."""
         return self.job is not None and self.stop is None and not self.ending
+
+    @property
+    def stopping(self) -> bool:
+        """Whether its job has been told to stop, and hasn't yet."""
+        return self.stop is not None and self.job is not None and not self.ending
 
     def begin(self, job: Claimed, handler: Handler, deadline: float | None) -> None:
         """On a thread: this job runs here now, and nothing of the one before it is left."""
