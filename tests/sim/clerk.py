@@ -4,7 +4,7 @@ is somebody else's turn."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator, MutableMapping
+from collections.abc import Callable, Coroutine, Generator, MutableMapping, Sequence
 from contextlib import suppress
 from inspect import getgeneratorlocals
 from math import inf
@@ -101,6 +101,7 @@ class Clerk(Settler):
     def __init__(self, model: Model, wire: Wire, worker: Callable[[], int], leases: MutableMapping[int, Lease]) -> None:
         super().__init__(wire, worker, leases, lambda: None, Pacer(wire, worker, 0))
         self._model = model
+        self._traced: dict[tuple[int, int], str] | None = None
 
     @property
     def idle(self) -> bool:
@@ -123,6 +124,11 @@ class Clerk(Settler):
         self._cut = True
 
     async def _tried(self, ends: list[End], emptied: Any, free: bool, doubtful: bool) -> tuple[list[End], list[End]]:
+        self._traced = None
         stale, blocked = await super()._tried(ends, emptied, free, doubtful)
-        self._model.concluded([end for end in ends if end not in blocked], stale)
+        self._model.concluded([end for end in ends if end not in blocked], stale, self._traced)
         return stale, blocked
+
+    async def _untraced(self, stale: Sequence[End], doubtful: bool) -> list[End]:
+        self._traced = {**self._model.settled}
+        return await super()._untraced(stale, doubtful)

@@ -111,6 +111,8 @@ class Truth:
             if (lane, pos) != bodies[id][4:6]:
                 raise Violation(f"job {id}: ready at another position than its body says")
             self.ready.setdefault(lane, []).append(pos)
+        for positions in self.ready.values():
+            positions.sort()  # the rows of a copy lie in another order
         for id, moment in tables["scheduled"]:
             self._stands("scheduled", id, bodies)
             if moment != bodies[id][6]:
@@ -188,10 +190,14 @@ class Model:
             _check_move(id, before.jobs.get(id), after.jobs[id], expected[id])
         self.truth = after
 
-    def concluded(self, ends: Iterable[End], stale: Collection[End]) -> None:
-        """A worker believes that of these ends the stale ones weren't settled, and the others were."""
+    def concluded(
+        self, ends: Iterable[End], stale: Collection[End], traced: Mapping[tuple[int, int], str] | None
+    ) -> None:
+        """A worker believes that of these ends the stale ones weren't settled, and the others were. ``traced``: what
+        was settled when it looked for traces; what it has given up for lost may arrive and be settled after that."""
         for end in ends:
-            verdict = self.settled.get((end.job.id, end.job.generation))
+            known = traced if traced is not None and end.job.lease.lost and end in stale else self.settled
+            verdict = known.get((end.job.id, end.job.generation))
             ours = verdict == end.verdict or (end.written == "perhaps" and verdict == "completed")
             if end.job.lease in self.unknown:  # what another has settled may have the same numbers
                 ours = end not in stale and verdict is not None

@@ -91,7 +91,8 @@ class Recoverer:
         """Back to ready; but what must not run twice, and may have begun, is to be reviewed."""
         why = "of a server that lacks what was settled of it" if begun else "of a claim whose answer was lost"
         log.warning("lease %d is %s: its %d jobs go back", held.lease, why, len(held.jobs))
-        lease = Lease(held.lease, len(held.jobs))
+        # Known from now, so that another recovery doesn't give it back again, and what may have begun as if it hadn't.
+        lease = self._leases[held.lease] = Lease(held.lease, len(held.jobs))
         for id, generation in held.jobs:
             job = Claimed(id, generation, lease, 1, "", msgspec.Raw(b"{}"), datetime.min.replace(tzinfo=UTC))
             if begun and id in held.once:
