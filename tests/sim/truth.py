@@ -198,7 +198,7 @@ class Model:
         for end in ends:
             known = traced if traced is not None and end.job.lease.lost and end in stale else self.settled
             verdict = known.get((end.job.id, end.job.generation))
-            ours = verdict == end.verdict or (end.written == "perhaps" and verdict == "completed")
+            ours = verdict == end.verdict or (end.written != "no" and verdict == "completed")
             if end.job.lease in self.unknown:  # what another has settled may have the same numbers
                 ours = end not in stale and verdict is not None
             if ours is (end in stale):
