@@ -144,15 +144,20 @@ class SqlalchemyConnection(SqlalchemySession):
         return self.engine.connect()
 
 
+def set_up_django() -> None:
+    """Set Django up in this process, with settings of no module."""
+    if not settings.configured:
+        settings.configure(USE_TZ=True, DATABASES={})
+        django.setup()
+
+
 class Django(Way):
     """``connections[alias]`` inside ``atomic``."""
 
     numbers = count()
 
     def open(self) -> None:
-        if not settings.configured:
-            settings.configure(USE_TZ=True, DATABASES={})
-            django.setup()
+        set_up_django()
         found = conninfo_to_dict(self.url)
         self.alias = f"way{next(self.numbers)}"
         options = {"ENGINE": "django.db.backends.postgresql", "NAME": found["dbname"], "USER": found["user"]}

@@ -14,7 +14,9 @@ import pytest
 from perdure.jobs.model import JobSpec
 from perdure.jobs.view import Job
 from tests import forge
-from tests.rooms.worker.stage import BOUND_SECONDS, Stage
+from tests.conformance.ways import set_up_django
+from tests.rooms.worker import children
+from tests.rooms.worker.stage import BOUND_SECONDS, Stage, working
 
 SETTINGS = """
 import os
@@ -195,3 +197,15 @@ async def test_a_command_of_django_s_runs_a_worker_whose_children_have_it_set_up
     finally:
         process.terminate()
         assert await asyncio.wait_for(process.wait(), BOUND_SECONDS) == 0
+
+
+async def test_settings_made_by_hand_are_no_child_s(stage: Stage) -> None:
+    """Where Django was set up in the worker's process alone, with settings that no module has, children run what they
+    are given as it is. Red when they look for connections of a Django without settings."""
+    set_up_django()
+    (id,) = await stage.enqueue(children.whose_process.job())
+    async with working(stage.db, children.app):
+        (job,) = await stage.until_in("history", id)
+
+    assert job.outcome == "completed"
+    assert job.result != os.getpid()

@@ -27,8 +27,12 @@ def found() -> Cleaner | None:
 
 
 def in_child(function: Function) -> Function:
-    """The function with that done around it, in a child of a worker."""
-    return _of_child().around(function)
+    """The function with that done around it, in a child of a worker; as it is where Django has no settings there, since
+    those of its worker were made by hand, and not in the module of the app."""
+    from django.conf import settings
+
+    known = settings.configured or "DJANGO_SETTINGS_MODULE" in os.environ
+    return _of_child().around(function) if known else function
 
 
 @cache
