@@ -58,8 +58,8 @@ async def _held_of_the_flush(self: Settler, ends: Sequence[End]) -> set[int]:
         self._leases = everything
 
 
-def _any_number(self: Settler, leases: Iterable[Lease]) -> Counter[int]:
-    return Counter({lease.id: 1_000_000 for lease in leases})
+def _any_number(self: Settler, leases: Iterable[Lease]) -> tuple[Counter[int], set[int]]:
+    return Counter({lease.id: 1_000_000 for lease in leases}), set()
 
 
 BUGS: Mapping[str, Bug] = {

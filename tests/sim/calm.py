@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from perdure.fleet.ops.workers import beat
 from perdure.jobs.ops import chores, queues
-from perdure.jobs.ops.pause import sweep_pauses
+from perdure.jobs.ops.pause import pause, sweep_pauses
 from perdure.jobs.work import Claimed, End
 from tests.sim.crew import VERDICTS, Worker, claim, end_of, is_suspect, recover, register, settle, tend
 from tests.sim.deed import Deed, Script, World
@@ -77,6 +77,9 @@ async def _do(world: World, session: Session, deed: Deed) -> object:
 def _begin(world: World) -> Script:
     """Nothing is paused any more, nobody waits for what isn't sent, and one that died is run again."""
     yield Deed("resume", queues.resume("default"), nothing)
+    for id in sorted(world.paused & {*world.model.truth.among("held")} - world.model.truth.pauses.keys()):
+        # Set aside for a pause that only a lost server knew of: whoever asked for it has to say so again.
+        yield Deed(f"pause {id}", pause(id), paused, together=True)
     for id in sorted(world.model.truth.pauses):
         yield let_on(id)
     for flow in world.flows:

@@ -310,5 +310,6 @@ def heart(world: World, worker: Worker) -> Script:
             worker.lost()
         else:
             worker.paused |= {*beat.pauses}
+            world.paused |= worker.paused
             for job in worker.hands:
                 job.cancelled = job.cancelled or job.id in beat.cancels

@@ -39,11 +39,12 @@ Script = Generator[Deed | None, Any, None]
 @dataclass(eq=False)
 class World:
     """What the actors share: the stand, the model, the dice, what was planned, the runs that were to be started with
-    their jobs, and whether chaos is over."""
+    their jobs, the jobs of which a worker was told that they are paused, and whether chaos is over."""
 
     stand: Stand
     model: Model
     dice: Random
     plan: Plan
     flows: dict[str, int] = field(default_factory=dict)
+    paused: set[int] = field(default_factory=set)
     over: bool = False

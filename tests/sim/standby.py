@@ -14,6 +14,10 @@ import asyncpg
 LOGGED_AHEAD = 32
 """A sequence is written to the log once for so many numbers: the standby goes on after them, or where they end."""
 
+WORKERS = "worker_id_seq"
+"""The numbers of workers don't come again here: two processes of one number would each take the other's row for its
+own. It takes a registration that is lost just when the log of its sequence had come to its end."""
+
 MAKE = """
 create schema standby;
 do $$ declare name text; begin
@@ -72,6 +76,7 @@ class Standby:
         await self._restore.fetch()
         ahead = [dice.choice((0, 0, 0, 1, LOGGED_AHEAD)) for _ in self._given]
         names = [name for name, _, _ in self._given]
+        ahead = [LOGGED_AHEAD if name == WORKERS else more for name, more in zip(names, ahead, strict=True)]
         last = [value + more for (_, value, _), more in zip(self._given, ahead, strict=True)]
         called = [was or more > 0 for (_, _, was), more in zip(self._given, ahead, strict=True)]
         await self._set.fetch(names, last, called)

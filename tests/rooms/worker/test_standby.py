@@ -124,6 +124,36 @@ async def test_a_lease_goes_back_whole_when_the_server_lacks_what_was_settled_of
     assert worker.leases == dict[int, Lease]()
 
 
+async def test_an_end_of_unknown_outcome_hides_no_settlement_that_was_lost(db: Database) -> None:
+    """Of a lease one job was settled and nobody was told, and one was said to be settled by a server that is lost: the
+    one that took over has as many jobs in it as may not have ended, and not the same ones. The lease isn't dropped, and
+    goes back. Red when the jobs are only counted."""
+    stage = Stage(db)
+    me, ids = stage.worker(), stage.enqueue(3)
+    untold, lost, last = stage.claim(me)
+    async with half(db, me, [last]) as worker:
+        lost.lease.left -= 1  # as the server that is gone had said
+
+        def gone_after(op: Op[Any]) -> None:
+            stage.settle([end(untold)], me)
+            gone(op)
+
+        worker.answers["settle"] = [gone_after]
+        worker.settler.end(end(untold))
+        await worker.settled()
+        worker.settler.end(end(last))
+        await worker.settled()
+        before = stage.places()
+        await worker.recoverer.recover()
+        await worker.settled()
+        after = stage.places()
+    stage.close()
+
+    assert before == dict(zip(ids, ("history", "leased", "leased"), strict=True))
+    assert after == dict(zip(ids, ("history", "ready", "ready"), strict=True))
+    assert dict(+worker.settler.counts) == {"completed": 1, "stale": 1, "returned": 2}
+
+
 async def test_a_new_incarnation_is_asked_for_again_when_the_server_is_lost_that_knew_it(db: Database) -> None:
     """Between a worker's new incarnation and the question for its leases its server is lost, and the one that takes
     over lacks the incarnation: the worker takes another one there, and claims. Red when the question alone is repeated:

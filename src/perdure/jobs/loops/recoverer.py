@@ -7,7 +7,7 @@ was restarted, or to one that took over and lacks the last commits.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence, Set
 from datetime import UTC, datetime
 
 import msgspec
@@ -59,14 +59,14 @@ class Recoverer:
         self._me.incarnation = incarnation
         faults.point("recover.before_leases")
         async with self._settler.held_still():
-            most = self._settler.unsettled(self._leases.values())
+            most, unsure = self._settler.unsettled(self._leases.values())
             held = await self._link.run(leases(worker))
             if self._me.worker == worker:
-                self._reconcile({lease.lease: lease for lease in held}, most)
+                self._reconcile({lease.lease: lease for lease in held}, most, unsure)
                 if empty := [lease.lease for lease in held if not lease.jobs and lease.lease not in self._leases]:
                     await self._link.run(drop_leases(empty))  # when that was lost with a server, or on the wire
 
-    def _reconcile(self, held: Mapping[int, Held], most: Mapping[int, int]) -> None:
+    def _reconcile(self, held: Mapping[int, Held], most: Mapping[int, int], unsure: Set[int]) -> None:
         """A lease is written whole by one claim. So one that is held and isn't known is a lost claim's, and goes back;
         one that is known and isn't held was lost by the server, and everything in it is somebody else's. One that has
         more jobs than have not ended is held by a server that lacks what was settled of them: it goes back whole, for
@@ -75,7 +75,7 @@ class Recoverer:
         for id, lease in list(self._leases.items()):
             if not lease.left and not most[id] and id in held and not held[id].jobs:
                 del self._leases[id]  # of jobs that their handlers have settled
-            elif id not in held or lease.lost or len(held[id].jobs) > most[id]:
+            elif id not in held or lease.lost or sum(job not in unsure for job, _ in held[id].jobs) > most[id]:
                 self._leases.pop(id).lost = True
                 begun.add(id)
         self._settler.drop_lost()

@@ -125,12 +125,13 @@ class Settler:
             ends[:] = kept
         self._pacer.waits(self.waiting)
 
-    def unsettled(self, leases: Iterable[Lease]) -> Counter[int]:
-        """How many jobs a server may have in each of them that is asked now, and lacks nothing this worker was told."""
+    def unsettled(self, leases: Iterable[Lease]) -> tuple[Counter[int], set[int]]:
+        """How many jobs a server that is asked now may have in each of them, if it lacks nothing this worker was told,
+        besides those of which it isn't known whether they are settled; and these."""
+        doubtful = [end for end in (*self._pending, *self._sided) if end.written == "perhaps"] + self._blocked
         most = Counter({lease.id: lease.left for lease in leases})
-        most.update(end.job.lease.id for end in self._flushing if not end.job.lease.lost)
-        most.subtract(end.job.lease.id for end in self._written if not end.job.lease.lost)
-        return most
+        most.subtract(end.job.lease.id for end in (*doubtful, *self._written) if not end.job.lease.lost)
+        return most, {end.job.id for end in (*doubtful, *self._flushing)}
 
     def lose_all(self) -> None:
         """Forget every lease: this worker begins anew, perhaps with a server that took over, and gives the same numbers
@@ -270,8 +271,7 @@ class Settler:
         empty = [lease.id for lease in emptied if lease.left == 0]
         gone, stale, blocked = list[End](), list[End](), list[End]()
         if doubtful:
-            # It may be another server that answers now. Where the lease isn't known, the job's generation says nothing;
-            # and that goes for whatever else this worker has, which is settled later, or still runs.
+            # It may be another server that answers now. Where the lease isn't known, the job's generation says nothing.
             held = await self._held(ends)
             gone = [end for end in ends if end.job.lease.lost]
             ends = [end for end in ends if not end.job.lease.lost]
@@ -295,8 +295,8 @@ class Settler:
         A server that took over may have a lease, and lack what was settled of it: then more jobs are in it than have
         not ended. To drop it with its last end would leave those nowhere; the recoverer gives back all of it."""
         leases = {end.job.lease.id: end.job.lease for end in ends} | dict(self._leases)
-        most = self.unsettled(leases.values())
-        jobs = await self._link.run(held_leases(leases, self._worker()))
+        most, unsure = self.unsettled(leases.values())
+        jobs = await self._link.run(held_leases(leases, self._worker(), unsure))
         held = set[int]()
         for id, lease in leases.items():
             if id not in jobs:

@@ -177,11 +177,12 @@ def drop_leases(ids: Sequence[int]) -> Op[None]:
     yield from rows(DROP_LEASES, ids=ids)
 
 
-def held_leases(ids: Iterable[int], worker: int) -> Op[dict[int, int]]:
-    """Those of the leases that the worker still has, and how many jobs are in each. A server that took over, and lacks
-    the claim, has given none of them; its jobs stand elsewhere, and perhaps another worker's lease has that number now.
-    And one that lacks a settlement has more jobs in a lease than have not ended."""
-    return dict((yield from rows(HELD_LEASES, ids=sorted(set(ids)), worker=worker)))
+def held_leases(ids: Iterable[int], worker: int, unsure: Iterable[int] = ()) -> Op[dict[int, int]]:
+    """Those of the leases that the worker still has, and how many jobs are in each besides those that may or may not
+    have been settled. A server that took over, and lacks the claim, has given none of them; its jobs stand elsewhere,
+    and perhaps another worker's lease has that number now. And one that lacks a settlement has more jobs in a lease
+    than have not ended."""
+    return dict((yield from rows(HELD_LEASES, ids=sorted(set(ids)), worker=worker, unsure=list(unsure))))
 
 
 def traced(ends: Sequence[End]) -> Op[list[End]]:

@@ -1,8 +1,8 @@
--- Does: which of these leases a worker still has, and how many jobs are in each: the answer to whether the server that answers now is the one that gave them, and has all that was settled of them.
+-- Does: which of these leases a worker still has, and how many jobs are in each besides those of which that isn't known: the answer to whether the server that answers now is the one that gave them, and has all that was settled of them.
 -- Locks: none.
 -- Index: lease by id; job by id.
 -- Bound: the ids given, and the jobs of their leases.
-select l.id, count(j.here) as jobs
+select l.id, count(j.here) filter (where t.id <> all(%(unsure)s::bigint[])) as jobs
 from perdure.lease l
 cross join lateral unnest(l.jobs, l.generations) as t(id, generation)
 left join lateral (
