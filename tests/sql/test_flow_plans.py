@@ -85,7 +85,7 @@ ORDER = Machine(
     "order",
     initial="created",
     transitions=[Transition("pay", "created", "paid")],
-    stuck_after={"created": timedelta(days=1), "paid": timedelta(days=2)},
+    stuck_after={"created": timedelta(days=1)},
 )
 
 
