@@ -184,11 +184,13 @@ async def wait(seconds: float) -> None:
 
 
 @app.task(retry=QUICK)
-async def hold_the_interpreter(ctx: Context, fifo: str) -> None:
+async def hold_the_interpreter(ctx: Context, first: str, again: str) -> None:
     """Let no other thread of this process run, as an extension in C does that keeps the lock of the interpreter, until
-    somebody writes a byte into the pipe."""
+    somebody writes a byte into the pipe: the first one, and another one when it is run again."""
     await _till.ring(ctx, "begun")
-    pipe = os.open(fifo, os.O_RDWR)  # open for writing, too, so that it needn't wait for a writer
+    pipe = os.open(
+        again if ctx.fence.generation else first, os.O_RDWR
+    )  # open for writing, too, so that it needn't wait for a writer
     byte = ctypes.create_string_buffer(1)
     while ctypes.PyDLL(None).read(pipe, byte, 1) < 1:
         pass  # a signal has interrupted it

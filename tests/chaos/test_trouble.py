@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -66,9 +65,10 @@ def test_an_interpreter_that_is_held_is_taken_for_dead_and_refused_afterwards(fl
     """Code in C that keeps the interpreter keeps the heart from beating, too: the worker is declared dead, what it held
     runs elsewhere, and when it comes back its late ends are refused [DW-102, DW-43]. Red without the generation in a
     settlement."""
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    ids = floor.enqueue(hold_the_interpreter.job(str(pipe)), *[sell.job() for _ in range(20)])
+    first, again = pipes = [str(tmp_path / name) for name in ("first", "again")]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    ids = floor.enqueue(hold_the_interpreter.job(first, again), *[sell.job() for _ in range(20)])
     held = floor.worker("--queues", "default:1")
     floor.until_true("select count(*) = 1 from effect where what = 'begun'")
     began = floor.now()
@@ -77,14 +77,11 @@ def test_an_interpreter_that_is_held_is_taken_for_dead_and_refused_afterwards(fl
     took = floor.seconds("select max(finished_at) from perdure.history where task = 'sell'", since=began)
     floor.recovered("an interpreter that was held: its other jobs are done", took)
     floor.until_true("select count(*) = 2 from effect where what = 'begun'")
-    child = floor.value("select pid from effect where what = 'begun' and generation > 0")
-    os.kill(child, signal.SIGSTOP)  # so that the byte is the other one's
-    with pipe.open("r+b", buffering=0) as both:
-        both.write(b"1")
+    with open(first, "r+b", buffering=0) as late, open(again, "r+b", buffering=0) as other:
+        late.write(b"1")
         until(lambda: "was declared dead by another" in held.said() and "stale: job" in held.said(), held.said)
         assert floor.value("select count(*) from perdure.history where id = %s", ids[0]) == 0
-        os.kill(child, signal.SIGCONT)
-        both.write(b"2")
+        other.write(b"2")
         floor.until_finished(ids)
 
     floor.assert_settled_once(ids)
