@@ -8,7 +8,6 @@ more, gives back what hasn't started, lets what runs finish until the deadline, 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -18,7 +17,6 @@ from functools import partial
 from typing import Any
 
 from ..core import limits
-from ..core.errors import DatabaseError
 from ..core.telemetry import Sample
 from ..fleet.loops.heart import Heart
 from ..fleet.model import Beat
@@ -36,10 +34,10 @@ from ..jobs.loops.recoverer import Recoverer
 from ..jobs.loops.runner import Runner
 from ..jobs.loops.sampler import Sampler
 from ..jobs.loops.settler import Settler
-from ..jobs.work import End, Lease
+from ..jobs.work import Lease
 from ..machines.ops.declare import declare as declare_machines
 from ..pg.listen import Listener
-from ..runtime import faults, forkserver
+from ..runtime import forkserver
 from ..runtime.clock import monotonic
 from ..runtime.dice import jittered
 from ..runtime.patience import patiently
@@ -47,6 +45,7 @@ from .books import WorkerBooks
 from .context import Context, in_child
 from .flows import Drivers, address, errands
 from .handlers import handler
+from .leaving import Drain, within
 from .meter import Meter
 from .premises import Premises, check_retention, tell_unnamed, warn_of_crowds
 from .registry import App
@@ -55,8 +54,6 @@ from .wires import Wires, count_connections
 log = logging.getLogger("perdure.worker")
 
 SLOTS_DEFAULT = 50
-STOP_GRACE_SECONDS = 2.0
-"""What handlers get to react to being stopped, once the drain's deadline has passed."""
 
 
 class Worker:
@@ -139,7 +136,7 @@ class Worker:
                 runner.start(self._loop_ended)
             self.started.set()
             await self._stop.wait()
-            return await self._drain()
+            return await self._drain.run(self._drain_seconds, self._claiming)
         finally:
             await self._end()
             if self._failure is not None:
@@ -241,6 +238,7 @@ class Worker:
             on_suspects=self._isolator.offer,
             on_unknown=lambda: recoverer.recover(),
         )
+        self._drain = Drain(self._me, self._runners, self._claimer, self._settler, self._links["chores"], self._now)
         self._meter = Meter(
             self._intakes, self._isolator, self._claimer, self._settler, self._heart, self._chores, self._sampler
         )
@@ -337,49 +335,6 @@ class Worker:
         self._begins_anew = False
         self._claimer.stir()
 
-    async def _drain(self) -> bool:
-        """In this order: stop claiming, give back, finish, stop, settle, leave."""
-        deadline = monotonic() + self._drain_seconds
-        running, waiting = sum(r.running for r in self._runners), sum(len(r.backlog) for r in self._runners)
-        log.info("draining: %d jobs run, %d go back", running, waiting)
-        await self._within(max(deadline - monotonic(), STOP_GRACE_SECONDS), self._claimer.stop())
-        self._claiming.cancel()  # if it still waits for a server: what it may have claimed is given back or rescued
-        await self._within(5.0, self._links["chores"].run(workers.drain(self._me.worker)))
-        for runner in self._runners:
-            for job in runner.take_back():
-                self._settler.end(End(job, "returned", 0, reason="drained"))
-        faults.point("drain.given_back")
-        await self._until_idle(deadline)
-        clean = not any(runner.running for runner in self._runners)
-        if not clean:
-            stopped = sum(runner.stop_jobs("drained") for runner in self._runners)
-            log.warning("the drain's deadline has passed: %d running jobs are told to stop", stopped)
-            await self._until_idle(monotonic() + STOP_GRACE_SECONDS)
-            for runner in self._runners:
-                for job in runner.abandon("drained"):
-                    log.error("job %d didn't stop; it is given up, and its late end will be refused", job.id)
-        await self._within(10.0, self._settler.settled())
-        faults.point("drain.settled")
-        return clean
-
-    async def _within(self, seconds: float, act: Coroutine[Any, Any, object]) -> None:
-        """Do it, for so long at most; a second stop leaves it STOP_GRACE_SECONDS."""
-        doing, hurry = self._loop.create_task(act), self._loop.create_task(self._now.wait())
-        await asyncio.wait((doing, hurry), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if not doing.done() and hurry.done():
-            await asyncio.wait((doing,), timeout=min(seconds, STOP_GRACE_SECONDS))
-        hurry.cancel()
-        doing.cancel()
-        with contextlib.suppress(DatabaseError, asyncio.CancelledError):
-            await doing
-
-    async def _until_idle(self, deadline: float) -> None:
-        """Until nothing runs, the deadline passes, or a second stop ends the patience."""
-        while any(runner.running for runner in self._runners) and monotonic() < deadline:
-            if self._now.is_set() and deadline - monotonic() > STOP_GRACE_SECONDS:
-                return
-            await asyncio.sleep(0.02)
-
     async def _end(self) -> None:
         """Sign off and close everything; whatever is still held is open to rescue at once."""
         for task in self._tasks:
@@ -394,7 +349,7 @@ class Worker:
         self._heart.stop()
         if self._me.worker:
             cause = None if self._failure is None else f"a loop broke: {self._failure!r}"[: limits.REASON_CHARS_MAX]
-            await self._within(5.0, self._links["chores"].run(workers.leave(self._me.worker, cause)))
+            await within(5.0, self._links["chores"].run(workers.leave(self._me.worker, cause)), self._now)
         await self._listener.close()
         for link in self._links.values():
             await link.close()

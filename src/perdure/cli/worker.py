@@ -18,9 +18,10 @@ from typing import Annotated, Any
 import typer
 
 from ..admin.metrics import System
+from ..app.leaving import STOP_GRACE_SECONDS
 from ..app.loading import load_app
 from ..app.logs import FORMAT, JobFields
-from ..app.worker import SLOTS_DEFAULT, STOP_GRACE_SECONDS, Worker
+from ..app.worker import SLOTS_DEFAULT, Worker
 from ..core import check, limits
 from ..core.errors import InvalidOption
 from ..fleet.loops import monitor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perdure.app import worker
+from perdure.app import leaving
 from perdure.app.registry import App
 from perdure.core import limits
 from tests.conftest import Database
@@ -23,7 +23,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Handlers that a drain has stopped aren't given up, however long a busy machine takes over their last words."""
-    monkeypatch.setattr(worker, "STOP_GRACE_SECONDS", BOUND_SECONDS)
+    monkeypatch.setattr(leaving, "STOP_GRACE_SECONDS", BOUND_SECONDS)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +23,11 @@ from ..work import Claimed, End
 from . import ender
 from .keeper import Keeper
 from .minder import Minder
+from .overseer import Overseer
 from .slot import Slot
 
-log = logging.getLogger("perdure.run")
 
-
-class Runner:
+class Runner(Overseer):
     """The slots of one queue.
 
     ``settle`` takes each end, on the loop's thread. ``trusted_until`` (monotonic seconds): past it nothing is started;
@@ -39,9 +37,6 @@ class Runner:
 
     SLICE_SECONDS = 0.002
     """How long handlers that never wait may keep the loop before everybody else gets a turn."""
-
-    STOP_AGAIN_SECONDS = 1.0
-    """How long a handler on the loop has to end once it was told to; then it is told again."""
 
     def __init__(
         self,
@@ -56,22 +51,19 @@ class Runner:
         minder: Minder | None = None,
         keeper: Keeper | None = None,
     ) -> None:
+        super().__init__(slots, settle)
         self.gate: Callable[[Claimed], End | None] | None = None
         """Asked before a job is started, where its queue declares what may stop it."""
-        self._handlers, self._settle, self._trusted_until, self._on_room = handlers, settle, trusted_until, on_room
+        self._handlers, self._trusted_until, self._on_room = handlers, trusted_until, on_room
         self._pause = pause or (lambda: asyncio.sleep(0.05))
         self._context, self._minder, self._keeper = context, minder or Minder(()), keeper
-        self.slots = [Slot() for _ in range(slots)]
         self.backlog: deque[Claimed] = deque()
         self.low = self.ended = 0
-        self._idle: list[Slot] = []
         self._threads: ThreadPoolExecutor | None = None
         self._thread_ends: deque[End] = deque()
         self._thread_drain = self._closing = False
         self._loop = asyncio.get_running_loop()
-        self._slice, self._swept = 0.0, monotonic()
-        self.saturated_seconds = 0.0
-        """How long, since the start, every slot has been busy."""
+        self._slice = 0.0
 
     def start(self, on_broken: Callable[[asyncio.Task[None]], None]) -> None:
         """Start the slots; ``on_broken`` is given the task of one that ends, which none does by itself."""
@@ -83,11 +75,6 @@ class Runner:
     def free(self) -> int:
         """Slots that run nothing and have nothing waiting for them."""
         return max(len(self._idle) - len(self.backlog), 0)
-
-    @property
-    def running(self) -> int:
-        """Slots that run a job now."""
-        return sum(slot.busy for slot in self.slots)
 
     def offer(self, jobs: Iterable[Claimed]) -> None:
         """Take claimed jobs, in the order in which they are to be started."""
@@ -109,48 +96,9 @@ class Runner:
                 unstarted.append(self.backlog.popleft())
         return unstarted
 
-    def stop_jobs(self, reason: str, ids: frozenset[int] | None = None) -> int:
-        """Tell running jobs (these, or all) to stop; returns how many. Async ones are cancelled, threads are told."""
-        told = 0
-        for slot in self.slots:
-            with slot.lock:
-                if slot.running and slot.job is not None and (ids is None or slot.job.id in ids):
-                    self._stop(slot, reason)
-                    told += 1
-        return told
-
-    def sweep_deadlines(self) -> None:
-        """Stop what has run past its deadline, and again what has swallowed that, or give it up; measure how long no
-        slot has been free. Called a few times a second."""
-        now = monotonic()
-        if not self._idle:
-            self.saturated_seconds += now - self._swept
-        self._swept = now
-        for slot in self.slots:
-            if slot.deadline is not None and now > slot.deadline:
-                with slot.lock:
-                    if slot.deadline is not None and now > slot.deadline and slot.running:
-                        self._stop(slot, "timeout")
-            if slot.stopping and now - slot.told > self.STOP_AGAIN_SECONDS:
-                self._tell(slot, now)
-                ender.give_up(slot, self._settle)
-
     def in_hand(self) -> list[Claimed]:
         """Every claimed job that has not ended here: running, then waiting."""
         return [job for slot in self.slots if (job := slot.job) is not None] + list(self.backlog)
-
-    def abandon(self, reason: str) -> list[Claimed]:
-        """End jobs whose handlers didn't stop as if they had. Their slots are lost; the process is about to leave."""
-        left = []
-        for slot in self.slots:
-            with slot.lock:
-                job, slot.job = slot.job, None
-                if job is not None:
-                    left.append(job)
-                    end = ender.stopped(slot, job, slot.stop or reason)
-                    end.written = "perhaps" if slot.ending else "no"
-                    self._settle(end)
-        return left
 
     async def close(self) -> None:
         """Cancel the slots and forget the threads."""
@@ -174,26 +122,6 @@ class Runner:
             waiter = self._idle.pop().waiter
             if waiter is not None and not waiter.done():
                 waiter.set_result(None)
-
-    def _stop(self, slot: Slot, reason: str) -> None:
-        if slot.hears(reason):
-            return
-        slot.stop, slot.times = reason, 0
-        if slot.handler is not None and slot.handler.run_in == "thread":
-            job = slot.job
-            if reason in ("timeout", "cancelled") and job is not None:
-                # A thread can't be interrupted. Its job ends now; what the thread still returns is dropped, and its
-                # slot stays taken until it does.
-                slot.job = None
-                self._settle(ender.stopped(slot, job, reason))
-        else:
-            self._tell(slot, monotonic())
-
-    def _tell(self, slot: Slot, now: float) -> None:
-        """Cancel what runs on the loop; a thread asks its context by itself."""
-        slot.told, slot.times = now, slot.times + 1
-        if slot.task is not None and slot.handler is not None and slot.handler.run_in != "thread":
-            slot.task.cancel()
 
     async def _serve(self, slot: Slot) -> None:
         """Pull and run until cancelled, or until closed when a handler has swallowed that."""
