@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from perdure.cli.program import run
@@ -60,6 +62,22 @@ def test_a_job_is_paused_and_resumed(ask: Ask) -> None:
     assert [job["place"] for job in ask("jobs")["jobs"]] == ["scheduled", "held"]
     answers = ask("jobs", "resume", "1", "2", code=1)
     assert (answers[0]["answer"], answers[1]["error"]["code"]) == ("resumed", "job_error")
+
+
+def test_a_worker_that_is_silent_is_told_in_the_status(
+    ask: Ask, db: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A worker that was killed, and that nobody is left to declare dead, doesn't stand there as one that works. Red
+    when its state alone is shown."""
+    ask("enqueue", "send")
+    with psycopg.connect(db.url) as conn:
+        conn.execute(
+            "insert into perdure.worker (name, host, pid, slots, queues, expires_at) values "
+            "('a', 'h', 1, 1, '{}', now() - interval '1 min'), ('b', 'h', 2, 1, '{}', now() + interval '1 hour')"
+        )
+
+    assert run(["status"]) == 0
+    assert re.search(r"\nworkers\tb \(for [^)]+\), a \(silent\)\n", capsys.readouterr().out)
 
 
 def test_a_dead_job_is_explained_redriven_and_discarded(

@@ -154,7 +154,7 @@ def _ready(facts: Row) -> Explanation:
     if facts["paused_at"] is not None:
         return _paused(facts)
     if not facts["workers"]:
-        others = f"; {facts['living']} workers live and work on other queues" if facts["living"] else ""
+        others = f"; {facts['living']} that live work on other queues, or drain" if facts["living"] else ""
         return _said(
             facts, "no_worker", f"no worker that lives works on the queue {facts['queue']}{others}",
             "the first worker that works on it claims it, in its turn",
@@ -241,8 +241,8 @@ def _leased(facts: Row) -> Explanation:
     if facts["silent_in"] < 0:
         return _said(
             facts, "worker_silent", f"the worker that holds it is {-facts['silent_in']:.0f} s overdue",
-            f"another worker declares it dead and takes the job back; {taken}",
-            None if facts["living"] > 1 else "start a worker: perdure worker APP", holder,
+            f"{'another' if facts['living'] else 'the first'} worker declares it dead and takes the job back; {taken}",
+            None if facts["living"] else "start a worker: perdure worker APP", holder,
         )  # fmt: skip
     if facts["cancel_asked"] is not None:
         return _said(

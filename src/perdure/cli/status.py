@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import typer
 
 from ..core import limits
+from ..fleet.model import Worker
 from ..fleet.ops.upkeep import list_chores
 from ..fleet.ops.workers import crashes, list_workers
 from ..jobs.ops.progress import stuck
@@ -53,15 +56,19 @@ def status(url: Url = None, schema: Schema = "perdure", as_json: Json = False) -
             ("schema", f"{schema}, {len(pending)} migrations pending" if pending else f"{schema}, up to date"),
             ("housekeeping", "; ".join(troubled) or "ok"),
             ("stuck", ", ".join(stuck_jobs)),
-            ("workers", _summary([(each.name, show.ago(each.started_at, now) or "") for each in workers])),
+            ("workers", _summary([(each.name, _age(each, now)) for each in workers])),
         ]
     )
     show.gap()
     show.table(COLUMNS, [cells(queue) for queue in queues], empty="no queue yet: the first job makes one")
 
 
+def _age(worker: Worker, now: datetime) -> str:
+    return f"for {show.ago(worker.started_at, now)}" if worker.expires_in > 0 else "silent"
+
+
 def _summary(workers: list[tuple[str, str]]) -> str:
     if not workers:
         return "none"
-    named = ", ".join(f"{name} (for {age})" for name, age in workers[:5])
+    named = ", ".join(f"{name} ({age})" for name, age in workers[:5])
     return named if len(workers) <= 5 else f"{named} and {len(workers) - 5} more"

@@ -7,7 +7,7 @@ select v.id, v.task, v.queue, v.key, v.place, v.reason, v.outcome, v.attempt, v.
        extract(epoch from v.run_at - clock_timestamp())::float8 as due_in,
        extract(epoch from v.expires_at - clock_timestamp())::float8 as expires_in,
        q.paused_at,
-       (select count(*) from perdure.worker w where w.state in ('alive', 'draining'))::int as living,
+       (select count(*) from perdure.worker w where w.state in ('alive', 'draining') and w.expires_at > clock_timestamp())::int as living,
        coalesce(s.workers, 0)::int as workers, coalesce(s.slots, 0)::int as slots,
        case when v.place = 'ready' then (
            select count(*) from (select from perdure.ready r
@@ -44,7 +44,7 @@ left join lateral (
 left join perdure.worker w on w.id = l.worker
 left join lateral (
     select count(*) as workers, sum(w.slots) as slots from perdure.worker w
-    where w.state = 'alive' and v.queue = any(w.queues)) s on true
+    where w.state = 'alive' and w.expires_at > clock_timestamp() and v.queue = any(w.queues)) s on true
 left join lateral (
     select a.ending, a.error from perdure.attempt a where a.job = v.id order by a.ended_at desc, a.generation desc limit 1) a on true
 where v.id = %(id)s::bigint
