@@ -97,13 +97,15 @@ def test_a_key_of_the_arguments_is_made_of_all_of_them(stage: Stage) -> None:
 @pytest.mark.parametrize("session", ["finished", "archived"])
 def test_history_does_not_open_a_key_again(stage: Stage, session: str) -> None:
     """A completed job's key stays taken for its lifetime, and also when the job's history has been dropped: a late
-    duplicate is no second run [DW-161, DW-60]. Red when the key goes with the job's end, or with its history."""
+    duplicate is no second run [DW-161, DW-60]. Red when the key goes with the job's end, with its history, or with the
+    next sweep."""
     worker = stage.worker()
     spec = job(unique=Unique(KEY, lifetime=timedelta(days=30)))
     [first] = write(stage, spec)
     stage.settle([end(stage.claim(worker)[0])], worker)
     if session == "archived":
         stage.main.sql("delete from perdure.history")
+    stage.main.run(sweep_keys(0))
 
     [late] = write(stage, spec)
 

@@ -44,14 +44,16 @@ async def test_a_failed_run_is_gone_on_from_its_checkpoint(stage: Stage) -> None
 
 
 SETTLER_WAITS = (
-    "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' "
-    "and application_name like 'perdure-settle%%')"
+    "select exists (select from pg_stat_activity where datname = current_database() "
+    "and application_name like 'perdure-settle%%' and %s = any(pg_blocking_pids(pid)))"
 )
 
 
-async def test_a_job_completes_and_loses_its_checkpoint_in_one_commit(stage: Stage) -> None:
-    """While the settlement can't clear the checkpoint, its job hasn't ended for anybody: there is no moment between
-    [PAT-3]. Red when an end with rows in side tables is settled statement by statement."""
+@pytest.mark.parametrize("aside", [False, True], ids=["at once", "after it was put aside"])
+async def test_a_job_completes_and_loses_its_checkpoint_in_one_commit(stage: Stage, aside: bool) -> None:
+    """While the settlement can't clear the checkpoint, its job hasn't ended for anybody: there is no moment between,
+    also for an end that somebody's lock had been in the way of before [PAT-3]. Red when an end with rows in side tables
+    is settled statement by statement, or one that was put aside is."""
     app, saved, release = App("a"), asyncio.Event(), asyncio.Event()
 
     @app.task
@@ -61,13 +63,17 @@ async def test_a_job_completes_and_loses_its_checkpoint_in_one_commit(stage: Sta
         await release.wait()
 
     (id,) = await stage.enqueue(work.job())
-    blocker = stage.db.connect()
-    async with working(stage.db, app):
+    blocker, holder = stage.db.connect(), stage.db.connect()
+    async with working(stage.db, app) as worker:
         await asyncio.wait_for(saved.wait(), BOUND_SECONDS)
-        blocker.execute("begin")
-        blocker.execute("select from perdure.checkpoint for update")
+        for session, table in ((blocker, "checkpoint"), (holder, "job"))[: 1 + aside]:
+            session.execute("begin")
+            session.execute(f"select from perdure.{table} for update".encode())
         release.set()
-        await stage.until_true(SETTLER_WAITS)
+        if aside:
+            await until(lambda: worker._settler._blocked)
+            holder.execute("rollback")
+        await stage.until_true(SETTLER_WAITS, blocker.info.backend_pid)
         ended = await stage.value("select count(*) from perdure.history")
         blocker.execute("rollback")
         await stage.until_in("history", id)

@@ -154,6 +154,40 @@ async def test_an_end_of_unknown_outcome_hides_no_settlement_that_was_lost(db: D
     assert dict(+worker.settler.counts) == {"completed": 1, "stale": 1, "returned": 2}
 
 
+async def test_a_lease_that_was_found_out_goes_back_though_it_looks_true_again(db: Database) -> None:
+    """The settler has found that the server which took over lacks a settlement; then the handler of another job of that
+    lease settles it there, by its own transaction, and as many jobs are left in it as the worker knows of. The lease
+    goes back all the same [DW-30]. Red when the recovery only counts anew: the job whose settlement was lost would stay
+    leased for as long as its worker lives."""
+    stage = Stage(db)
+    me, ids = stage.worker(), stage.enqueue(3)
+    lost, untold, own = stage.claim(me)
+    async with half(db, me, [lost]) as worker:
+        lost.lease.left -= 1  # as the server that is gone had said
+
+        def gone_after(op: Op[Any]) -> None:
+            stage.settle([end(untold)], me)
+            gone(op)
+
+        worker.answers["settle"] = [gone_after]
+        worker.settler.end(end(untold))
+        await worker.settled()
+        found_out = lost.lease.lost
+        late = end(own)
+        stage.main.run(complete_unheld(late))
+        await worker.recoverer.recover()
+        late.written = "yes"
+        worker.settler.end(late)
+        await worker.settled()
+        places, leases = stage.places(), stage.counts("lease")
+    stage.close()
+
+    assert found_out
+    assert places == dict(zip(ids, ("ready", "history", "history"), strict=True))
+    assert leases == 0
+    assert worker.leases == dict[int, Lease]()
+
+
 async def test_a_new_incarnation_is_asked_for_again_when_the_server_is_lost_that_knew_it(db: Database) -> None:
     """Between a worker's new incarnation and the question for its leases its server is lost, and the one that takes
     over lacks the incarnation: the worker takes another one there, and claims. Red when the question alone is repeated:
