@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from perdure.core.errors import Unsupported
+from perdure.core.errors import ServerUnavailable, Unsupported
 from perdure.pg import embedded, lodging
 from perdure.pg.cluster import Owner
 from perdure.pg.url import resolve
@@ -123,6 +124,47 @@ def test_a_killed_server_is_started_again_with_its_data(shared: Path) -> None:
         assert conn.execute("select id from kept").fetchone() == (9182,)
 
     assert _pid(shared) != killed
+
+
+def test_who_finds_another_at_it_waits_and_says_so_once(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While somebody else starts or ends the server here, a caller waits, says so once, and has a server when that one
+    lets go. Red when it goes on without the lock, gives up, or says it at every look."""
+    embedded.ensure(shared)
+    embedded.stop(shared)
+    monkeypatch.setattr(embedded, "_PATIENCE_SECONDS", 0.0)
+    other, said, looks = os.open(shared / "lock", os.O_RDONLY), list[str](), list[bool]()
+    taken = embedded._taken
+
+    def looked(lock: int) -> bool:
+        looks.append(taken(lock))
+        if len(looks) == 5:
+            os.close(other)
+        return looks[-1]
+
+    monkeypatch.setattr(embedded, "_taken", looked)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    url = embedded.ensure(shared, say=said.append)
+
+    assert looks == [False] * 5 + [True]
+    assert [line for line in said if "another process" in line] == said[:1]
+    with psycopg.connect(url) as conn:
+        assert conn.execute("select 1").fetchone() == (1,)
+
+
+def test_who_waits_too_long_is_told_who_holds_it(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that doesn't answer while processes of an earlier one hold its lock is waited for as long as a start may
+    take, and no longer: the error names the lock. Red without the deadline: nobody would ever hear why."""
+    embedded.ensure(shared)
+    embedded.stop(shared)
+    monkeypatch.setattr(embedded, "START_SECONDS_MAX", 0.0)
+    other = os.open(shared / "lock", os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    try:
+        with pytest.raises(ServerUnavailable, match=rf"fuser {shared / 'lock'}"):
+            embedded.ensure(shared)
+    finally:
+        os.close(other)
+    assert not embedded.status(shared).running
 
 
 def test_a_starter_that_is_killed_leaves_nothing_in_the_way(home: Path) -> None:
