@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial, update_wrapper
 from types import MappingProxyType
@@ -17,8 +17,9 @@ import psycopg
 from ..core import check, limits
 from ..core.backoff import Retry
 from ..core.codec import encode, encode_result
+from ..core.endings import Permanent
 from ..core.op import Op
-from ..core.run_errors import InvalidWorkflow
+from ..core.run_errors import InvalidWorkflow, WorkflowNotFound
 from ..core.signature import Signature
 from ..jobs.handler import Handler
 from ..jobs.loops.chores import Errands
@@ -145,8 +146,9 @@ class DeclareWorkflow(Protocol):
 class Workflows:
     """What an app knows of its workflows."""
 
-    def __init__(self) -> None:
+    def __init__(self, tasks: Container[str]) -> None:
         self._workflows: dict[str, Flow[..., Any]] = {}
+        self._taken = tasks
 
     @property
     def workflows(self) -> Mapping[str, Flow[..., Any]]:
@@ -198,6 +200,8 @@ class Workflows:
                 raise InvalidWorkflow(
                     f"the app already has version {version}", field=named, fix="give one another version"
                 )
+            if flow.task in self._taken:
+                raise InvalidWorkflow(f"the app already has a task {flow.task}", field=named, fix="rename one of them")
             self._workflows[flow.task] = flow
             flow.siblings = self._workflows
             return flow
@@ -216,7 +220,10 @@ def handler(flow: Flow[..., Any], driver: Driver) -> Handler:
     """The workflow as the claim loop knows it: what its jobs run is the driver."""
 
     async def activate(payload: msgspec.Raw, ctx: Any) -> Any:
-        return await driver.activate(flow, ctx.lent(), payload)
+        try:
+            return await driver.activate(flow, ctx.lent(), payload)
+        except WorkflowNotFound as error:  # none was ever started, and to look again finds none
+            raise Permanent(str(error)) from None
 
     found, run_in = address(flow), _ON_THE_LOOP
     return Handler(

@@ -191,8 +191,8 @@ class App(Declarations, Workflows):
 
     def __init__(self, name: str) -> None:
         Declarations.__init__(self, check.name("name", name, limits.TASK_NAME_CHARS_MAX))
-        Workflows.__init__(self)
         self._tasks: dict[str, Task[..., Any]] = {}
+        Workflows.__init__(self, self._tasks)
         self._machines: dict[str, Machine] = {}
         self.found_in: str | None = None
         """The module that a command line has named to find it in: children of a worker import that before others."""
@@ -223,9 +223,12 @@ class App(Declarations, Workflows):
         return MappingProxyType(self._tasks)
 
     def find(self, name: str) -> Task[..., Any]:
-        """The task of that name. Raises UnknownTask, with the nearest names there are."""
+        """The task of that name. Raises UnknownTask, with the nearest names there are, or that it is a workflow's."""
         found = self._tasks.get(name)
         if found is None:
+            if any(name in (flow.name, flow.task) for flow in self.workflows.values()):
+                problem, fix = "is a workflow, whose runs are started and not enqueued", "use client.workflows.start"
+                raise UnknownTask(f"{name} {problem}", field="task", fix=fix)
             near = difflib.get_close_matches(name, self._tasks, n=3) or sorted(self._tasks)[:10]
             fix = f"there is {', '.join(near)}" if near else "the app declares no task"
             raise UnknownTask(f"the app {self.name} has no task {name!r}", field="task", fix=fix)
@@ -315,9 +318,10 @@ class App(Declarations, Workflows):
         return declare if function is None else declare(function)
 
     def _add(self, task: Task[..., Any]) -> Task[..., Any]:
-        if task.name in self._tasks:
+        if task.name in self._tasks or task.name in self.workflows:
+            kind = "task" if task.name in self._tasks else "version of a workflow"
             raise InvalidTask(
-                f"the app {self.name} already has a task of this name",
+                f"the app {self.name} already has a {kind} of this name",
                 field=task.name,
                 fix='declare one of them with @app.task(name="…")',
             )

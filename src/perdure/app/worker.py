@@ -269,9 +269,9 @@ class Worker:
     async def _register(self) -> None:
         sent, chores = monotonic(), self._links["chores"]
         row = partial(workers.register, name=self._name, host=socket.gethostname(), pid=os.getpid())
-        slots, queues = sum(self._queues.values()), list(self._queues)
+        row = partial(row, slots=sum(self._queues.values()), workflows=list(self._app.workflows))
         async with self._pacer.writing:
-            row = partial(row, slots=slots, queues=queues, unsettled=self._pacer.promised)
+            row = partial(row, queues=list(self._queues), unsettled=self._pacer.promised)
             self._me.worker, self._me.incarnation = await patiently(lambda: chores.run(row()))
         self._heart.start(self._me.worker, sent)
         log.info("worker %d (%s) works on %s", self._me.worker, self._name, dict(self._queues))

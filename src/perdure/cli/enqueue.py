@@ -19,6 +19,7 @@ from ..app import ndjson
 from ..app.loading import load_app
 from ..core import codec
 from ..core.errors import InvalidOption, PerdureError
+from ..fleet.ops import workers
 from ..jobs.model import JobSpec
 from ..jobs.ops import enqueue as ops
 from . import show
@@ -101,11 +102,22 @@ def _as_typed(fields: Mapping[str | None, str]) -> Iterator[None]:
 
 def _one(spec: JobSpec, url: str | None, schema: str, as_json: bool) -> None:
     with opened(url, schema) as database:
+        _refuse_run(database, spec.task)
         (id,) = database.change(ops.enqueue([spec]))
     if as_json:
         show.document({"id": id, "task": spec.task, "queue": spec.queue})
     else:
         show.line(f"job {id}: {spec.task} on {spec.queue}" if sys.stdout.isatty() else str(id))
+
+
+def _refuse_run(database: Database, task: str) -> None:
+    """Refuse the name of a workflow, as far as its workers have told it."""
+    if database.ask(workers.is_workflow(task)):
+        raise InvalidOption(
+            f"{task} is a workflow, whose runs are started and not enqueued",
+            field="TASK",
+            fix="start it with client.workflows.start, or enqueue a task that does",
+        )
 
 
 @dataclass
@@ -123,6 +135,7 @@ class _Tally:
 def _file(source: str, maker: Maker, strict: bool, url: str | None, schema: str, as_json: bool) -> None:
     tally = _Tally()
     with _opened(source) as (file, name, size), opened(url, schema) as database, _bar(size) as advance:
+        _refuse_run(database, maker.name)
         lines = _accepted(ndjson.read(file, maker.job, name=name), tally, advance)
         try:
             if strict:

@@ -15,7 +15,7 @@ class Maker:
     """Makes jobs of JSON texts. With a ``task`` they are held to its signature; without one, any object will do."""
 
     def __init__(self, name: str, task: Task[..., Any] | None, options: Mapping[str, Any]) -> None:
-        self._name, self._task, self._options = name, task, dict(options)
+        self.name, self._task, self._options = name, task, dict(options)
         self.job("{}", checked=True)  # refuses a bad option before anything is read
 
     def job(self, text: str | bytes, *, checked: bool = False) -> JobSpec:
@@ -25,7 +25,7 @@ class Maker:
         """
         payload = text if checked and isinstance(text, str) else self._accept(text)
         if self._task is None:
-            return JobSpec(task=self._name, payload=payload, **self._options)
+            return JobSpec(task=self.name, payload=payload, **self._options)
         spec = self._task.spec(payload)
         return spec.options(**self._options) if self._options else spec
 

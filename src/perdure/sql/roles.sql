@@ -18,7 +18,7 @@ grant select, insert on perdure.job, perdure.ready, perdure.scheduled, perdure.q
 grant select, insert, update, delete on perdure.unique_key, perdure.queue_sample to perdure_producer;
 grant select on perdure.jobs, perdure.held, perdure.waiting, perdure.dead, perdure.history, perdure.step, perdure.queue_rule, perdure.migration
     to perdure_producer;
-grant select (id, state, expires_at, queues, gauges) on perdure.worker to perdure_producer;
+grant select (id, state, expires_at, queues, gauges, workflows) on perdure.worker to perdure_producer;
 grant usage on sequence perdure.pos to perdure_producer;
 
 -- Workers, and applications that cancel, retry and redrive, do everything but change the schema. The days of history are made

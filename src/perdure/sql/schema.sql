@@ -293,6 +293,19 @@ begin
     end if;
 end $$;
 
+CREATE FUNCTION perdure.check_task(task text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog'
+    AS $_$
+begin
+    if task !~ '/[0-9]+$' or not has_column_privilege('perdure.worker', 'workflows', 'select') then
+        return;
+    elsif exists (select from perdure.worker w where check_task.task = any (w.workflows)) then
+        perform perdure.refuse('PD001', 'task', task || ' is a workflow, whose runs are started and not enqueued',
+                               'start it with client.workflows.start, or enqueue a task that does');
+    end if;
+end $_$;
+
 CREATE FUNCTION perdure.check_text(field text, value text, chars_max integer) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO 'pg_catalog'
@@ -443,6 +456,7 @@ declare
 begin
     lock table perdure.ready, perdure.scheduled in row exclusive mode;
     perform perdure.check_name('task', task, 200);
+    perform perdure.check_task(task);
     perform perdure.check_payload(payload);
     perform perdure.check_name('queue', queue, 100);
     if key is not null then
@@ -1499,6 +1513,7 @@ CREATE TABLE perdure.worker (
     unsettled integer,
     cause text,
     excused boolean DEFAULT false NOT NULL,
+    workflows text[],
     CONSTRAINT worker_check CHECK (((state = ANY (ARRAY['dead'::text, 'left'::text])) = (ended_at IS NOT NULL))),
     CONSTRAINT worker_name_check CHECK ((name <> ''::text)),
     CONSTRAINT worker_state_check CHECK ((state = ANY (ARRAY['alive'::text, 'draining'::text, 'dead'::text, 'left'::text])))

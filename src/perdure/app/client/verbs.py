@@ -27,6 +27,7 @@ from ...jobs.ops import progress as progress_ops
 from ...jobs.ops import queues as queue_ops
 from ...jobs.ops.progress import Progress, Stuck
 from ...jobs.view import Attempt, Job, Place, gist
+from ...workflows.model import RunSpec
 
 T = TypeVar("T")
 
@@ -363,4 +364,6 @@ def _unknown(name: str) -> NoReturn:
 def _refuse_job(job: object, field: str) -> NoReturn:
     named = getattr(job, "__name__", None)
     fix = f"give {named}.job(…)" if named and hasattr(job, "job") else "give what task.job(…) returns"
+    if isinstance(job, RunSpec) or hasattr(job, "siblings"):
+        fix = "start a workflow's run with workflows.start"
     raise InvalidOption(f"got {type(job).__name__}", field=field, fix=fix)

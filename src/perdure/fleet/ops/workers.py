@@ -30,6 +30,7 @@ PROMISE = statement("fleet.promise", lambda row: int(row["id"]))
 DRAIN = statement("fleet.drain", lambda row: int(row["id"]))
 LEAVE = statement("fleet.leave", lambda row: int(row["id"]))
 KNOWN = statement("fleet.known", lambda row: int(row["id"]))
+RUNNING = statement("fleet.running", lambda row: int(row["id"]))
 REINCARNATE = statement("fleet.reincarnate", lambda row: int(row["incarnation"]))
 LIST = statement("fleet.list", _worker)
 CONNECTIONS = statement("fleet.connections", lambda row: Connections(**row))
@@ -39,12 +40,19 @@ EXCUSE = statement("fleet.excuse", lambda row: int(row["id"]))
 
 
 def register(
-    *, name: str, host: str, pid: int, slots: int, queues: Sequence[str], unsettled: int | None = None
+    *,
+    name: str,
+    host: str,
+    pid: int,
+    slots: int,
+    queues: Sequence[str],
+    workflows: Sequence[str] = (),
+    unsettled: int | None = None,
 ) -> Op[tuple[int, int]]:
     """A new worker's (id, incarnation). Workers of one name are different workers.
 
-    ``unsettled``: the promise that at most so many of its handlers have returned without their jobs being settled; None
-    for no promise.
+    ``workflows``: which ones it runs, by name and version. ``unsettled``: the promise that at most so many of its
+    handlers have returned without their jobs being settled; None for no promise.
     """
     return (
         yield from one(
@@ -54,6 +62,7 @@ def register(
             pid=pid,
             slots=slots,
             queues=list(queues),
+            workflows=list(workflows) or None,
             unsettled=unsettled,
             dead_seconds=limits.DEAD_SECONDS,
         )
@@ -108,6 +117,11 @@ def list_workers(limit: int = 200) -> Op[list[Worker]]:
 def is_known(worker: int) -> Op[bool]:
     """Whether there is such a worker, or was lately."""
     return (yield from maybe(KNOWN, worker=worker)) is not None
+
+
+def is_workflow(task: str) -> Op[bool]:
+    """Whether it is what a workflow's runs are called by a worker that lives, or ended lately."""
+    return "/" in task and (yield from maybe(RUNNING, workflow=task)) is not None
 
 
 def connections() -> Op[Connections]:

@@ -90,7 +90,9 @@ def columns(entries: Sequence[Entry]) -> dict[str, list[Any]]:
 
 
 def _missing(job: int) -> WorkflowNotFound:
-    return WorkflowNotFound("its run isn't kept", field=f"job {job}", fix="start it with workflows.start")
+    return WorkflowNotFound(
+        "is a workflow's and no run: it was enqueued", field=f"job {job}", fix="start a run with client.workflows.start"
+    )
 
 
 def _stale(entry: Entry) -> OwnershipLost:
