@@ -78,6 +78,11 @@ class Process:
         """Whether it has ended."""
         return self._process.poll() is not None
 
+    @property
+    def frozen(self) -> bool:
+        """Whether it is stopped."""
+        return "\nState:\tT" in Path(f"/proc/{self.pid}/status").read_text()
+
     def signal(self, number: signal.Signals) -> None:
         """Send the signal, if it still runs."""
         if not self.ended:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from perdure.workflows.turns import AT_END
 from tests.chaos.programs import Line, Program
 
 UNDOABLE = ("undoable", "falter", "overdue")
@@ -96,10 +97,12 @@ class Reading:
         found = []
         for number, line in enumerate(program):
             if line[0] == "again":
+                self._reach(AT_END)
                 self._round += 1
                 self.undoable, self._pivoted, self._counts = {}, False, Counter()
                 return self._program(line[1], f"{path}{number}~")
             found.append(self._line(f"{path}{number}", line))
+        self._reach(AT_END)
         return found
 
     def _line(self, name: str, line: Line) -> Any:

@@ -96,26 +96,30 @@ def test_a_handler_past_the_deadline_forces_the_exit_code_and_goes_back(floor: F
 
 
 def test_a_frozen_worker_that_wakes_up_is_refused_as_stale(floor: Floor, tmp_path: Path) -> None:
-    """SIGSTOP past the trust window; another worker has the job in its hands; SIGCONT: the late settlement changes
-    nothing, is counted and logged with both generations, and the worker begins anew; the other one's settlement is the
-    only one [DW-41, DW-44, DW-43]. Red without the generation in the settlement."""
+    """SIGSTOP between a handler's end and its settlement, past the trust window; another worker has the job in its
+    hands; SIGCONT: the late settlement changes nothing, is counted and logged with both generations, and the worker
+    begins anew; the other one's settlement is the only one [DW-41, DW-44, DW-43]. Red without the generation in the
+    settlement."""
     gate = tmp_path / "gate"
     (id,) = floor.enqueue(stand_at.job(str(gate)))
-    frozen = floor.worker()
+    # Stopped from within, so that the settlement is what it wakes up with, and not the news that it is dead.
+    frozen = floor.worker(PERDURE_FAULT="settle.before_flush:stop")
     _begun(floor, frozen, 1)
     row = floor.row(frozen)
-    frozen.signal(signal.SIGSTOP)
+    gate.touch()
+    until(lambda: frozen.frozen, frozen.said)
+    gate.unlink()
     stopped = floor.now()
     other = floor.relief()
     _begun_again(floor, 1)
     took = floor.first("begun", stopped)
     other.signal(signal.SIGSTOP)
-    gate.touch()
     frozen.signal(signal.SIGCONT)
     until(lambda: "stale: job" in frozen.said(), frozen.said)
     until(lambda: floor.row(frozen) != row, frozen.said)
     settled_by_then = floor.rows("select id from perdure.history")
     other.signal(signal.SIGCONT)
+    gate.touch()
     floor.until_finished([id])
     floor.recovered("SIGSTOP: its job runs elsewhere", took)
 

@@ -4,7 +4,7 @@ is somebody else's turn."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator, MutableMapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, MutableMapping, Sequence
 from contextlib import suppress
 from inspect import getgeneratorlocals
 from math import inf
@@ -115,8 +115,8 @@ class Clerk(Settler):
             self._wake.set()
         return bool(self._blocked)
 
-    def _put_aside(self, blocked: list[End]) -> None:
-        super()._put_aside(blocked)
+    def _put_aside(self, blocked: list[End], ends: Iterable[End]) -> None:
+        super()._put_aside(blocked, ends)
         self._blocked_until = inf  # until somebody hurries; the clock of this machine is nobody's here
 
     def cut(self) -> None:

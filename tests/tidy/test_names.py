@@ -7,7 +7,7 @@ import re
 
 from tests.tidy import source
 
-KNOWN_LOOPS = {"heart", "warden", "chores", "child", "host", "intake", "journal", "slot"}
+KNOWN_LOOPS = {"heart", "warden", "chores", "child", "host", "intake", "journal", "link", "slot"}
 """Loops named after what they are rather than what they do; the house has no better word for them."""
 
 

@@ -13,8 +13,8 @@ from ..core.errors import DatabaseError, TransientError
 from ..core.op import Op
 from ..jobs.handler import Handler
 from ..jobs.loops.keeper import Keeper
+from ..jobs.loops.link import Link
 from ..jobs.loops.reporter import Reporter
-from ..jobs.loops.settler import Link
 from ..jobs.ops.checkpoints import save
 from ..jobs.ops.progress import report
 from ..jobs.saves import Report, Save

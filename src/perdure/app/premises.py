@@ -8,8 +8,8 @@ from collections.abc import Container, Iterable, Mapping, Set
 from ..core.errors import InvalidOption
 from ..jobs.budget import Budget
 from ..jobs.loops.doorkeeper import Doorkeeper
+from ..jobs.loops.link import Link
 from ..jobs.loops.runner import Runner
-from ..jobs.loops.settler import Link
 from ..jobs.ops import admission
 from .books import Books
 from .declarations import Declarations

@@ -215,9 +215,12 @@ async def test_a_handler_that_fails_after_its_commit_has_completed(
     assert told == [f"job {id} (work) {late if commits else dead}"]
 
 
-async def test_a_transaction_that_is_still_open_decides_when_it_ends(effects: Stage) -> None:
+async def test_a_transaction_that_is_still_open_decides_when_it_ends(
+    effects: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
     """A handler that returns while the transaction with its job's end is open, as under a middleware that commits
-    later, has its job settled by that commit. Red when the settlement gives up on the lock."""
+    later, has its job settled by that commit; a line says once which job waits. Red when the settlement gives up on the
+    lock."""
     app, returned = App("a"), asyncio.Event()
     conn = await psycopg.AsyncConnection.connect(effects.db.url)
 
@@ -239,6 +242,8 @@ async def test_a_transaction_that_is_still_open_decides_when_it_ends(effects: St
 
     assert (before, job.result) == ("leased", "done")
     assert worker.gauges()["settled"].get("stale", 0) == 0
+    told = [each.getMessage() for each in caplog.records if "is locked by" in each.getMessage()]
+    assert told == [f"job {id} is locked by another transaction: its end waits"]
 
 
 @pytest.mark.parametrize("first", ["block", "complete"])

@@ -93,6 +93,7 @@ def test_a_rewind_starts_children_anew(stage: Stage) -> None:
         async with stage.working():
             await stage.start(parent.run())
             await stage.until_true("select exists (select from perdure.step where name = 'signal go')")
+            await stage.until_state("waiting")
             assert "child c" in await stage.ask(stage.client.workflows.rewind, "r", "child c")
             await stage.signal("go")
             assert await stage.result() == 2

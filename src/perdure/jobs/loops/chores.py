@@ -32,7 +32,7 @@ from ..ops.follow import Sweep
 from ..ops.pause import sweep_pauses
 from ..ops.rescue import Rescue, close_leases, rescue
 from ..ops.wake import alarm_probe, alarm_writers, rouse
-from .settler import Link
+from .link import Link
 
 R = TypeVar("R")
 log = logging.getLogger("perdure.chores")

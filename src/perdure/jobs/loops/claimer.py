@@ -26,7 +26,7 @@ from ..ops import claim as ops
 from ..ops.sleep import rise, sleep
 from ..work import Claimed, Lease
 from .intake import Intake
-from .settler import Link
+from .link import Link
 
 log = logging.getLogger("perdure.claim")
 

@@ -115,6 +115,15 @@ def tell_late(end: End) -> None:
         )
 
 
+def refuse(end: End, now: str) -> None:
+    """A line for an end that comes too late: nothing of it is written, and nothing is tried again."""
+    job = end.job
+    log.warning(
+        "stale: job %d was claimed as generation %d and %s; its %s end was refused",
+        job.id, job.generation, now, end.verdict, extra={"claimed": job},
+    )  # fmt: skip
+
+
 def _judged(job: Claimed, handler: Handler, error: BaseException) -> End:
     return rules.failed(
         job,

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Container, Iterable
 from ...core.errors import DatabaseError, LockTimeout
 from ...runtime.dice import jittered
 from ..ops import queues
-from .settler import Link
+from .link import Link
 
 log = logging.getLogger("perdure.worker")
 

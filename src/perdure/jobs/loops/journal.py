@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 from ...core.errors import ServerUnavailable, TransientError
 from ...core.op import Op
 from ...runtime.dice import jittered
-from .settler import Link
+from .link import Link
 
 E = TypeVar("E")
 A = TypeVar("A")

@@ -15,7 +15,7 @@ from ..ops.checkpoints import kept, save
 from ..saves import Kept, Save, fitted
 from ..work import Claimed, Extras
 from .journal import Journal
-from .settler import Link
+from .link import Link
 
 
 class Keeper:

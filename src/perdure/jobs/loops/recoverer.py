@@ -19,8 +19,9 @@ from ..ops.leases import Held, leases
 from ..ops.settle import drop_leases
 from ..work import Claimed, End, Lease
 from .claimer import Identity
+from .link import Link
 from .runner import Runner
-from .settler import Link, Settler
+from .settler import Settler
 
 log = logging.getLogger("perdure.claim")
 

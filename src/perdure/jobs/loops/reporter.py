@@ -10,7 +10,7 @@ from ...core.errors import DatabaseError
 from ...runtime.dice import jittered
 from ..ops.progress import report
 from ..saves import Report
-from .settler import Link
+from .link import Link
 
 log = logging.getLogger("perdure.report")
 

@@ -18,7 +18,7 @@ from ...runtime.clock import monotonic
 from ...runtime.dice import jittered
 from ..ops.admission import advance, sample
 from .intake import Intake
-from .settler import Link
+from .link import Link
 
 log = logging.getLogger("perdure.sample")
 

@@ -11,10 +11,8 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol, TypeVar
 
 from ...core.errors import ConnectionLost, DatabaseError, LockTimeout, StatementTimeout, TransientError
-from ...core.op import Op
 from ...core.telemetry import Histogram
 from ...runtime import faults
 from ...runtime.clock import monotonic
@@ -23,9 +21,9 @@ from .. import rules
 from ..ops.settle import drop_leases, generations, held_leases, settle, settle_free, traced
 from ..work import End, Lease
 from . import ender
+from .link import Link
 from .pacer import Pacer
 
-R = TypeVar("R")
 log = logging.getLogger("perdure.settle")
 
 BLOCKED_SECONDS = 0.5
@@ -34,18 +32,6 @@ BLOCKED_SECONDS = 0.5
 
 SAMPLES = 8
 """Handlers of one flush whose time is counted, at most."""
-
-
-class Link(Protocol):
-    """A connection that is made again when it breaks. ``transaction``: the op's statements commit together."""
-
-    async def run(self, op: Op[R]) -> R:
-        """Drive the op; each statement commits by itself."""
-        ...
-
-    async def transaction(self, op: Op[R]) -> R:
-        """Drive the op in one transaction."""
-        ...
 
 
 class Settler:
@@ -74,6 +60,7 @@ class Settler:
         self._sided: list[End] = []
         self._flushing: list[End] = []
         self._blocked: list[End] = []
+        self._locked: set[int] = set()
         self._written: list[End] = []
         self._blocked_until = 0.0
         self._turns = 0
@@ -100,7 +87,7 @@ class Settler:
         if faults.armed:  # asked here, because a call for each job would cost
             faults.point("run.after")
         if end.job.lease.lost:
-            self.counts["stale"] += 1
+            self._refuse(end)
             return
         extras = end.job.extras
         pending = self._pending if extras is None or not extras.sides else self._sided
@@ -120,10 +107,17 @@ class Settler:
     def drop_lost(self) -> None:
         """Forget ends whose leases have been lost: their jobs are somebody else's. Call it while held still."""
         for ends in (self._pending, self._sided, self._blocked):
-            kept = [end for end in ends if not end.job.lease.lost]
-            self.counts["stale"] += len(ends) - len(kept)
-            ends[:] = kept
+            for end in ends:
+                if end.job.lease.lost:
+                    self._refuse(end)
+            ends[:] = [end for end in ends if not end.job.lease.lost]
         self._pacer.waits(self.waiting)
+
+    def _refuse(self, end: End) -> None:
+        """It is known without asking that its job is somebody else's."""
+        self.counts["stale"] += 1
+        self._locked.discard(end.job.id)
+        ender.refuse(end, "has been given back since")
 
     def unsettled(self, leases: Iterable[Lease]) -> tuple[Counter[int], set[int]]:
         """How many jobs a server that is asked now may have in each of them, if it lacks nothing this worker was told,
@@ -252,8 +246,8 @@ class Settler:
             self.counts[end.verdict] += 1
             if end.written == "perhaps":
                 unsure.append(end)
-        if blocked:
-            self._put_aside(blocked)
+        if blocked or self._locked:
+            self._put_aside(blocked, ends)
         for lease in emptied:
             if lease.left == 0 and not lease.lost:
                 self._leases.pop(lease.id, None)
@@ -322,11 +316,19 @@ class Settler:
                     ender.tell_late(end)
         return [end for end in stale if end not in settled]
 
-    def _put_aside(self, blocked: list[End]) -> None:
-        """Try these again soon. They haven't ended yet, so their leases aren't empty yet."""
+    def _put_aside(self, blocked: list[End], ends: Iterable[End]) -> None:
+        """Of these ends, try the blocked ones again soon. They haven't ended yet, so their leases aren't empty yet."""
+        before = self._locked
+        self._locked = before.difference(end.job.id for end in ends).union(end.job.id for end in blocked)
         for end in blocked:
             self.counts[end.verdict] -= 1
             end.job.lease.left += 1
+            if end.job.id not in before:
+                log.warning(
+                    "job %d is locked by another transaction: its end waits", end.job.id, extra={"claimed": end.job}
+                )
+        if not blocked:
+            return
         self._blocked += blocked
         pause = jittered(BLOCKED_SECONDS)
         self._blocked_until = monotonic() + pause
@@ -374,14 +376,7 @@ class Settler:
         for end in stale:
             self.counts[end.verdict] -= 1
             self.counts["stale"] += 1
-            log.warning(
-                "stale: job %d was claimed as generation %d and is now %s; its %s end was refused",
-                end.job.id,
-                end.job.generation,
-                now.get(end.job.id, "finished"),
-                end.verdict,
-                extra={"claimed": end.job},
-            )
+            ender.refuse(end, f"is now {now.get(end.job.id, 'finished')}")
 
 
 def _sided(ends: Sequence[End]) -> bool:

@@ -11,8 +11,8 @@ import msgspec
 
 from ...core import limits
 from ...jobs.handler import Context
+from ...jobs.loops.link import Link
 from ...jobs.loops.minder import Minder
-from ...jobs.loops.settler import Link
 from ...jobs.work import End
 from ...runtime.nursery import Child
 from .activator import activate

@@ -13,8 +13,8 @@ import msgspec
 from ...core.op import Op
 from ...jobs.handler import Context
 from ...jobs.loops.journal import Journal
+from ...jobs.loops.link import Link
 from ...jobs.loops.minder import Minder
-from ...jobs.loops.settler import Link
 from ..model import Entry, History, Recorded
 from ..ops.record import load, record
 from .performer import Performer
