@@ -131,3 +131,21 @@ def test_a_list_of_runs_says_what_it_leaves_out(
     assert len(found) == 2
     assert "there are more than 2" in told
     assert asked("list", "--stuck")[1] == ""
+
+
+def test_a_cancel_of_a_parked_run_says_when_it_is_heard(
+    db: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who cancels a run that is parked is told that only code which comes as far undoes anything, and who forces it
+    isn't. Red when a cancel is requested without a word."""
+    monkeypatch.setenv("DATABASE_URL", db.url)
+    with Client(db.url) as client, db.connect() as conn:
+        client.workflows.start(RunSpec(name="checkout", version=1, payload="{}"), id="r")
+        park = "with gone as (delete from perdure.ready returning id) "
+        park += "insert into perdure.held (id, reason, key) select id, 'invalid', id::text from gone"
+        for options, answer, told in (([], "requested", True), (["--force"], "cancelled", False)):
+            conn.execute(park.encode())
+            assert client.workflows.get("r").state == "parked"
+            assert run(["workflows", "cancel", "r", *options]) == 0
+            found = capsys.readouterr()
+            assert (found.out, "as soon as workers have code" in found.err) == (f"{answer}\n", told)

@@ -20,6 +20,9 @@ from ..workflows.ops.control import UNDONE
 AHEAD_MAX = 10_000
 """How far the jobs before one are counted."""
 
+NAMES_MAX = 20
+"""How many steps of a run are named of those that were undone, and of those that weren't."""
+
 OVERDUE_SECONDS = 2.0
 """Past its due time a job is promoted within a second, where there is a worker."""
 
@@ -74,22 +77,38 @@ HELD: Mapping[str, tuple[str, str, str]] = {
 
 OTHERWISE_HELD = ("it was set aside: {reason}", "it waits for its release", "cancel it, if it isn't wanted")
 
+CANCELLED_RUN = (
+    "perdure workflows cancel {name} undoes what was done, but no sooner than workers have code that comes as far as "
+    "what is recorded; with --force it ends at once, and what isn't undone by then never is"
+)
 HELD_RUN: Mapping[str, tuple[str, str, str]] = {
-    **HELD,
+    **{reason: (because, f"{next}{{undone}}", fix) for reason, (because, next, fix) in HELD.items()},
+    "paused": (
+        "somebody has paused it",
+        "nothing, until it is resumed; then it goes on from what is recorded{undone}",
+        "perdure workflows resume {name}",
+    ),
     "invalid": (
         "the run {run} is parked, for a mistake of its code or arguments that don't fit: {trouble}",
-        "nothing, until it is resumed; nothing was undone",
-        "run workers with mended code, then perdure workflows resume {name}, or cancel it, which undoes what was done; "
-        "perdure workflows cancel {name} --force ends it now, and undoes nothing",
+        "nothing, until it is resumed{undone}",
+        f"run workers with mended code, then perdure workflows resume {{name}}; {CANCELLED_RUN}",
     ),
     "diverged": (
         "the run {run} is parked: its code does something else than what is recorded: {trouble}",
-        "nothing, until it is resumed; nothing was undone",
-        "run workers with code that fits what is recorded, then perdure workflows resume {name}; "
-        "perdure timeline {name} shows it",
+        "nothing, until it is resumed{undone}",
+        "run workers with code that fits what is recorded (perdure timeline {name} shows it), then perdure workflows "
+        f"resume {{name}}; {CANCELLED_RUN}",
     ),
 }
 """The same of a run. Those two of its own no worker lets go: only a person knows that the code is another by now."""
+
+MISFIT = ": what is recorded doesn't fit the type"
+"""What follows the step's name in the trouble of a run that can't read what it has recorded."""
+MISFIT_RUN = (
+    "let the type read what is recorded, then perdure workflows resume {name}; or let the step return what it "
+    "declares, then perdure workflows rewind {name} {misfit}, which does it again, and what came after it; "
+) + CANCELLED_RUN
+AGAIN_RUN = "; perdure workflows rewind {name} {first_undone} does anew what was undone, and goes on from there"
 
 DEAD: Mapping[str, str] = {
     "exhausted": "every attempt that its policy allows has failed",
@@ -136,7 +155,7 @@ UNDONE_RUN = (
 
 def explain(id: int) -> Op[Explanation | None]:
     """Why the job is where it is; None when there is none."""
-    return (yield from maybe(EXPLAIN, id=id, ahead_max=AHEAD_MAX))
+    return (yield from maybe(EXPLAIN, id=id, ahead_max=AHEAD_MAX, names_max=NAMES_MAX))
 
 
 def judged(facts: Row) -> Explanation:
@@ -271,18 +290,35 @@ def _waiting(facts: Row) -> Explanation:
 
 
 def _held(facts: Row) -> Explanation:
-    means = HELD if facts["run"] is None else HELD_RUN
-    because, next, fix = means.get(facts["reason"], OTHERWISE_HELD)
-    known = _named(facts)
-    return _said(facts, facts["reason"], because.format_map(known), next.format_map(known), fix.format_map(known))
+    reason, known = facts["reason"], _named(facts)
+    because, next, fix = (HELD if facts["run"] is None else HELD_RUN).get(reason, OTHERWISE_HELD)
+    if reason == "invalid" and known.get("misfit"):
+        fix = MISFIT_RUN
+    if reason == "diverged" and facts["first_undone"] is not None and facts["cancel_asked"] is None:
+        fix += AGAIN_RUN
+    return _said(facts, reason, because.format_map(known), next.format_map(known), fix.format_map(known))
 
 
 def _named(facts: Row) -> dict[str, Any]:
-    """The facts, with what commands call the job or its run."""
+    """The facts, with what commands call the job or its run, and its steps."""
     if facts["run"] is None:
         return {**facts, "noun": "jobs", "name": facts["id"]}
-    trouble, step = gist(facts["run_trouble"]) or facts["reason"], shlex.quote(facts["failed_step"] or "STEP")
-    return {**facts, "noun": "workflows", "name": shlex.quote(facts["run"]), "trouble": trouble, "step": step}
+    trouble = gist(facts["run_trouble"]) or facts["reason"]
+    step, misfit = facts["failed_step"] or "STEP", trouble.partition(MISFIT)[0] if MISFIT in trouble else ""
+    said = {"name": facts["run"], "step": step, "misfit": misfit, "first_undone": facts["first_undone"] or ""}
+    typed = {word: shlex.quote(each) if each else "" for word, each in said.items()}
+    return {**facts, **typed, "noun": "workflows", "trouble": trouble, "undone": _undone(facts)}
+
+
+def _undone(facts: Row) -> str:
+    """What a run has undone, and what is owed still."""
+    undone, undoing, standing = (facts[each] or [] for each in ("undone", "undoing", "standing"))
+    if not undone and not undoing:
+        return "; nothing was undone" if facts["reason"] in ("invalid", "diverged") else ""
+    owed = ", ".join(f"{each} (begun)" for each in undoing)
+    if standing:
+        owed += f"{', and ' if owed else ''}what of {', '.join(standing)} is to be compensated"
+    return f"; undone so far: {', '.join(undone) or 'nothing'}; owed: {owed or 'nothing'}"
 
 
 def _dead(facts: Row) -> Explanation:
@@ -291,9 +327,10 @@ def _dead(facts: Row) -> Explanation:
         because, fix = DEAD.get(reason, reason), DEAD_FIXES.get(reason, MENDED)
     else:
         because, fix = DEAD_RUN.get(reason, reason), UNDONE_RUN if reason in UNDONE else MENDED_RUN
+    undone = _undone(facts) if reason == "compensation_failed" else ""
     return _said(
         facts, reason, f"{because}: {told}" if told else because,
-        f"nothing, until somebody acts{_following(facts)}", fix.format_map(_named(facts)),
+        f"nothing, until somebody acts{undone}{_following(facts)}", fix.format_map(_named(facts)),
     )  # fmt: skip
 
 

@@ -108,13 +108,22 @@ def signal(
 def cancel(
     id: Id,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it is kept with the run.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="End it at once, and compensate nothing.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="End it at once, and compensate nothing, then or later.")
+    ] = False,
     url: Url = None,
     schema: Schema = "perdure",
 ) -> None:
     """Ask a run to end: it compensates what it has done, and its children end with it."""
     with opened(url, schema) as database:
-        show.line(database.change(verbs.cancel(id, reason, force)))
+        parked = database.ask(verbs.get(id)).state == "parked"
+        answer = database.change(verbs.cancel(id, reason, force))
+    show.line(answer)
+    if parked and answer == "requested":
+        show.say(
+            "it was parked: what it has done is undone as soon as workers have code that comes as far as what is "
+            "recorded, and not before; --force ends it now, and undoes nothing"
+        )
 
 
 @command.command()

@@ -10,7 +10,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from perdure.admin.explain import _PLACES, DEAD, DEAD_RUN, HELD, HELD_RUN, Explanation, explain
+from perdure.admin.explain import _PLACES, DEAD, HELD, Explanation, explain
 from perdure.core.backoff import GiveUp
 from perdure.jobs.bounds import Rule
 from perdure.jobs.budget import CHILDLESS, PUT_OFF, UNSERVED
@@ -18,6 +18,7 @@ from perdure.jobs.ops import control, queues
 from perdure.jobs.ops.admission import declare
 from perdure.jobs.view import Place
 from perdure.jobs.work import Verdict
+from tests.rooms.admin.surgery import ended, is_run
 from tests.rooms.jobs.stage import Stage, end
 from tests.tidy import source
 
@@ -112,7 +113,7 @@ def _put_off_by_sql(stage: Stage) -> int:
 
 @case
 def _redriven(stage: Stage) -> int:
-    job = _ended(stage, "dead", reason="exhausted", text="it failed")
+    job = ended(stage, "dead", reason="exhausted", text="it failed")
     assert stage.main.run(control.redrive_some([job], by="alice", rate=0.001, before=1)) == [job]
     return job
 
@@ -123,18 +124,12 @@ def _waiting(stage: Stage) -> int:
     stage.claim(stage.worker())
     stage.main.sql("delete from perdure.lease")
     stage.main.sql("insert into perdure.waiting (id) values (%s)", [job])
-    _is_run(stage, job)
+    is_run(stage, job)
     stage.main.sql(
         "insert into perdure.step (run, name, seq, kind, state, attempt, detail) "
         "values (%s, 'shipped', 1, 'signal', 'waiting', 0, 'shipped')",
         [job],
     )
-    return job
-
-
-def _is_run(stage: Stage, job: int, id: str = "checkout:1", trouble: str | None = None) -> int:
-    say = "insert into perdure.run (job, id, name, version, trouble) values (%s, %s, 'checkout', 1, %s)"
-    stage.main.sql(say, [job, id, trouble])
     return job
 
 
@@ -147,27 +142,27 @@ def _run_paused(stage: Stage) -> int:
 
 @case
 def _retrying(stage: Stage) -> int:
-    return _ended(stage, "retry")
+    return ended(stage, "retry")
 
 
 @case
 def _snoozed(stage: Stage) -> int:
-    return _ended(stage, "snooze")
+    return ended(stage, "snooze")
 
 
 @case
 def _no_connection(stage: Stage) -> int:
-    return _ended(stage, "snooze", text=f"{UNSERVED}\nServerUnavailable: server: no connection within 10 s")
+    return ended(stage, "snooze", text=f"{UNSERVED}\nServerUnavailable: server: no connection within 10 s")
 
 
 @case
 def _no_child(stage: Stage) -> int:
-    return _ended(stage, "snooze", text=f"{CHILDLESS}\na child process can't import shop:work")
+    return ended(stage, "snooze", text=f"{CHILDLESS}\na child process can't import shop:work")
 
 
 @case
 def _retry_budget(stage: Stage) -> int:
-    return _ended(stage, "snooze", text=PUT_OFF)
+    return ended(stage, "snooze", text=PUT_OFF)
 
 
 @case
@@ -187,12 +182,6 @@ def _deferred(stage: Stage, text: str) -> int:
     assert stage.rescue() == 1
     worker = stage.worker()
     stage.settle([end(stage.claim(worker)[0], "deferred", text=text, delay=60.0)], worker)
-    return job
-
-
-def _ended(stage: Stage, verdict: str, **details: object) -> int:
-    worker, job = stage.worker(), stage.enqueue()[0]
-    stage.settle([end(stage.claim(worker)[0], verdict, **details)], worker)  # type: ignore[arg-type]
     return job
 
 
@@ -227,9 +216,9 @@ def _worker_gone(stage: Stage) -> int:
 
 
 for _reason in HELD:
-    CASES[_reason] = partial(_ended, verdict="held", reason=_reason, key="work")
+    CASES[_reason] = partial(ended, verdict="held", reason=_reason, key="work")
 for _reason in DEAD:
-    CASES[_reason] = partial(_ended, verdict="dead", reason=_reason, text="it failed")
+    CASES[_reason] = partial(ended, verdict="dead", reason=_reason, text="it failed")
 
 
 @pytest.mark.parametrize("code", CASES)
@@ -248,35 +237,13 @@ def test_each_reason_is_told_apart_and_said_what_to_do_about(stage: Stage, code:
     assert "{" not in f"{found.because}{found.next}{found.fix}"
 
 
-@pytest.mark.parametrize(
-    ("place", "reason"), [*(("held", each) for each in HELD_RUN), *(("dead", each) for each in DEAD_RUN)]
-)
-def test_a_run_is_mended_as_a_run(stage: Stage, place: str, reason: str) -> None:
-    """What is to be done about a run's job is said in commands for its run: a redrive of the job alone would make it
-    dead again, and what was undone can't be retried. Red when a run is explained as any job."""
-    ended = _ended(stage, place, reason=reason, text="it failed", key="work")
-    found = stage.main.run(explain(_is_run(stage, ended, "order 1", "charge: is no step\n--- recorded\n+++ code")))
-
-    assert found is not None
-    assert (found.place, found.code) == (place, reason)
-    assert "perdure jobs re" not in str(found.fix).replace(f"perdure jobs retry {ended}", "")
-    if place == "dead":
-        undone = reason in ("compensated", "deadline")
-        assert ("perdure workflows retry 'order 1'" in str(found.fix)) is not undone
-        assert ("perdure workflows fork 'order 1' NEW-ID" in str(found.fix)) is undone
-    if reason in ("invalid", "diverged"):
-        assert found.because.endswith(": charge: is no step")
-        assert "perdure workflows resume 'order 1'" in str(found.fix)
-        assert "until it is resumed" in found.next
-
-
 def test_what_may_have_happened_is_found_out_before_it_is_redriven(stage: Stage) -> None:
     """Of a job that may have done its work, none is said to be mended by a redrive: that would do it twice. Red when
     each dead job gets the same advice."""
     fixes = {
         reason: str(found.fix)
         for reason in DEAD
-        if (found := stage.main.run(explain(_ended(stage, "dead", reason=reason, text="it failed")))) is not None
+        if (found := stage.main.run(explain(ended(stage, "dead", reason=reason, text="it failed")))) is not None
     }
 
     assert fixes["needs_review"].startswith("find out whether it happened")
@@ -289,7 +256,7 @@ def test_what_may_have_happened_is_found_out_before_it_is_redriven(stage: Stage)
 def test_what_is_still_to_follow_is_said(stage: Stage, cause: str) -> None:
     """A job that has ended, and whose follow-up waits for room, isn't said to be all there is; one that only follows
     the other end isn't told. Red when only what can't be enqueued is told."""
-    job = _ended(stage, "completed") if cause == "success" else _ended(stage, "dead", reason="exhausted")
+    job = ended(stage, "completed") if cause == "success" else ended(stage, "dead", reason="exhausted")
     keep = "insert into perdure.follow_up (job, number, cause, spec) values (%s, %s, %s, %s)"
     stage.main.sql(keep, [job, 1, "death" if cause == "success" else "success", '{"task": "other"}'])
     alone = stage.main.run(explain(job))
@@ -318,9 +285,9 @@ def test_a_job_whose_enqueuer_wanted_it_later_is_not_said_to_be_put_off(stage: S
 def test_put_offs_are_told_by_who_put_them_off(stage: Stage) -> None:
     """A snooze is told with its handler's reason, a suspect with what it waits for, and a checkpoint that has no
     upgrade isn't said to be of a later version. Red when explain names the place and guesses the rest."""
-    snoozed = stage.main.run(explain(_ended(stage, "snooze", text="the shop is closed")))
+    snoozed = stage.main.run(explain(ended(stage, "snooze", text="the shop is closed")))
     suspect = stage.main.run(explain(_suspect(stage)))
-    parked = stage.main.run(explain(_ended(stage, "held", reason="checkpoint_version", key="work#1")))
+    parked = stage.main.run(explain(ended(stage, "held", reason="checkpoint_version", key="work#1")))
 
     assert snoozed is not None
     assert suspect is not None
@@ -353,7 +320,7 @@ def test_every_place_has_an_explanation() -> None:
 
 def test_what_has_ended_and_what_never_was(stage: Stage) -> None:
     """A job in history is explained by its outcome; of a job that doesn't exist there is nothing to say."""
-    job = _ended(stage, "completed")
+    job = ended(stage, "completed")
     found = stage.main.run(explain(job))
 
     assert isinstance(found, Explanation)
@@ -379,17 +346,3 @@ def test_every_reason_of_the_code_has_an_explanation() -> None:
 
     assert given["held"] == HELD.keys()
     assert given["dead"] == DEAD.keys()
-
-
-def test_every_reason_of_a_run_has_an_explanation() -> None:
-    """No run can be parked, or die, for a reason of its own that explain has no words for. Red when one is added."""
-    given: dict[str, set[str]] = {"_held": set(), "_dead": set()}
-    for path in source.python_files("src"):
-        for node in ast.walk(source.tree(path)):
-            if isinstance(node, ast.Call) and (by := source.dotted(node.func).removeprefix("self.")) in given:
-                said = [each for each in ast.walk(node.args[0]) if isinstance(each, ast.Constant)] if node.args else []
-                given[by] |= {str(each.value) for each in said}
-    given["_held"].discard("diff")
-
-    assert given["_held"] | HELD.keys() == HELD_RUN.keys()
-    assert given["_dead"] | DEAD.keys() == DEAD_RUN.keys()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from perdure import Permanent, Retry, Workflow
+from perdure import App, Permanent, Retry, Workflow
 from perdure.admin import doctor
 from perdure.admin.doctor import runs
+from perdure.admin.explain import Explanation, explain
 from perdure.admin.model import Finding, Subject
 from perdure.core.op import Op
 from perdure.pg.drive import drive
@@ -21,6 +24,12 @@ def _examined(stage: Stage) -> Finding:
             return drive(stage.conn, op)
 
     [found] = doctor.examine(Subject(stage.db.url, stage.db.schema), ask, runs.CHECKS)
+    return found
+
+
+def _explained(stage: Stage, id: str = "r") -> Explanation:
+    found = drive(stage.conn, explain(stage.client.workflows.get(id).job))
+    assert found is not None
     return found
 
 
@@ -83,3 +92,100 @@ def test_what_fails_has_a_line_and_what_is_stranded_a_finding(stage: Stage, capl
     assert lines[0].startswith("run bad of shop has failed (compensation_failed) at 'undo charge': ")
     assert "no such charge" in lines[0]
     assert ("INFO", "run bad: step 'undo charge' failed in attempt 1: Permanent: no such charge") in said
+
+
+def _editions(stage: Stage) -> tuple[App, App, App, Any]:
+    """A workflow that waits; the same with a mistake there; and with a compensation that takes something else."""
+    old, odd, new = App("shop"), App("shop"), App("shop")
+
+    async def undo(what: str) -> None:
+        stage.did.append(f"undo {what}")
+
+    async def undo_for(what: str, why: str) -> None: ...
+
+    async def three(wf: Workflow, back: Callable[..., Any]) -> None:
+        await wf.step("a", stage.do, "a", compensate=back)
+        await wf.step("b {c}", stage.do, "b", compensate=undo)
+        await wf.step("plain", stage.do, "plain")
+
+    @old.workflow
+    async def shop(wf: Workflow) -> None:
+        await three(wf, undo)
+        await wf.signal("go")
+
+    @odd.workflow(name="shop")
+    async def odder(wf: Workflow) -> None:
+        await three(wf, undo)
+        await wf.step("", stage.do, "no name")
+
+    @new.workflow(name="shop")
+    async def newer(wf: Workflow) -> None:
+        await three(wf, undo_for)
+        await wf.signal("go")
+
+    return old, odd, new, shop
+
+
+def test_a_run_that_is_parked_while_it_is_undone_says_what_is_owed(stage: Stage) -> None:
+    """Explain says of a run that new code parks in the middle of its compensations what was undone and what is owed; of
+    one that is parked before that, that nothing was undone, and that a cancel undoes no sooner than code comes as far:
+    which it does then. Red when each parked run is said to have undone nothing, and a cancel to undo at once."""
+    old, odd, new, shop = _editions(stage)
+    parked = "select exists (select from perdure.held join perdure.job j using (id) where j.generation > %s)"
+
+    async def play() -> None:
+        await stage.start(shop.run())
+        async with stage.working(old):
+            await stage.until_state("waiting")
+        await stage.ask(stage.client.workflows.resume, "r")
+        async with stage.working(odd):
+            await stage.until_state("parked")
+            found = await stage.ask(_explained, stage)
+            assert found.next == "nothing, until it is resumed; nothing was undone"
+            assert "cancel r undoes what was done, but no sooner than workers have code that comes as far" in str(
+                found.fix
+            )
+            assert await stage.ask(stage.client.workflows.cancel, "r") == "requested"
+            await stage.until_true(parked, found.evidence["generation"])
+            assert (await stage.ask(_explained, stage)).next == found.next
+        await stage.ask(stage.client.workflows.resume, "r")
+        async with stage.working(new):
+            await stage.until_true(
+                "select exists (select from perdure.step where name = 'undo b {c}' and state = 'done')"
+            )
+            await stage.until_state("parked")
+            owed = "undone so far: b {c}; owed: what of plain, a is to be compensated"
+            assert (await stage.ask(_explained, stage)).next == f"nothing, until it is resumed; {owed}"
+        await stage.ask(stage.client.workflows.resume, "r")
+        async with stage.working(old):
+            await stage.until_state("cancelled")
+
+    asyncio.run(play())
+    assert stage.did == ["a", "b", "plain", "undo b", "undo a"]
+
+
+def test_what_cant_be_read_is_said_to_be_rewound(stage: Stage) -> None:
+    """Of a run that is parked because a step has returned what isn't of its declared type, explain has the very
+    command that does the step again, and with mended code it completes. Red when only a resume is told, which parks
+    it again."""
+    wrong: list[Any] = ["five"]
+
+    async def count() -> int:
+        return wrong[0]  # type: ignore[no-any-return]
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> int:
+        return await wf.step("count all", count)
+
+    async def play() -> None:
+        async with stage.working():
+            await stage.start(shop.run())
+            await stage.until_state("parked")
+            fix = str((await stage.ask(_explained, stage)).fix)
+            assert "then perdure workflows resume r; or " in fix
+            assert "then perdure workflows rewind r 'count all', which does it again, and what came after it" in fix
+            wrong[:] = [5]
+            await stage.ask(stage.client.workflows.rewind, "r", "count all")
+            assert await stage.result() == 5
+
+    asyncio.run(play())

@@ -101,8 +101,9 @@ class Workflows:
 
     def cancel(self, id: str, *, reason: str | None = None, force: bool = False) -> str:
         """Ask a run to end ("requested"): its code hears of it, its steps are compensated, its children end with it.
-        A run that has failed is filed ("discarded"). ``force``: end one that isn't running now, at once; its code
-        doesn't hear of it, and nothing is compensated ("cancelled"). Raises WorkflowNotFound.
+        One that is parked hears of it when workers have code that comes as far as what is recorded. A run that has
+        failed is filed ("discarded"). ``force``: end one that isn't running now, at once; its code doesn't hear of it,
+        and nothing is compensated, then or later ("cancelled"). Raises WorkflowNotFound.
         """
         return self._runs.change(verbs.cancel(id, reason, force))
 

@@ -1,7 +1,7 @@
 -- Does: what there is to know about why one job stands where it stands: its place, its queue, who could run it, who holds it, how its last attempt ended.
 -- Locks: none.
 -- Index: job, history, dead, held, waiting, run, step, follow_up and cancel_request by id; ready (lane, pos) up to the job's own place in line; attempt by job; worker_living; whole of lease, one row a claimed batch.
--- Bound: one job; what stands before it is counted up to `ahead_max`.
+-- Bound: one job, and what its run has recorded; what stands before it is counted up to `ahead_max`.
 select v.id, v.task, v.queue, v.key, v.place, v.reason, v.outcome, v.attempt, v.rescues, v.generation, v.error,
        extract(epoch from clock_timestamp() - v.created_at)::float8 as age, v.run_at,
        extract(epoch from v.run_at - clock_timestamp())::float8 as due_in,
@@ -29,7 +29,8 @@ select v.id, v.task, v.queue, v.key, v.place, v.reason, v.outcome, v.attempt, v.
        case when v.place in ('dead', 'history') then (
            select string_agg((f.spec ->> 'task') || coalesce(' in ' || (f.spec ->> 'queue'), ''), ', ' order by f.number)
            from perdure.follow_up f
-           where f.job = v.id and f.problem is null and (f.cause = 'death') = (v.place = 'dead')) end as following
+           where f.job = v.id and f.problem is null and (f.cause = 'death') = (v.place = 'dead')) end as following,
+       b.undone, b.undoing, b.standing, b.first_undone
 from perdure.jobs v
 join perdure.queue q on q.name = v.queue
 left join perdure.job j on j.id = v.id
@@ -47,5 +48,12 @@ left join lateral (
     where w.state = 'alive' and w.expires_at > clock_timestamp() and v.queue = any(w.queues)) s on true
 left join lateral (
     select a.ending, a.error from perdure.attempt a where a.job = v.id order by a.ended_at desc, a.generation desc limit 1) a on true
+left join lateral (
+    select (array_agg(s.name order by u.seq) filter (where u.state = 'done'))[:%(names_max)s::int] as undone,
+           (array_agg(s.name order by s.seq desc) filter (where u.state <> 'done'))[:%(names_max)s::int] as undoing,
+           (array_agg(s.name order by s.seq desc) filter (where u.name is null))[:%(names_max)s::int] as standing,
+           (array_agg(s.name order by s.seq) filter (where u.name is not null))[1] as first_undone
+    from perdure.step s left join perdure.step u on u.run = s.run and u.name = 'undo ' || s.name and u.kind = 'undo'
+    where v.place in ('held', 'dead') and s.run = n.job and s.kind = 'step' and s.attempt > 0) b on true
 where v.id = %(id)s::bigint
 limit 1
