@@ -337,6 +337,8 @@ class Worker:
 
     async def _end(self) -> None:
         """Sign off and close everything; whatever is still held is open to rescue at once."""
+        for runner in self._runners:
+            runner.shut()
         for task in self._tasks:
             task.cancel()
         if self._tasks:

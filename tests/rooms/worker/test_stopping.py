@@ -314,32 +314,6 @@ async def test_waiting_for_a_child_is_not_running(
     assert [(job.outcome, job.attempt) for job in jobs] == [("completed", 1)] * 3
 
 
-async def test_a_swallowed_cancellation_does_not_reach_the_next_job(stage: Stage) -> None:
-    """A handler that swallows its timeout leaves its slot as it found it: the next job there fails by itself when
-    something inside it is cancelled, and the one after that runs. Red when the slot's task keeps the cancellation."""
-    app = App("a")
-
-    @app.task(retry=ONCE, timeout=0.1)
-    async def swallow() -> str:
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.Event().wait()
-        return "done all the same"
-
-    @app.task(retry=ONCE)
-    async def cancelled_inside() -> None:
-        raise asyncio.CancelledError
-
-    @app.task
-    async def last() -> None: ...
-
-    swallowed, inside, after = await stage.enqueue(swallow.job(), cancelled_inside.job(), last.job())
-    async with working(stage.db, app, queues={"default": 1}):
-        await stage.until_in("history", swallowed, after)
-        (dead,) = await stage.until_in("dead", inside)
-
-    assert "CancelledError" in str(dead.error)
-
-
 async def test_a_job_too_old_is_not_started(stage: Stage) -> None:
     """A job that has expired before a worker comes ends as expired, with no attempt, and its handler isn't called."""
     app, runs = App("a"), []

@@ -24,7 +24,7 @@ from . import ender
 from .keeper import Keeper
 from .minder import Minder
 from .overseer import Overseer
-from .slot import Slot
+from .slot import Slot, SlotTask
 
 
 class Runner(Overseer):
@@ -68,7 +68,7 @@ class Runner(Overseer):
     def start(self, on_broken: Callable[[asyncio.Task[None]], None]) -> None:
         """Start the slots; ``on_broken`` is given the task of one that ends, which none does by itself."""
         for slot in self.slots:
-            slot.task = self._loop.create_task(self._serve(slot))
+            slot.task = SlotTask(self._serve(slot), slot)
             slot.task.add_done_callback(on_broken)
 
     @property
@@ -100,9 +100,13 @@ class Runner(Overseer):
         """Every claimed job that has not ended here: running, then waiting."""
         return [job for slot in self.slots if (job := slot.job) is not None] + list(self.backlog)
 
+    def shut(self) -> None:
+        """Start nothing more, and take a cancellation for the end of a slot, and not for its job's doing."""
+        self._closing = True
+
     async def close(self) -> None:
         """Cancel the slots and forget the threads."""
-        self._closing = True
+        self.shut()
         for slot in self.slots:
             if slot.context is not None:
                 slot.context.cancel(stopped=True)
@@ -147,8 +151,8 @@ class Runner(Overseer):
             job.started = now
             await self._run(slot, job)
             self.ended += 1
-            if slot.stop is not None and not self._closing:
-                slot.forget_cancels()
+            if slot.cancelled and not self._closing:
+                await slot.calm()
             if len(self.backlog) <= self.low:
                 self._on_room()
             if now - self._slice > self.SLICE_SECONDS:
@@ -178,6 +182,8 @@ class Runner(Overseer):
                     value = await self._call(slot, job, handler)
                     if handler.context is not None and isinstance(value, Ending):
                         await self._keep(slot, job, handler)
+                if slot.cancelled and slot.stop is None and await slot.calm():
+                    raise asyncio.CancelledError  # as any task that ends before it hears that it has cancelled itself
                 if value is None:
                     end = End(job, "completed", 1, monotonic() - job.started)
                 else:
@@ -203,6 +209,8 @@ class Runner(Overseer):
 
     async def _keep(self, slot: Slot, job: Claimed, handler: Handler) -> None:
         """Have its last words kept, which may take as long as the server does: it has ended, and isn't told to."""
+        if slot.cancelled:
+            await slot.calm()
         if handler.context is not None and self._keeper is not None:
             slot.deadline, slot.ending = None, True
             await self._keeper.last_word(slot.context, job, handler)
@@ -252,8 +260,8 @@ class Runner(Overseer):
             return None
         if slot.stop is not None:
             return ender.stopped(slot, job, slot.stop)
-        # Something inside the handler was cancelled, not the handler: an error like any other.
-        return None if slot.task.cancelling() else ender.failed(job, handler, error, slot.context)
+        # Something inside the handler was cancelled, or it has cancelled its own task: an error like any other.
+        return ender.failed(job, handler, error, slot.context)
 
     async def _run_threads(self, slot: Slot, job: Claimed) -> None:
         """Lend the slot to a thread, for this job and the sync jobs after it."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Coroutine
+from typing import Any
 
 from ..handler import Context, Handler
 from ..work import Claimed
@@ -13,13 +15,15 @@ class Slot:
     """One place to run a job.
 
     ``stop`` is set with the reason when its job is told to end, ``told`` with the monotonic seconds when it last was,
-    ``times`` with how often. ``queued``: its job, when it waits for a child process and its handler has not been
-    called. ``ending``: its handler has ended, and what it leaves is being written (what it reached last, a
-    transaction), which nothing stops any more. ``doing``: what of it runs just now, where that is known.
+    ``times`` with how often. ``cancelled``: its task has been, for its job or by it. ``queued``: its job, when it waits
+    for a child process and its handler has not been called. ``ending``: its handler has ended, and what it leaves is
+    being written (what it reached last, a transaction), which nothing stops any more. ``doing``: what of it runs just
+    now, where that is known.
     """
 
     __slots__ = (
         "busy",
+        "cancelled",
         "context",
         "deadline",
         "doing",
@@ -49,7 +53,7 @@ class Slot:
         self.queued: Claimed | None = None
         self.doing = ""
         self.busy = False
-        self.ending = False
+        self.ending = self.cancelled = False
 
     @property
     def running(self) -> bool:
@@ -81,9 +85,28 @@ class Slot:
             self.context.cancel(stopped=not asks)
         return asks
 
-    def forget_cancels(self) -> None:
-        """The slot's task has been cancelled for its job's sake, and that job has ended; the next one knows nothing of
-        it. A handler may have swallowed the cancellation, and what it runs under (a TaskGroup, a timeout) counts them.
-        """
+    async def calm(self) -> bool:
+        """The slot's task has been cancelled for its job's sake, or by its job, whose handler has ended: whatever comes
+        after that knows nothing of it. A handler may have swallowed the cancellation, and what the next one runs under
+        (a TaskGroup, a timeout) counts them. Whether the handler had ended before it was thrown."""
+        self.cancelled = late = False
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            late = True
         while self.task is not None and self.task.cancelling():
             self.task.uncancel()
+        return late
+
+
+class SlotTask(asyncio.Task[None]):
+    """A slot's task: it notes that it is cancelled, so that it needn't be asked after each job."""
+
+    def __init__(self, work: Coroutine[Any, Any, None], slot: Slot) -> None:
+        super().__init__(work)
+        self._slot = slot
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel what runs in it."""
+        self._slot.cancelled = True
+        return super().cancel(msg)
