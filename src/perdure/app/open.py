@@ -16,6 +16,7 @@ from ..core.endings import Ending
 from ..core.errors import OwnershipLost, RolledBack, TransientError
 from ..jobs.ops.checkpoints import save
 from ..jobs.ops.settle import complete, hold
+from ..jobs.rules import lost_early
 from ..jobs.saves import Save
 from ..jobs.work import Claimed, End
 from ..pg.drive import adrive, drive
@@ -70,11 +71,11 @@ class _Saves:
 
     def lost(self, error: BaseException) -> RolledBack | None:
         """What the failure of the outermost block is when its connection is gone, whatever the handler has made of
-        that: Postgres was away. None for what the handler says of its job, and for a block that was open for so long
-        that Postgres may have ended its session for just that, and would do so each time."""
+        that: Postgres was away. None for what the handler says of its job, and for a block that was open for too long.
+        """
         if not self._conn.closed or not isinstance(error, Exception) or isinstance(error, Ending | OwnershipLost):
             return None
-        if monotonic() - self._began >= limits.HANDLER_IDLE_SECONDS:
+        if not lost_early(monotonic() - self._began):
             return None
         return blameless(RolledBack(f"the connection of ctx.transaction() is gone: {error}"))
 

@@ -249,6 +249,12 @@ def uncommitted(job: Claimed, error: BaseException, *, elapsed: float, dice: flo
     return End(job, "retry", 0, elapsed, text=text, delay=UNCOMMITTED_SECONDS * (0.5 + dice), written="perhaps")
 
 
+def lost_early(seconds: float) -> bool:
+    """Whether a transaction, open for so long, whose connection is gone has lost it because Postgres was away. After
+    that long Postgres may have ended its session for just that, and would do so each time: its code is at fault."""
+    return seconds < limits.HANDLER_IDLE_SECONDS
+
+
 def has_key(job: Claimed) -> bool:
     """Whether whoever ends the job for good has a unique key to let go of."""
     return job.extras is not None and job.extras.options is not None and "unique" in job.extras.options
