@@ -1,6 +1,7 @@
 """A worker in a process of its own, for a benchmark to time and to kill: ``python -m perdure.bench.child SETTINGS``.
 
-It begins when a line comes on stdin, and drains when stdin ends or SIGTERM comes. It tells when it is ready, when it
+It begins when a line comes on stdin, and drains when stdin ends or SIGTERM comes; SIGUSR1 opens a road that is blocked.
+It tells when it is ready, when it
 has begun, how many jobs are settled (committed), what the handlers tell, and how it left.
 """
 
@@ -39,6 +40,7 @@ async def work(settings: dict[str, Any]) -> None:
     await begin.wait()
     if settings["blocked"]:
         road.clear()
+        loop.add_signal_handler(signal.SIGUSR1, road.set)
     queues = None if settings["slots"] is None else {"default": settings["slots"]}
     worker = Worker(app, settings["url"], queues=queues, schema=settings["schema"], **settings["options"])
     loop.add_signal_handler(signal.SIGTERM, worker.stop)

@@ -98,7 +98,7 @@ class Crew:
         self, *, slots: int | None = None, watch: bool = False, begin: bool = True, blocked: bool = False
     ) -> WorkerProcess:
         """A worker, claiming when this returns; with ``begin`` false it is loaded, and waits to begin. ``blocked``: no
-        journey gets past its second leg there."""
+        slot is freed there, and no journey gets past its second leg, until it is sent SIGUSR1."""
         place = {"url": self._stage.url, "schema": self._stage.schema}
         settings = {**place, "slots": slots, "watch": watch, "options": dict(self._options), "blocked": blocked}
         process = await asyncio.create_subprocess_exec(

@@ -21,6 +21,12 @@ NOTE = "x" * 80
 """Fills a payload up to about a hundred bytes, the size the floor is measured with."""
 
 
+road = asyncio.Event()
+"""Whether what holds a slot, or the second leg of a journey, can end in this process: it can't in one that is going to
+be killed, frozen or told to leave meanwhile, however late whoever does that may come."""
+road.set()
+
+
 def tell(**facts: object) -> None:
     """One line to the process that measures."""
     sys.stdout.write(json.dumps(facts) + "\n")
@@ -43,6 +49,7 @@ async def hold(n: int, seconds: float) -> None:
     """Say when it started, keep its slot for a while, and say when it ended."""
     tell(stamp=n, at=monotonic())
     await asyncio.sleep(seconds)
+    await road.wait()
     tell(freed=n, at=monotonic())
 
 
@@ -93,12 +100,6 @@ async def parked(wf: Workflow, n: int) -> None:
     """Wait for somebody, then one step."""
     await wf.signal("go")
     await wf.step("stamp", stamped, n)
-
-
-road = asyncio.Event()
-"""Whether the second leg of a journey can be ended in this process: it can't in one that is going to be killed in it,
-however late whoever does that may come."""
-road.set()
 
 
 async def leg(number: int) -> None:

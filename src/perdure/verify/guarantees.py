@@ -13,6 +13,7 @@ from ..bench.process import Crew, WorkerProcess, crew
 from ..bench.stage import Stage
 from ..bench.tasks import fail, hold, journey, noops, stamp
 from ..core.errors import GuaranteeBroken
+from ..fleet.model import Worker
 from ..fleet.ops.workers import list_workers
 from ..jobs.model import JobSpec
 from ..jobs.ops import control
@@ -109,6 +110,7 @@ async def stale(stage: Stage, setup: Setup) -> str:
         try:
             await _until(lambda: stage.run(ops.count()).history >= BATCH, "the jobs of a frozen worker have ended")
         finally:
+            frozen.send(signal.SIGUSR1)  # it will hear both at once, and try to end what it holds
             frozen.send(signal.SIGCONT)
         await _until(lambda: any("was declared dead" in line for line in frozen.said), "it notices")
         await _until(
@@ -133,12 +135,14 @@ async def drains(stage: Stage, setup: Setup) -> str:
     """A worker that is told to leave burns no attempt and lets no lease expire."""
     async with crew(stage, **setup.options) as hired:
         leaving, _ = await _one_holds_all(stage, setup, hired)
-        code = await hired.dismiss(leaving)
+        leaving.send(signal.SIGTERM)
+        await _until(lambda: any(row.state == "draining" for row in _rows(stage, leaving)), "it drains")
+        code = await hired.dismiss(leaving, signal.SIGUSR1)
         await _until(lambda: stage.run(ops.count()).history >= BATCH, "every job has ended")
     found = stage.run(ops.count())
     _finished(stage, await stage.finished(BATCH))
     # Its own cost only: a mate that the machine has stopped for seconds is taken for dead, and that proves nothing.
-    rows = [each for each in stage.run(list_workers()) if each.pid == leaving.pid]
+    rows = _rows(stage, leaving)
     logs = [each for job in stage.run(control.list_jobs(limit=BATCH)) for each in stage.run(control.attempts(job.id))]
     rescues = sum(each.ending == "rescued" and each.worker in {row.id for row in rows} for each in logs)
     cost = found.extra_attempts + rescues + sum(row.state != "left" for row in rows)
@@ -189,8 +193,9 @@ def asked(setup: Setup) -> list[str]:
 
 
 async def _one_holds_all(stage: Stage, setup: Setup, hired: Crew) -> tuple[WorkerProcess, WorkerProcess]:
-    """A worker in the middle of a batch, and another one beside it; where there is one at a time, it waits to begin."""
-    holder = await hired.hire(slots=BATCH)
+    """A worker in the middle of a batch, and another one beside it; where there is one at a time, it waits to begin.
+    The first one's batch doesn't end until it is sent SIGUSR1."""
+    holder = await hired.hire(slots=BATCH, blocked=True)
     other = await hired.hire(begin=False)
     stage.enqueue(_batch())
     await hired.until(lambda: len(holder.stamps) >= BATCH, "a batch has begun")
@@ -202,6 +207,10 @@ async def _one_holds_all(stage: Stage, setup: Setup, hired: Crew) -> tuple[Worke
 
 def _batch() -> list[JobSpec]:
     return [hold.job(n=n, seconds=FROZEN_JOBS_SECONDS) for n in range(BATCH)]
+
+
+def _rows(stage: Stage, worker: WorkerProcess) -> list[Worker]:
+    return [each for each in stage.run(list_workers()) if each.pid == worker.pid]
 
 
 def _dead(stage: Stage) -> list[tuple[int, str]]:

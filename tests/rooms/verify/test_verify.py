@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
+from psycopg import sql
 
 from perdure.admin.stage import RUNGS
+from perdure.bench.process import Crew
 from perdure.bench.stage import PREFIX, Stage
 from perdure.core.errors import InvalidOption
-from perdure.verify.guarantees import GUARANTEES, asked
+from perdure.verify.guarantees import FROZEN_JOBS_SECONDS, GUARANTEES, asked
 from perdure.verify.run import Verdict, verify
 from perdure.verify.setups import FIXED, MISSING, SWITCHES, setup
 from tests.conftest import Database
@@ -74,6 +78,40 @@ def test_a_guarantee_whose_guard_is_gone_is_said_to_be_broken(empty_db: Database
 
     assert not verdict.held
     assert verdict.evidence
+
+
+MOMENTS = ("another worker has begun", "the second of three steps has begun")
+"""What a check has waited for when it kills, freezes or dismisses somebody."""
+
+
+@pytest.mark.parametrize(
+    "name", ["steps", *[pytest.param(each, marks=pytest.mark.soak) for each in ("expiry", "stale", "drain")]]
+)
+def test_who_kills_or_freezes_may_come_late(empty_db: Database, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The machine is busy when a worker is to be killed, frozen or told to leave: it is in the middle of its work all
+    the same, and the guarantee holds [DW-169]. Red when that work ends by itself meanwhile: then a good server is said
+    to be broken."""
+    until = Crew.until
+
+    async def late(self: Crew, true: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+        await until(self, true, what, seconds)
+        if what in MOMENTS:
+            expiry = sql.SQL("select extract(epoch from min(expires_at)) from {}.worker where state = 'alive'")
+            ask = expiry.format(sql.Identifier(self._stage.schema))
+            while True:  # until every worker has beaten for longer than its work takes
+                row = self._stage.conn.execute(ask).fetchone()
+                assert row is not None
+                beats.append(float(row[0]))
+                if beats[-1] > beats[0] + 2 * FROZEN_JOBS_SECONDS:
+                    break
+                await asyncio.sleep(0.05)
+
+    beats = list[float]()
+    monkeypatch.setattr(Crew, "until", late)
+    (verdict,) = verify(empty_db.url, _quiet, _quiet, names=[name])
+
+    assert verdict.held, verdict.evidence
+    assert beats
 
 
 STAGES = [number for number in range(1, len(RUNGS) + 1) if number not in MISSING]
