@@ -147,11 +147,13 @@ class Program:
 
 
 @contextmanager
-def running(*arguments: str, url: str | None = None, cwd: Path | None = None, **more: str) -> Iterator[Program]:
-    """The program, killed at the end if it hasn't ended by then."""
+def running(
+    *arguments: str, url: str | None = None, cwd: Path | None = None, to: str | Path = os.devnull, **more: str
+) -> Iterator[Program]:
+    """The program, killed at the end if it hasn't ended by then. ``to``: the file that its stdout goes to."""
     hearing, saying = os.pipe()
-    with open(os.devnull, "w") as nowhere:
-        process = forge.start(arguments, env=environment(url, **more), cwd=cwd, stdout=nowhere.fileno(), stderr=saying)
+    with open(to, "w") as out:
+        process = forge.start(arguments, env=environment(url, **more), cwd=cwd, stdout=out.fileno(), stderr=saying)
     os.close(saying)
     program = Program(process, [], threading.Condition())
     listener = threading.Thread(target=program.listen, args=(os.fdopen(hearing),), daemon=True)
