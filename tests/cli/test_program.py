@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -55,17 +56,23 @@ def test_a_command_line_that_cannot_be_read_is_one_line_and_2(arguments: list[st
     assert "--help`" in refusal(perdure(*arguments))
 
 
-def test_a_reader_that_has_heard_enough_is_no_error() -> None:
-    """``perdure schema | head`` ends without a traceback."""
-    with subprocess.Popen(
-        [*COMMAND, "schema"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.close()
-        said = process.stderr.read()
+@pytest.mark.parametrize(
+    ("arguments", "buffered"), [("schema", True), ("jobs", True), ("--version", False), ("jobs get 0", True)]
+)
+def test_a_reader_that_has_heard_enough_is_no_error(db: Database, arguments: str, buffered: bool) -> None:
+    """A command whose reader has closed the pipe ends as any program does, and says nothing of it; what it has to
+    complain of it complains of. Red when a short answer is left to the interpreter's end, or to typer's."""
+    unbuffered = {} if buffered else {"PYTHONUNBUFFERED": "1"}
+    env = {name: value for name, value in environment(db.url).items() if name != "PYTHONUNBUFFERED"} | unbuffered
+    unread, heard = os.pipe()
+    os.close(unread)
+    ended = subprocess.run([*COMMAND, *arguments.split()], env=env, stdout=heard, stderr=subprocess.PIPE, check=False)
+    os.close(heard)
 
-    assert b"Traceback" not in said
+    if arguments == "jobs get 0":
+        assert (ended.returncode, ended.stderr[:10]) == (2, b"error: id:")
+    else:
+        assert (ended.returncode, ended.stderr) == (141, b"")
 
 
 def test_an_answer_is_a_table_on_a_terminal_and_lines_in_a_pipe(db: Database) -> None:

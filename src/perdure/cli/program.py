@@ -6,6 +6,7 @@ A command's module is imported when the command is named, so that starting a wor
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -31,6 +32,9 @@ COMMANDS = (
 
 _INTERRUPTED = 130
 """What typer makes of Ctrl-C: 128 and the number of SIGINT."""
+
+_UNHEARD = 128 + signal.SIGPIPE
+"""What a shell says of any program whose reader has closed the pipe."""
 
 
 def _module(name: str) -> str | None:
@@ -89,6 +93,23 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the program; the exit code. An error is one line on stderr, a bug is a traceback."""
     try:
+        code = _run(arguments)
+        sys.stdout.flush()  # what is left in it at the interpreter's end can't be told any more
+        return code
+    except (BrokenPipeError, SystemExit) as error:
+        # Whoever read us has heard enough; of that typer makes a SystemExit, where it meets it.
+        if not isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError):
+            raise
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return _UNHEARD
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
         ended = get_command(perdure).main(arguments, prog_name="perdure", standalone_mode=False)
     except PerdureError as error:
         return complain(str(error), error.exit_code)
@@ -99,10 +120,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return complain(_usage(error), error.exit_code) if error.format_message() else error.exit_code
     except typer.Abort:
         return complain("interrupted", 1)
-    except BrokenPipeError:
-        # Whoever read us has heard enough. The interpreter would complain once more when it flushes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     if ended == _INTERRUPTED:
         return complain("interrupted", 1)
     return ended if isinstance(ended, int) else 0
