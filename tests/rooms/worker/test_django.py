@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from inspect import iscoroutinefunction
 from pathlib import Path
 
 import pytest
 
+from perdure.jobs.loops.cleaner import Cleaner
 from perdure.jobs.model import JobSpec
 from perdure.jobs.view import Job
 from tests import forge
@@ -209,3 +212,20 @@ async def test_settings_made_by_hand_are_no_child_s(stage: Stage) -> None:
 
     assert job.outcome == "completed"
     assert job.result != os.getpid()
+
+
+def test_what_was_called_is_forgotten() -> None:
+    """A function that is made anew for each call of a step isn't kept by what is done around it, which is as much a
+    coroutine's as the function is. Red when what has been wrapped is remembered."""
+    set_up_django()
+    cleaner = Cleaner()
+
+    async def waits() -> None: ...
+
+    def works() -> None: ...
+
+    known = weakref.ref(waits), weakref.ref(works)
+    assert iscoroutinefunction(cleaner.around(waits))
+    assert not iscoroutinefunction(cleaner.around(works))
+    del waits, works
+    assert [each() for each in known] == [None, None]

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, wraps
+from functools import cache, partial
 from inspect import iscoroutinefunction
 from typing import Any, TypeAlias
 
@@ -61,9 +61,12 @@ class Cleaner:
     """Of one worker, or one child. It knows the connections that idle threads have kept, and ``close`` closes them."""
 
     def __init__(self) -> None:
+        from asgiref.sync import SyncToAsync, ThreadSensitiveContext
         from django.db import connections
 
         self._connections: Any = connections
+        self._place: Any = ThreadSensitiveContext
+        self._threads: Any = SyncToAsync.context_to_thread_executor
         self._kept: set[Any] = set()
         self._closed = False
 
@@ -73,21 +76,9 @@ class Cleaner:
         return f"{__name__}:{prepare.__name__}", {alias: str(name) for alias, name in named.items() if name}
 
     def around(self, function: Function) -> Function:
-        """The function, with fresh connections each time it is called."""
-        if iscoroutinefunction(function):
-            return self._apart(function)
-
-        @wraps(function)
-        def called(*args: Any, **kwargs: Any) -> Any:
-            self._kept.difference_update(self._swept())
-            try:
-                return function(*args, **kwargs)
-            finally:
-                self._kept.update(self._swept())
-                if self._closed:  # it was left behind
-                    self._connections.close_all()
-
-        return called
+        """The function, with fresh connections each time it is called. Cheap, and nothing is kept: a function may be
+        one that is made anew for each call of a step."""
+        return partial(self._apart if iscoroutinefunction(function) else self._called, function)
 
     def close(self) -> None:
         """Close what idle threads have kept: their sessions would outlast the worker. Called where no loop runs."""
@@ -96,6 +87,26 @@ class Cleaner:
             connection = self._kept.pop()
             connection.inc_thread_sharing()
             connection.close()
+
+    def _called(self, function: Function, /, *args: Any, **kwargs: Any) -> Any:
+        self._kept.difference_update(self._swept())
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self._kept.update(self._swept())
+            if self._closed:  # it was left behind
+                self._connections.close_all()
+
+    async def _apart(self, function: Function, /, *args: Any, **kwargs: Any) -> Any:
+        """What Django calls in threads for the coroutine runs in one of its own, as for a request, and the connections
+        end with that. Others' can't be closed there: a coroutine may read from one between two calls."""
+        async with self._place() as own:
+            try:
+                return await function(*args, **kwargs)
+            finally:
+                if (thread := self._threads.pop(own, None)) is not None:
+                    thread.submit(self._connections.close_all)  # when it has done what it does
+                    thread.shutdown(wait=False)
 
     def _swept(self) -> list[Any]:
         """The connections of this thread, without those that no request would go on with. Never raises: the handler has
@@ -107,22 +118,3 @@ class Cleaner:
             except Exception:
                 log.exception("a connection of Django's could not be closed")
         return mine
-
-    def _apart(self, function: Function) -> Function:
-        """What Django calls in threads for the coroutine runs in one of its own, as for a request, and the connections
-        end with that. Others' can't be closed there: a coroutine may read from one between two calls."""
-        from asgiref.sync import SyncToAsync, ThreadSensitiveContext
-
-        threads: Any = SyncToAsync.context_to_thread_executor
-
-        @wraps(function)
-        async def called(*args: Any, **kwargs: Any) -> Any:
-            async with ThreadSensitiveContext() as own:
-                try:
-                    return await function(*args, **kwargs)
-                finally:
-                    if (thread := threads.pop(own, None)) is not None:
-                        thread.submit(self._connections.close_all)  # when it has done what it does
-                        thread.shutdown(wait=False)
-
-        return called
