@@ -1,18 +1,20 @@
-"""Whether a stored run would go on with the code that there is now: a replay of what it has recorded, and no more."""
+"""Whether a stored run would go on with the code that there is now: a replay of what it has recorded, a look at what is
+owed, and no more."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import msgspec
 
 from ..core.errors import PerdureError, UnknownArgument
-from ..core.run_errors import Diverged
-from .commands import Interrupted
+from ..core.run_errors import Diverged, InvalidWorkflow
+from .commands import Back, Interrupted
+from .compensate import check_back, debts
 from .machine import Dice, Machine
 from .model import History
-from .turns import Broken, Failed
+from .turns import Broken, Failed, Returned, Turn
 
 
 class Flow(Protocol):
@@ -45,24 +47,47 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     input: str
 
 
+class Rehearsal(Machine):
+    """A run that is replayed to be looked at."""
+
+    def debts(self) -> Iterator[Back]:
+        """What would be undone if it failed, or was cancelled, where it stands."""
+        return debts(self._undoable, self.steps)
+
+
 def replayed(flow: Flow, history: History, payload: str, dice: Callable[[str], Dice]) -> str | None:
-    """What is wrong when the code is replayed over the history; None when it would go on from there. Nothing is
-    done."""
+    """What is wrong when the code is replayed over the history; None when it would go on from there, and could undo
+    what is owed. Nothing is done."""
     try:
         arguments = flow.decode(msgspec.Raw(payload.encode()))
     except PerdureError as error:
         return unfit(error)
-    machine = Machine(lambda wf: flow.function(**{flow.handle: wf}, **arguments), history, dice)
+    machine = Rehearsal(lambda wf: flow.function(**{flow.handle: wf}, **arguments), history, dice)
     try:
         turn = machine.turn()
     finally:
         machine.close()
+    return _told(turn) or (None if isinstance(turn, Returned) else _owed(machine))
+
+
+def _told(turn: Turn) -> str | None:
     if isinstance(turn, Broken):
         broken = turn.error
         return f"{broken}\n{broken.diff}" if isinstance(broken, Diverged) else str(broken)
     if isinstance(turn, Failed) and not isinstance(turn.error, Interrupted):
         return f"the code raises {type(turn.error).__name__}: {turn.error}"
     return None
+
+
+def _owed(machine: Rehearsal) -> str | None:
+    """Why compensations that are owed couldn't be called. That parks the run no sooner than it is undone."""
+    found = []
+    for back in machine.debts():
+        try:
+            check_back(back)
+        except InvalidWorkflow as mistake:
+            found.append(str(mistake))
+    return "\n".join(found) or None
 
 
 def unfit(error: PerdureError) -> str:

@@ -3,8 +3,9 @@ happened isn't known."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from ..core.errors import InvalidInput
 from ..core.run_errors import InvalidWorkflow
 from .commands import Back, Do
 from .fitting import check_call
@@ -27,27 +28,43 @@ def times_undone(command: Do, records: Mapping[str, Step]) -> int:
 
 def owed(steps: Sequence[Do], records: Mapping[str, Step]) -> Back | None:
     """The next compensation that hasn't been done: of the step that began last. One that failed is owed still."""
+    return next(debts(steps, records), None)
+
+
+def debts(steps: Sequence[Do], records: Mapping[str, Step]) -> Iterator[Back]:
+    """All that haven't been done, in the order in which they would be."""
     begun = [step for step in steps if _began(records.get(step.name))]
     for step in sorted(begun, key=lambda each: records[each.name].seq, reverse=True):
         record = records.get(undo_name(step.name))
         if record is None or record.state != "done":
-            return back(step, records[step.name])
-    return None
+            yield back(step, records[step.name])
 
 
 def undo(back: Back, error: BaseException, records: Mapping[str, Step]) -> Turn:
-    """Carry out a compensation, unless it has given up before, or can't be called: its step may have been recorded when
-    the code was another. A process task's arguments are checked where it is called."""
+    """Carry out a compensation, unless it has given up before, or can't be called."""
     step = records.get(back.name)
     if step is not None and step.state == "failed":
         return Failed(error, unsettled=step)
-    work = back.work
-    if work.run_in != "process" and work.context is None:
-        try:
-            check_call(back.name, work.function, back.args, back.kwargs, role="compensation")
-        except InvalidWorkflow as mistake:
-            return Broken(mistake)
+    try:
+        check_back(back)
+    except InvalidWorkflow as mistake:
+        return Broken(mistake)
     return Perform([back], None)
+
+
+def check_back(back: Back) -> None:
+    """Raise InvalidWorkflow where a compensation can't be called with what its step was given: that may have been
+    recorded when the code was another."""
+    work, fix = back.work, "let it take what its step was called with: give a new parameter a default, keep an old one"
+    if work.bind is not None and work.run_in == "process":
+        try:
+            work.bind(*back.args, **back.kwargs)
+        except InvalidInput as error:
+            told = f"its compensation, {work.address}, can't be called with what it is given: {error}"
+            raise InvalidWorkflow(told, field=back.name, fix=fix) from None
+        return
+    function = work.function if work.context is None else getattr(work.function, "__wrapped__", work.function)
+    check_call(back.name, function, back.args, back.kwargs, context=work.context, role="compensation", fix=fix)
 
 
 def over(records: Sequence[Step]) -> dict[str, Step]:

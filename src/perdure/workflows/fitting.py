@@ -13,6 +13,8 @@ from ..core.run_errors import InvalidWorkflow
 _known: WeakKeyDictionary[Callable[..., Any], dict[str | None, inspect.Signature | None]] = WeakKeyDictionary()
 """Signatures by function, without the parameter that is filled in. None: it has none that can be read."""
 
+GIVE = "give a step what its function takes; its compensation is given the same"
+
 
 def check_call(
     step: str,
@@ -22,9 +24,10 @@ def check_call(
     *,
     context: str | None = None,
     role: str = "step",
+    fix: str = GIVE,
 ) -> None:
     """Raise InvalidWorkflow where the function, or the task, can't be called so. ``context``: the parameter that the
-    worker fills in; ``role``: as what the function is called."""
+    worker fills in; ``role``: as what the function is called; ``fix``: what to do where it can't."""
     plain = getattr(function, "function", function)  # of a task
     if not kwargs and _counts(plain, len(args), context):
         return
@@ -34,7 +37,7 @@ def check_call(
     try:
         signature.bind(*args, **{word: value for word, value in kwargs.items() if word != context})
     except TypeError as error:
-        raise _wrong(step, plain, signature, kwargs, error, role) from None
+        raise _wrong(step, plain, signature, kwargs, error, role, fix) from None
 
 
 def _counts(function: Any, given: int, context: str | None) -> bool:
@@ -73,7 +76,13 @@ def _read(function: Callable[..., Any], context: str | None) -> inspect.Signatur
 
 
 def _wrong(
-    step: str, function: Any, signature: inspect.Signature, kwargs: dict[str, Any], error: TypeError, role: str
+    step: str,
+    function: Any,
+    signature: inspect.Signature,
+    kwargs: dict[str, Any],
+    error: TypeError,
+    role: str,
+    fix: str,
 ) -> InvalidWorkflow:
     bare = [each.replace(annotation=inspect.Parameter.empty) for each in signature.parameters.values()]
     words = str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
@@ -85,5 +94,4 @@ def _wrong(
         fix = "its options are retry, timeout, compensate and undo_retry"
     else:
         told = f"its {role}, {shown}, can't be called with what it is given: {error}"
-        fix = "give a step what its function takes; its compensation is given the same"
     return InvalidWorkflow(told, field=step, fix=fix)

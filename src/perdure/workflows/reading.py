@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache, partial, wraps
 from typing import Any, get_origin, get_type_hints
 
 import msgspec
@@ -68,6 +68,7 @@ def _placed(function: Callable[..., Any], context: str) -> Callable[..., Any]:
     """The function, with its context, which comes by name, put among arguments that come by position."""
     place = list(inspect.signature(function).parameters).index(context)
 
+    @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         if len(args) > place:
             args = (*args[:place], kwargs.pop(context), *args[place:])

@@ -205,10 +205,11 @@ def test_options_that_can_t_be_park_the_run_and_undo_nothing(
     assert stage.did == ["first"]
 
 
-def test_what_is_recorded_may_have_been_called_otherwise(stage: Stage) -> None:
+@pytest.mark.parametrize("context", [False, True])
+def test_what_is_recorded_may_have_been_called_otherwise(stage: Stage, context: bool) -> None:
     """A step that is recorded is read, whatever its function takes by now; a compensation that can't be called with
-    what its step was given parks the run where it is due, is tried by nobody, and is done when it is mended. Red when
-    recorded steps are checked, and when only new ones are."""
+    what its step was given, also one that wants a context, parks the run where it is due, is tried by nobody, and is
+    done when it is mended. Red when recorded steps are checked, and when only new ones are."""
     grown, undone = [False], list[int]()
 
     async def old(a: int) -> None: ...
@@ -220,11 +221,15 @@ def test_what_is_recorded_may_have_been_called_otherwise(stage: Stage) -> None:
 
     async def new_back(a: int, b: int) -> None: ...
 
+    async def new_back_as(a: int, ctx: Context, b: int) -> None: ...
+
+    new_back_as.__name__ = "new_back"
     old.__qualname__ = new.__qualname__ = "function"
 
     @stage.app.workflow
     async def shop(wf: Workflow) -> None:
-        await wf.step("a", new if grown[0] else old, 1, compensate=new_back if grown[0] else old_back)
+        back = new_back_as if context else new_back
+        await wf.step("a", new if grown[0] else old, 1, compensate=back if grown[0] else old_back)
         await wf.signal("go")
         raise ValueError("no")
 

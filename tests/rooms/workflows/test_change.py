@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from time import process_time
+from typing import Any
 
 import pytest
 from msgspec import Raw
 
-from perdure import App, PerdureError, Workflow
+from perdure import App, Context, PerdureError, Workflow
 from perdure.runtime.dice import seeded
 from perdure.workflows.check import replayed, unfit
 from perdure.workflows.model import History, Step
@@ -221,6 +223,55 @@ def test_stored_histories_are_checked_against_new_code_before_it_is_deployed(sta
     assert {each.problem for each in stage.client.workflows.check(old)} == {None}
     assert stage.rows("select * from perdure.step order by run, seq") == before
     assert stage.did == [1, 2, "b"]
+
+
+def test_compensations_that_are_owed_are_checked(stage: Stage) -> None:
+    """A check says of each compensation that is owed whether it can still be called with what its step was given,
+    wherever it runs, also one that wants a context; after the pivot none is [ARC-55, DW-206]. Red without a look at
+    what is owed: then the run is found out when it is undone."""
+    old, new = App("shop"), App("shop")
+
+    async def undo(what: str) -> None: ...
+
+    async def undo_for(what: str, why: str) -> None: ...
+
+    async def undo_as(what: str, ctx: Context, why: str) -> None: ...
+
+    @new.task(run_in="process")
+    def undo_apart(what: int) -> None: ...
+
+    async def code(wf: Workflow, way: str, backs: Sequence[Any]) -> None:
+        for name, back in zip("abc", backs, strict=True):
+            await wf.step(name, stage.do, f"{way} {name}", compensate=back)
+        if way == "forward":
+            wf.pivot()
+        await wf.signal("go")
+
+    @old.workflow
+    async def shop(wf: Workflow, way: str) -> None:
+        await code(wf, way, [undo] * 3)
+
+    @new.workflow(name="shop")
+    async def changed(wf: Workflow, way: str) -> None:
+        await code(wf, way, [undo_for, undo_as, undo_apart])
+
+    async def play() -> None:
+        async with stage.working(old):
+            for way in ("back", "forward"):
+                await stage.start(shop.run(way), way)
+                await stage.until_state("waiting", way)
+        found = {each.id: each.problem for each in await stage.ask(stage.client.workflows.check, new)}
+        assert found["forward"] is None
+        told = str(found["back"]).splitlines()
+        assert [line.partition(": ")[0] for line in told] == ["undo c", "undo b", "undo a"]
+        assert "undo_apart, can't be called with what it is given: what: " in told[0]
+        assert "undo_as(what, why), can't be called with what it is given: missing a required" in told[1]
+        assert "undo_for(what, why), can't be called with what it is given: missing a required" in told[2]
+        assert told[2].endswith(
+            "let it take what its step was called with: give a new parameter a default, keep an old one"
+        )
+
+    asyncio.run(play())
 
 
 def test_what_can_t_be_replayed_is_refused_and_parked(stage: Stage) -> None:

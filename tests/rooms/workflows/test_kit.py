@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from perdure import App, Diverged, StepTimeout, Workflow
-from perdure.core.errors import WaitTimeout
+from perdure.core.errors import InvalidOption, WaitTimeout
 from perdure.core.run_errors import WorkflowFinished
 from perdure.testing import replay, runner, running, skip
 from tests.rooms.workflows.stage import Stage
@@ -16,7 +16,8 @@ from tests.rooms.workflows.stage import Stage
 def test_time_passes_at_once_for_runs_that_wait(stage: Stage) -> None:
     """A sleep of a day and a time-out of two weeks pass when the test says so, no sooner, the run's own clock says that
     they have, and a stored history is replayed over the code, whether it fits or not (and what is then to be done is
-    said, of its steps and of its arguments), and refused when the run has ended [DW-195]."""
+    said, of its steps and of its arguments), and refused when the run has ended, or is of a workflow that the app
+    lacks, which is named [DW-195]."""
     app, changed, widened = App("shop"), App("shop"), App("shop")
 
     @app.workflow
@@ -52,6 +53,10 @@ def test_time_passes_at_once_for_runs_that_wait(stage: Stage) -> None:
             Diverged, match=r"^r: its arguments don't fit: \w+: is missing; .*; give a new argument a def"
         ):
             replay(stage.client, widened)
+        with pytest.raises(
+            InvalidOption, match=r"^app: declares no workflow 'shop', which the run 'r' is of; give the a"
+        ):
+            replay(stage.client, App("other"), "r")
         assert workflows.get("r").state == "waiting"
         assert skip(stage.db.url, timedelta(hours=1), id="r") == 1
         _until(stage, "select count(*) = 1 from perdure.step where name = 'signal paid'")
