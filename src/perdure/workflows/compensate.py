@@ -4,10 +4,13 @@ happened isn't known."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
 
 from ..core.errors import InvalidInput
 from ..core.run_errors import InvalidWorkflow
-from .commands import Back, Do
+from .commands import Back, Do, misfit
 from .fitting import check_call
 from .model import Step
 from .turns import Broken, Failed, Perform, Turn
@@ -53,8 +56,10 @@ def undo(back: Back, error: BaseException, records: Mapping[str, Step]) -> Turn:
 
 
 def check_back(back: Back) -> None:
-    """Raise InvalidWorkflow where a compensation can't be called with what its step was given: that may have been
-    recorded when the code was another."""
+    """Raise InvalidWorkflow where a compensation can't be called with what its step was given and has returned, which
+    may have been recorded when the code was another."""
+    if isinstance(unread := back.kwargs.get("result"), _Unread):
+        raise unread.mistake
     work, fix = back.work, "let it take what its step was called with: give a new parameter a default, keep an old one"
     if work.bind is not None and work.run_in == "process":
         try:
@@ -84,8 +89,21 @@ def back(step: Do, record: Step) -> Back:
     assert undo is not None
     kwargs = dict(step.kwargs)
     if undo.wants_result:
-        kwargs["result"] = step.decode(record.outcome) if record.state == "done" else None
+        kwargs["result"] = _result(step, record)
     return Back(undo_name(step.name), undo.work, step.args, kwargs, retry=undo.retry, timeout=undo.timeout)
+
+
+def _result(step: Do, record: Step) -> Any:
+    try:
+        return step.decode(record.outcome) if record.state == "done" else None
+    except msgspec.MsgspecError as error:  # of a gathering that was left before it was read
+        return _Unread(misfit(step.name, error))
+
+
+class _Unread(msgspec.Struct, frozen=True):
+    """Stands for what a step has returned and can't be read."""
+
+    mistake: InvalidWorkflow
 
 
 def _began(record: Step | None) -> bool:

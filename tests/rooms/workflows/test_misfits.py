@@ -1,4 +1,4 @@
-"""Signals that aren't of the type that is waited for."""
+"""Signals and values that aren't of the type that is asked for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from perdure import StepTimeout, Workflow
+from perdure import Retry, StepTimeout, Workflow
 from tests.rooms.workflows.stage import Stage
 
 
@@ -45,3 +45,49 @@ def test_a_signal_of_another_type_is_put_aside(stage: Stage, caplog: pytest.LogC
         "doesn't fit the type that is waited for", "doesn't fit the type that is waited for", None
     ]  # fmt: skip
     assert caplog.text.count("run r: the signal 'amount' doesn't fit the type that is waited for") == 2
+
+
+@pytest.mark.parametrize("why", ["failed", "cancelled"])
+def test_a_value_that_a_compensation_can_t_read_parks_the_run(stage: Stage, why: str) -> None:
+    """A run that ends out of a gathering, whose one step has returned what isn't of its type, and is compensated with
+    that, is parked with the step's name, found by a check, undoes nothing, and ends when the type reads it. Red when
+    the compensation reads it as it pleases: then the run is tried again and again, and dies of that."""
+    mended: list[object] = []
+
+    async def count() -> int:
+        return "five"  # type: ignore[return-value]
+
+    async def count_anyhow() -> str:
+        return "?"
+
+    async def undo(result: object) -> None:
+        stage.did.append(f"undo {result}")
+
+    count_anyhow.__qualname__ = count.__qualname__
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> None:
+        async with wf.gather() as group:
+            group.step("count", count_anyhow if mended else count, compensate=undo)
+            if why == "failed":
+                group.step("pay", stage.fail, "pay", retry=Retry(max_attempts=1))
+            else:
+                group.signal("go")
+
+    async def play() -> None:
+        async with stage.working():
+            await stage.start(shop.run())
+            if why == "cancelled":
+                await stage.until_state("waiting")
+                (found,) = await stage.ask(stage.client.workflows.check, stage.app)
+                assert str(found.problem).startswith("count: what is recorded doesn't fit the type")
+                await stage.ask(stage.client.workflows.cancel, "r")
+            run = await stage.until_state("parked")
+            assert str(run.error).startswith("count: what is recorded doesn't fit the type")
+            assert "undo five" not in stage.did
+            mended.append(True)
+            await stage.ask(stage.client.workflows.resume, "r")
+            await stage.until_state("cancelled" if why == "cancelled" else "compensated")
+
+    asyncio.run(play())
+    assert stage.did[-1] == "undo five"
