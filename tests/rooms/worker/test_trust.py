@@ -33,8 +33,8 @@ def distrust(patience: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_worker_without_beats_starts_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the database can't be reached by the heart, the worker takes its ownership for lost before the deadline that
-    others go by: nothing that it holds is started, nothing claimed; with the next good beat it goes on [DW-105]. Red
-    when the claimer doesn't ask for trust."""
+    others go by: nothing is claimed; with the next good beat it goes on [DW-105]. Red when the claimer doesn't ask for
+    trust."""
     app, started, reached = App("a"), list[float](), [True]
     beat = Heart._beat
 

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 import pytest
@@ -20,18 +20,22 @@ from perdure.jobs.loops.runner import Runner
 from perdure.jobs.loops.slot import Slot
 from perdure.jobs.work import Claimed, End, Lease
 
+RunIn: TypeAlias = Literal["loop", "thread"]
 SWITCH_SECONDS = 0.05
 """How long a thread is held where it may lose the interpreter; the other has everything to do in it."""
 BOUND_SECONDS = 30.0
 
 
-def _started(function: Callable[[], object], timeout: float | None = None) -> tuple[Runner, list[End]]:
+def _started(
+    function: Callable[[], object], timeout: float | None = None, run_in: RunIn = "thread", **options: Any
+) -> tuple[Runner, list[End]]:
     """A runner of one slot, and the ends of its jobs."""
     ends: list[End] = []
     handler = Handler(
-        "t", function, "thread", Retry(), timeout, False, lambda raw: {}, lambda value: "1", None, "here:t"
+        "t", function, run_in, Retry(), timeout, False, lambda raw: {}, lambda value: "1", None, "here:t"
     )
-    runner = Runner({"t": handler}, 1, settle=ends.append, trusted_until=lambda: float("inf"), on_room=lambda: None)
+    options = {"trusted_until": lambda: float("inf"), "on_room": lambda: None, **options}
+    runner = Runner({"t": handler}, 1, settle=ends.append, **options)
     runner.start(lambda task: None)
     return runner, ends
 
@@ -54,6 +58,34 @@ async def _ended(runner: Runner, ends: list[End], count: int) -> dict[int, str]:
     await runner.close()
     assert len(ends) == count
     return {end.job.id: end.verdict for end in ends}
+
+
+@pytest.mark.parametrize("run_in", ["loop", "thread"])
+async def test_what_is_held_is_not_started_once_the_trust_has_lapsed(run_in: RunIn) -> None:
+    """While a job runs its worker's trust runs out: the next one, which is in its hands already, isn't started before
+    there has been a good beat, neither by the slot nor by the thread that has just been at the first [DW-105]. Red when
+    only the claimer asks for trust, or when a thread goes on without asking."""
+    trusted, pauses, go = [float("inf")], list[int](), asyncio.Event()
+
+    async def on_loop() -> None:
+        in_thread()
+
+    def in_thread() -> None:
+        trusted[0] = 0.0
+
+    async def pause() -> None:
+        pauses.append(len(ends))
+        await go.wait()
+
+    work = on_loop if run_in == "loop" else in_thread
+    runner, ends = _started(work, run_in=run_in, trusted_until=lambda: trusted[0], pause=pause)
+    runner.offer(_jobs(2))
+    await _until(lambda: bool(pauses) or len(ends) == 2)
+    trusted[0] = float("inf")
+    go.set()
+
+    assert await _ended(runner, ends, 2) == {1: "completed", 2: "completed"}
+    assert pauses == [1]
 
 
 async def test_a_deadline_ends_with_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
