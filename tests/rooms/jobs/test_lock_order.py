@@ -14,9 +14,11 @@ import pytest
 from perdure.core.op import Op
 from perdure.jobs.ops.chores import promote, release
 from perdure.jobs.ops.control import cancel_many, retry
+from perdure.jobs.ops.enqueue import enqueue_each
 from perdure.jobs.ops.settle import settle
 from perdure.jobs.work import Claimed, Verdict
 from tests.rooms.jobs.stage import Session, Stage, end
+from tests.rooms.jobs.test_unique import job, write
 
 
 def _waits_in_order(stage: Stage, jobs: list[int], act: Op[object]) -> None:
@@ -101,6 +103,38 @@ def test_a_release_locks_its_jobs_in_ascending_id(stage: Stage) -> None:
     stage.settle([end(job, "held") for job in reversed(claimed)], worker)
 
     _waits_in_order(stage, jobs, release(["work"]))
+
+
+def test_a_call_replaces_in_ascending_id(stage: Stage) -> None:
+    """Jobs that a call names in descending order, to be given other arguments, are locked in ascending order
+    [OPS-23]. Red when they are replaced in the order in which they are named."""
+    jobs = [each.id for each in write(stage, *[job(unique=key) for key in "abc"])]
+    specs = [job('{"n": 1}', unique=key, on_conflict="replace") for key in "cba"]
+
+    _waits_in_order(stage, jobs, enqueue_each(specs))
+
+
+def test_keys_are_freed_in_ascending_order(stage: Stage) -> None:
+    """Keys that nobody needs any more, of a call that names them in descending order, are locked in ascending order.
+    Red without ``order by`` in free_keys.sql."""
+    for key in "cba":
+        write(stage, job(unique=key))
+    stage.main.sql("update perdure.unique_key set until = 'expired', expires_at = now() - interval '1 s'")
+    bystander, actor = stage.session(), stage.session()
+    bystander.begin()
+    bystander.sql("select from perdure.unique_key where key = 'b' for update")
+    actor.begin()
+    for kind, how in (("seq", "on"), ("index", "off"), ("bitmap", "off")):  # as they were written, if it doesn't matter
+        actor.sql(f"set enable_{kind}scan = {how}")
+    waiting = actor.start(enqueue_each([job(unique=key) for key in "cba"]))
+    stage.blocked(actor, by=bystander)
+
+    free = stage.main.sql("select key from perdure.unique_key where key <> 'b' for update skip locked")
+    bystander.rollback()
+    waiting.result()
+    actor.commit()
+
+    assert free == [("c",)]
 
 
 def test_a_hurried_job_does_not_wait_for_the_promotion_that_waits_for_it(stage: Stage) -> None:
