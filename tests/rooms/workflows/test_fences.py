@@ -11,6 +11,7 @@ from perdure.jobs.work import Claimed, End
 from perdure.workflows.model import Entry, Recorded, RunSpec
 from perdure.workflows.ops import inbox
 from perdure.workflows.ops.after import close, follow, nudge, sweep
+from perdure.workflows.ops.control import note
 from perdure.workflows.ops.record import load, record
 from perdure.workflows.ops.start import spawn, start
 from tests.conftest import Database
@@ -38,11 +39,16 @@ def _step(run: int, generation: int = 0, name: str = "a", seq: int = 1, outcome:
 
 def test_a_stale_owner_records_nothing(stage: Stage) -> None:
     """What was rescued from a worker can't be recorded by it any more, and it can start no child: both are refused to
-    it alone, and its mates' entries of the same write are written [DW-193, DW-192]. Red without the generation in
-    record."""
+    it alone, and its mates' entries of the same write are written. Nor does it say anything of the run, or answer for
+    it [DW-193, DW-192]. Red without the generation in record, in note or in answer."""
     member, [lost, kept] = _claimed(stage, "lost", "kept")
+    asked = stage.main.run(inbox.update("lost", "judge", "1"))
+    assert isinstance(asked, int)
     stage.main.sql("update perdure.job set generation = 1 where id = %s", [lost])
     refused, written = stage.main.run(record([_step(lost), _step(kept)]))
+    stage.main.run(note(lost, 0, {"phase": "late"}))
+    stage.main.run(inbox.answer(lost, 0, asked, None, "1"))
+    answer = stage.main.run(inbox.answered(asked))
 
     assert isinstance(refused, OwnershipLost)
     assert isinstance(written, Recorded)
@@ -50,6 +56,9 @@ def test_a_stale_owner_records_nothing(stage: Stage) -> None:
         stage.main.run(spawn(Entry(lost, 0, "child c", 1, "child", "waiting"), "c", SPEC, "cancel"))
     assert stage.main.sql("select run, name from perdure.step") == [(kept, "a")]
     assert stage.counts("run") == 2
+    assert stage.main.sql("select attributes::text from perdure.run where job = %s", [lost]) == [(None,)]
+    assert answer is not None
+    assert not answer.answered
     assert member.id
 
 
