@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -53,6 +54,13 @@ Guard: TypeAlias = Callable[[Entity, Facts], bool]
 
 Enter: TypeAlias = Callable[[Entity], JobSpec | Iterable[JobSpec] | None]
 """The jobs that an entity's entering a state asks for, written in the move's own transaction."""
+
+
+_MERMAID = frozenset((
+    "acctitle", "accdescr", "class", "classdef", "click", "default", "direction", "end", "hide", "note", "scale",
+    "state", "style",
+))  # fmt: skip
+"""What a line of a Mermaid state diagram may begin with: no names of states."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +144,28 @@ class Machine:
 
     def mermaid(self) -> str:
         """The machine as a Mermaid state diagram."""
-        lines = [f"    [*] --> {self.initial}"]
+        known = {state: state if _plain(state) else f"_{place}" for place, state in enumerate(self.states)}
+        lines = [f'    state "{state}" as {drawn}' for state, drawn in known.items() if state != drawn]
+        lines.append(f"    [*] --> {known[self.initial]}")
         for transition in self.transitions:
             said = transition.event + (" [guarded]" if transition.guard else "")
-            said += f" after {transition.after}" if transition.after else ""
-            lines += [f"    {source} --> {transition.target}: {said}" for source in transition.sources]
-        return "\n".join(["stateDiagram-v2", *lines, *(f"    {state} --> [*]" for state in self.final)])
+            said += f" after {_lasting(transition.after)}" if transition.after else ""
+            lines += [f"    {known[source]} --> {known[transition.target]}: {said}" for source in transition.sources]
+        return "\n".join(["stateDiagram-v2", *lines, *(f"    {known[state]} --> [*]" for state in self.final)])
+
+
+def _plain(state: str) -> bool:
+    """Whether Mermaid takes the state's name as it is: it takes no hyphen, and none of its own words.
+    Another one is drawn under an id that no state can have: names don't begin with an underscore."""
+    return re.fullmatch(r"\w+", state) is not None and state.lower() not in _MERMAID
+
+
+def _lasting(time: timedelta) -> str:
+    """A time in words, without the colons that older versions of Mermaid end a label at."""
+    hours, rest = divmod(time - timedelta(time.days), timedelta(hours=1))
+    minutes, rest = divmod(rest, timedelta(minutes=1))
+    parts = {"d": time.days, "h": hours, "min": minutes, "s": rest.total_seconds()}
+    return " ".join(f"{count:g} {unit}" for unit, count in parts.items() if count)
 
 
 def _table(machine: Machine) -> dict[tuple[str, str], Transition]:

@@ -350,15 +350,6 @@ def test_a_machine_that_can_not_be_is_refused(words: dict[str, Any], problem: st
         Machine("m", initial="x", **words)
 
 
-def test_a_machine_draws_itself() -> None:
-    """The diagram has every transition, the beginning and the ends."""
-    drawn = ORDER.mermaid().splitlines()
-
-    assert drawn[:3] == ["stateDiagram-v2", "    [*] --> created", "    created --> paid: pay [guarded]"]
-    assert drawn[-1] == "    shipped --> [*]"
-    assert len(drawn) == 2 + len(ORDER.table) + len(ORDER.final)
-
-
 def test_an_entity_stays_where_it_is_when_its_enqueue_is_refused(client: Client, db: Database) -> None:
     """An entity whose new state asks for a job that a full queue refuses hasn't moved, and one whose first state does
     isn't there, in a transaction that its caller goes on with; nor has one whose function for entering fails. Red when
