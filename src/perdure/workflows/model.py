@@ -97,8 +97,9 @@ class Child(msgspec.Struct, array_like=True, gc=False):
 class History(msgspec.Struct):
     """A run as it is loaded to be replayed. ``now``: the run's clock at the load, seconds since 1970.
 
-    ``skew``: by how many seconds that is ahead of the server's. ``cancel``: why it is to be cancelled, None when it
-    isn't. ``children``: by job id.
+    ``created_at``, ``attributes``: when it began, or its round, and what it said of itself then. ``said``: what it says
+    now. ``skew``: by how many seconds that clock is ahead of the server's. ``cancel``: why it is to be cancelled, None
+    when it isn't. ``children``: by job id.
     """
 
     job: int
@@ -115,6 +116,7 @@ class History(msgspec.Struct):
     paused: bool = False
     cancel: str | None = None
     ended: bool = False
+    said: dict[str, Any] = {}
 
 
 class Entry(msgspec.Struct, gc=False):

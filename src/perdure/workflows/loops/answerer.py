@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -43,7 +44,7 @@ class Answerer:
             known = ", ".join(sorted(self._flow.updates)) or "none"
             return f"{self._flow.name} has no update {message.name!r}; there is {known}", None
         try:
-            value = validator(msgspec.json.decode(message.payload), dict(self._machine.attributes))
+            value = validator(msgspec.json.decode(message.payload), self._said())
             if inspect.isawaitable(value):
                 value = await value
             return None, encode(value, field=message.name)
@@ -51,3 +52,9 @@ class Answerer:
             raise
         except BaseException as error:  # a SystemExit, too: what a validator raises refuses the update
             return storable(str(error) or type(error).__name__), None
+
+    def _said(self) -> dict[str, Any]:
+        """What the run says of itself, also where it hasn't been replayed yet."""
+        machine = self._machine
+        replayed = machine.attributes != machine.history.attributes
+        return dict(machine.attributes if replayed else machine.history.said)

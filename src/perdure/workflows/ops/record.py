@@ -18,10 +18,17 @@ _STEPS = msgspec.json.Decoder(list[Step])
 _MESSAGES = msgspec.json.Decoder(list[Message])
 _CHILDREN = msgspec.json.Decoder(list[Child])
 
+BEGINNING = "#0"
+"""What is recorded of a run's beginning, or its round's: when that was, and what it said of itself then. Once it says
+something else, or is in another round, a replay couldn't know."""
+
 Fenced: TypeAlias = Recorded | None
 
 
 def _history(row: Row) -> History:
+    steps = _STEPS.decode(row["steps"]) if row["steps"] else []
+    said = msgspec.json.decode(row["attributes"]) if row["attributes"] else {}
+    began = next((step for step in steps if step.name == BEGINNING), None) if steps and steps[0].seq == 0 else None
     children = _CHILDREN.decode(row["children"]) if row["children"] else []
     return History(
         row["job"],
@@ -29,14 +36,15 @@ def _history(row: Row) -> History:
         row["round"],
         row["now"],
         row["skew"],
-        row["created_at"],
-        msgspec.json.decode(row["attributes"]) if row["attributes"] else {},
-        _STEPS.decode(row["steps"]) if row["steps"] else [],
+        row["created_at"] if began is None or began.ended_at is None else began.ended_at,
+        said if began is None else msgspec.json.decode(began.outcome) or {},
+        steps,
         _MESSAGES.decode(row["messages"]) if row["messages"] else [],
         {child.job: child for child in children},
         row["deadline_at"],
         row["paused"],
         row["cancel"],
+        said=said,
     )
 
 
