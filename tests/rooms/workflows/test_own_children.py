@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from perdure import StepFailed, Workflow
+from perdure import Retry, StepFailed, Workflow
 from tests.rooms.workflows.stage import Stage
 
 
@@ -134,5 +134,48 @@ def test_a_result_is_that_of_the_child_which_is_meant(stage: Stage, whose: str, 
             assert told.startswith("1: WorkflowExists: ")
             assert "c: there is a run of this id, and it " in told
             assert ("other arguments" if how == "arguments" else "is one of ") in told
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("how", ["rewound", "anew"])
+def test_a_child_that_a_person_has_skipped_is_still_known(stage: Stage, how: str) -> None:
+    """A child that has failed is taken for done with a result and a note of a person's; when the run is rewound to it,
+    or begins anew, that child is known, and started anew [DW-202]. Red when the note takes the place of the child: then
+    neither can be done, ever."""
+    broken = [True]
+
+    async def pay() -> str:
+        if broken:
+            raise ConnectionError("the bank is closed")
+        return "paid"
+
+    @stage.app.workflow
+    async def child(wf: Workflow) -> str:
+        return await wf.step("pay", pay, retry=Retry(max_attempts=1))
+
+    @stage.app.workflow
+    async def parent(wf: Workflow, round: int) -> Any:
+        paid = await wf.child(child, "c")
+        await wf.signal("go")
+        if how == "anew" and round == 0:
+            return wf.continue_as_new(round=1)
+        return paid
+
+    async def play() -> None:
+        workflows = stage.client.workflows
+        async with stage.working():
+            await stage.start(parent.run(0))
+            await stage.until_state("failed")
+            broken.clear()
+            await stage.ask(workflows.skip, "r", "child c", result="cash", note="paid 20 in cash")
+            await stage.until_true("select exists (select from perdure.step where name = 'signal go')")
+            if how == "rewound":
+                assert "child c" in await stage.ask(workflows.rewind, "r", "child c")
+            else:
+                await stage.signal("go")
+            await stage.signal("go")
+            assert await stage.result() == "paid"
+            assert await stage.result("c") == "paid"
 
     asyncio.run(play())

@@ -19,4 +19,4 @@ with gone as (
     select %(run)s::bigint, g.name || '#0', 0, 'patch', 'done', 1, clock_timestamp() from gone g where g.kind = 'undo' and g.state = 'done'
     on conflict (run, name) do update set attempt = s.attempt + 1
 )
-select name, case when kind = 'child' then detail::bigint end as child from gone order by seq
+select name, case when kind = 'child' then split_part(detail, ' ', 1)::bigint end as child from gone order by seq

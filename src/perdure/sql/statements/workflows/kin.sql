@@ -13,5 +13,5 @@ left join lateral (select x.id from perdure.run x where x.job = r.parent limit 1
 left join lateral (select x.id from perdure.job x where x.id = r.job limit 1) j on true
 left join lateral (select x.id from perdure.dead x where x.id = r.job limit 1) d on true
 left join lateral (select x.run from perdure.step x
-                   where x.run = %(parent)s::bigint and x.kind = 'child' and x.detail = r.job::text limit 1) s on true
+                   where x.run = %(parent)s::bigint and x.kind = 'child' and split_part(x.detail, ' ', 1) = r.job::text limit 1) s on true
 where r.job = %(run)s::bigint

@@ -7,7 +7,7 @@ with old as materialized (
     where r.ended_at < statement_timestamp() - %(days)s::int * interval '1 day'
       and not exists (select from perdure.job j where j.id = r.job offset 0)
       and not exists (select from perdure.step s
-                      where s.run = r.parent and s.name = 'child ' || r.id and s.detail = r.job::text offset 0)
+                      where s.run = r.parent and s.name = 'child ' || r.id and split_part(s.detail, ' ', 1) = r.job::text offset 0)
     order by r.ended_at limit %(limit)s::int for update skip locked
 ), steps as (
     delete from perdure.step where run = any(array(select job from old))

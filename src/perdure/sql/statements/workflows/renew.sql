@@ -12,8 +12,8 @@ with again as (
     delete from perdure.step s using again a where s.run = %(run)s::bigint and s.name <> '#0' returning s.kind, s.detail, s.outcome, s.ended_at
 ), heard as (
     update perdure.run c set superseded = true
-    from (select g.detail::bigint as job, g.outcome from gone g where g.kind = 'child' and g.ended_at is not null and g.detail is not null) h
-    where c.job = h.job and c.job = any(array(select g.detail::bigint from gone g where g.kind = 'child' and g.detail is not null))
+    from (select split_part(g.detail, ' ', 1)::bigint as job, g.outcome from gone g where g.kind = 'child' and g.ended_at is not null and g.detail is not null) h
+    where c.job = h.job and c.job = any(array(select split_part(g.detail, ' ', 1)::bigint from gone g where g.kind = 'child' and g.detail is not null))
       and c.parent = %(run)s::bigint and not c.superseded and h.outcome::text is distinct from to_json(c.id)::text
       and not exists (select from perdure.job x where x.id = c.job and not exists (select from perdure.dead d where d.id = x.id offset 0) offset 0)
 )
