@@ -149,3 +149,46 @@ def test_a_cancel_of_a_parked_run_says_when_it_is_heard(
             assert run(["workflows", "cancel", "r", *options]) == 0
             found = capsys.readouterr()
             assert (found.out, "as soon as workers have code" in found.err) == (f"{answer}\n", told)
+
+
+def test_a_timeline_says_what_a_person_has_done(
+    db: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever looks at a run sees that a step was skipped, and why; the child that it waits for under the id that other
+    commands take, and until when in the form of all times; and a rewind says what it has forgotten [DW-208]. Red when
+    a skipped step looks like one that was done, and when a child is told by its job's number."""
+
+    def asked(*arguments: str) -> str:
+        assert run(arguments) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    monkeypatch.setenv("DATABASE_URL", db.url)
+    with Client(db.url) as client:
+        job = client.workflows.start(RunSpec(name="checkout", version=1, payload="{}"), id="checkout:1").job
+        failed = json.dumps({"kind": "ValueError", "message": "declined"})
+        with client.transaction() as tx:
+            entries = [
+                Entry(job, 0, "pay", 1, "step", "failed", 1, 0.0, 1.0, outcome=failed),
+                Entry(job, 0, "child invoice:1", 2, "child", "failed", ended_at=1.0, detail="77", outcome=failed),
+                Entry(job, 0, "signal go", 3, "signal", "done", ended_at=1.0, detail="go", outcome="null"),
+                Entry(job, 0, "child parcel:1", 4, "child", "waiting", detail="78"),
+                Entry(job, 0, "sleep", 5, "sleep", "waiting", due_at=4e9),
+            ]
+            tx.workflows._runs.change(record(entries))
+    conn = db.connect()
+
+    def waits() -> None:
+        conn.execute("delete from perdure.ready")
+        conn.execute("insert into perdure.waiting (id, wake_at) values (%s, to_timestamp(4e9))", [job])
+
+    waits()
+    until = "until 2096-10-02T07:06:40.000Z at the latest"
+    assert asked("timeline", "checkout:1").splitlines()[-1] == f"waits for child parcel:1, sleep, {until}"
+    asked("workflows", "skip", "checkout:1", "pay", '"cash"', "--note", "paid in cash")
+    waits()
+    asked("workflows", "skip", "checkout:1", "child invoice:1", "--note", "by hand")
+    told = asked("timeline", "checkout:1").splitlines()
+    assert told[-3:-1] == ["pay was skipped: paid in cash", "child invoice:1 was skipped: by hand"]
+    waits()
+    forgotten = "pay, child invoice:1, signal go, child parcel:1, sleep"
+    assert asked("workflows", "rewind", "checkout:1", "pay") == f"forgot {forgotten}; goes on from there\n"

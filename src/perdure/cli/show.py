@@ -139,6 +139,11 @@ def ago(then: datetime | None, now: datetime) -> str | None:
     return None if then is None else span((now - then).total_seconds())
 
 
+def moment(then: datetime) -> str:
+    """A moment within a sentence, as tables show it."""
+    return _drawn(then) if sys.stdout.isatty() else _plain(then)
+
+
 _SECONDS = {"s": 1, "min": 60, "h": 3_600}
 
 

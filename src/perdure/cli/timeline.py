@@ -42,10 +42,13 @@ def timeline(
     told = gist(run.error) if run.error and run.state not in ("running", "waiting") else None
     show.line(f"{run.id}: {run.name}, version {run.version}, is {run.state}" + (f": {told}" if told else ""))
     show.table(COLUMNS, [_cells(moment) for moment in moments], empty="nothing is recorded yet", wraps="outcome")
+    for moment in moments:
+        if (note := _note(moment)) is not None:
+            show.line(f"{moment.name} was skipped: {note}")
     for letter in letters:
         show.line(_told(letter))
     if run.waits_for and not run.finished:
-        until = f", until {run.wake_at} at the latest" if run.wake_at else ""
+        until = f", until {show.moment(run.wake_at)} at the latest" if run.wake_at else ""
         show.line(f"waits for {', '.join(run.waits_for)}{until}")
 
 
@@ -54,6 +57,15 @@ def _told(letter: control.Letter) -> str:
     if letter.refusal is not None:
         return f"{what} {letter.name!r}, refused: {letter.refusal}"
     return f"{what} {letter.name!r}, {f'taken by {letter.taken}' if letter.taken else 'not taken yet'}"
+
+
+def _note(moment: Moment) -> str | None:
+    """What a person has noted who took the step for done; a child's job stands before it, a signal's name elsewhere."""
+    if moment.detail is None or moment.state != "done" or moment.kind in ("cancel", "patch"):
+        return None
+    if moment.kind == "child":
+        return moment.detail.partition(" ")[2] or None
+    return None if moment.kind in ("signal", "token") and moment.detail in moment.name else moment.detail
 
 
 def _cells(moment: Moment) -> list[Any]:

@@ -170,7 +170,7 @@ def rewind(id: Id, step: Step, url: Url = None, schema: Schema = "perdure") -> N
     """Forget what a run has recorded from a step on, and let it do that again."""
     with opened(url, schema) as database:
         forgotten = database.change(verbs.rewind(id, step))
-    show.line(f"goes on before {', '.join(forgotten)}")
+    show.line(f"forgot {', '.join(forgotten)}; goes on from there")
 
 
 @command.command()

@@ -7,7 +7,7 @@ select r.id, r.job, r.name, r.version, r.round, r.parent, r.attributes::text as 
        coalesce(j.outcome, case when j.place is null then r.told ->> 0 end) as outcome, j.queue,
        coalesce(r.trouble, j.error, case when j.place is null then r.told ->> 2 end) as error, j.payload::text as input,
        coalesce(j.result, case when j.place is null then r.told -> 1 end)::text as result, case when j.place = 'waiting' then j.run_at end as wake_at,
-       coalesce((select array_agg(s.kind || ' ' || coalesce(s.detail, s.name) order by s.seq) from perdure.step s
+       coalesce((select array_agg(case when s.kind in ('child', 'sleep') then s.name else s.kind || ' ' || coalesce(s.detail, s.name) end order by s.seq) from perdure.step s
                  where s.run = r.job and s.ended_at is null and r.ended_at is null), '{}') as waits_for
 from perdure.run r
 left join lateral (
