@@ -63,8 +63,6 @@ class Declarations:
         for option, value in (("per_key", per_key), ("limit", limit)):
             if value is not None:
                 raise InvalidOption("isn't supported yet", field=option, fix="leave it out")
-        if name in self._queues:
-            raise InvalidOption(f"the app {self.name} declares {name!r} twice", field="name", fix="declare it once")
         rule = bounds.rule(
             name,
             max_depth=max_depth,
@@ -74,5 +72,7 @@ class Declarations:
             retention=retention,
             tenant_required=tenant_required,
         )
+        if name in self._queues:
+            raise InvalidOption(f"the app {self.name} declares {name!r} twice", field="name", fix="declare it once")
         self._budgets[name] = budget(connections, retry_budget)
         self._queues[name] = rule

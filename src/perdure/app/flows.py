@@ -192,6 +192,8 @@ class Workflows:
         """
 
         def declare(function: Callable[..., Any]) -> Flow[..., Any]:
+            if not callable(function):
+                raise InvalidWorkflow(f"{function!r} is no function", field="workflow", fix="decorate an async def")
             named = name if name is not None else getattr(function, "__name__", "")
             flow: Flow[..., Any] = Flow(
                 function, name=named, version=version, queue=queue, priority=priority, tags=tags

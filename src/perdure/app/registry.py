@@ -208,6 +208,8 @@ class App(Declarations, Workflows):
 
         Raises InvalidMachine for a second one of the same name.
         """
+        if not isinstance(machine, Machine):
+            raise InvalidMachine(f"got {type(machine).__name__}", field="machine", fix="give a Machine")
         if machine.name in self._machines:
             raise InvalidMachine(
                 f"the app {self.name} has one already", field=f"machine {machine.name}", fix="give it another name"
@@ -224,7 +226,7 @@ class App(Declarations, Workflows):
 
     def find(self, name: str) -> Task[..., Any]:
         """The task of that name. Raises UnknownTask, with the nearest names there are, or that it is a workflow's."""
-        found = self._tasks.get(name)
+        found = self._tasks.get(check.text("task", name, limits.TASK_NAME_CHARS_MAX))
         if found is None:
             if any(name in (flow.name, flow.task) for flow in self.workflows.values()):
                 problem, fix = "is a workflow, whose runs are started and not enqueued", "use client.workflows.start"

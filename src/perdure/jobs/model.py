@@ -89,6 +89,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         _check_payload(self.payload)
         if self.version != 1:
             check.version("version", self.version)
+        if self.follow_ups != ():
+            _check_kept(self.follow_ups)
         self._check_options()
 
     def _check_options(self) -> None:
@@ -110,7 +112,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             _keep(self, "timeout", check.seconds("timeout", self.timeout))
         if self.retry is not None:
             _check_policy(self.retry)
-        if self.tags:
+        if self.tags != ():
             _keep(self, "tags", check.tags("tags", self.tags))
         if self.at_most_once is not None:
             check.flag("at_most_once", self.at_most_once)
@@ -148,11 +150,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self._followed("death", jobs)
 
     def _followed(self, cause: Cause, jobs: Sequence[object]) -> JobSpec:
-        for job in jobs:
-            if not isinstance(job, JobSpec):
-                raise InvalidOption(
-                    f"got {type(job).__name__}", field="follow_ups", fix="give what task.job(…) returns"
-                )
+        _check_jobs("follow_ups", jobs)
         made = self._copied()
         added = tuple(FollowUp(cause, job) for job in jobs if isinstance(job, JobSpec))
         _keep(made, "follow_ups", self.follow_ups + added)
@@ -202,10 +200,17 @@ def chain(*jobs: JobSpec) -> JobSpec:
     """The first of these jobs, each followed by the next one when it has completed. Raises InvalidOption."""
     if not jobs:
         raise InvalidOption("is empty", field="chain", fix="give at least one job")
+    _check_jobs("chain", jobs)
     chained = jobs[-1]
     for job in reversed(jobs[:-1]):
         chained = job.then(chained)
     return chained
+
+
+def _check_jobs(option: str, jobs: Sequence[object]) -> None:
+    for job in jobs:
+        if not isinstance(job, JobSpec):
+            raise InvalidOption(f"got {type(job).__name__}", field=option, fix="give what task.job(…) returns")
 
 
 def _keep(spec: JobSpec, option: str, value: object) -> None:
@@ -224,6 +229,11 @@ def _check_payload(payload: object) -> None:
         raise
     if not payload.lstrip().startswith("{"):
         raise InvalidArgument("is no JSON object", field="payload", fix="give the arguments by name: {…}")
+
+
+def _check_kept(follow_ups: object) -> None:
+    if not isinstance(follow_ups, tuple) or not all(isinstance(each, FollowUp) for each in follow_ups):
+        raise InvalidOption("is for then and on_death to add to", field="follow_ups", fix="use job.then(…)")
 
 
 def _check_follow_ups(spec: JobSpec) -> None:

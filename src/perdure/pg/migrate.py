@@ -199,7 +199,7 @@ def check(conn: psycopg.Connection[Any], *, schema: str = "perdure", directory: 
 
 def checked_schema(schema: str) -> str:
     """The name, when it can be a schema's. Raises ``InvalidOption``: it is put into SQL as it is."""
-    if _SCHEMA.fullmatch(schema) is None:
+    if not isinstance(schema, str) or _SCHEMA.fullmatch(schema) is None:
         raise InvalidOption(
             f"{schema!r} can't be a schema's name",
             field="schema",

@@ -61,7 +61,7 @@ def checked(url: str, *, field: str = "url") -> str:
         return InvalidUrl(message, field=field, fix=fix)
 
     if not isinstance(url, str):
-        raise refused(f"is a {type(url).__name__}", f"give a text, as {EXAMPLE}")
+        raise refused(f"got {type(url).__name__}", f"give a text, as {EXAMPLE}")
     scheme = _SCHEME.match(url)
     if scheme is None:
         raise refused("doesn't begin with postgresql://", f"give {EXAMPLE}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import sqlite3
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from perdure import Client, PerdureError, Retry
+from perdure import App, AsyncClient, Client, JobSpec, PerdureError, Retry, chain
 from perdure.core import errors, limits
 from tests.conftest import Database
 from tests.rooms.client.shop import app, charge, remind, send_receipt
@@ -40,7 +41,7 @@ ARGUMENTS: dict[str, tuple[Callable[[], Any], type[PerdureError], str]] = {
 
 OPTIONS: dict[str, Any] = {
     "queue": "a b", "key": "", "priority": 10, "delay": -1, "run_at": NAIVE, "expires": 0, "timeout": math.nan,
-    "retry": 3, "tags": "urgent", "at_most_once": "yes", "colour": "red",
+    "retry": 3, "tags": None, "at_most_once": "yes", "colour": "red",
 }  # fmt: skip
 
 
@@ -78,6 +79,54 @@ def test_a_bad_option_is_refused_before_anything_is_written(db: Database, option
 
     assert (caught.value.field, caught.value.exit_code, bool(caught.value.fix)) == (option, 2, True)
     assert _nothing(db)
+
+
+first: Any = charge.job(1)
+other: Any = App("other")
+chained: Any = chain
+spec: Any = JobSpec
+made: Any = Client
+CALLS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "a chain of texts": (lambda client: chained("a", "b"), "chain"),
+    "a chain of one text": (lambda client: chained("a"), "chain"),
+    "a chain of tasks": (lambda client: chained(charge, charge), "chain"),
+    "a list to follow": (lambda client: first.then([charge.job(2)]), "follow_ups"),
+    "texts to follow": (lambda client: spec(task="a", payload="{}", follow_ups=("b",)), "follow_ups"),
+    "no tags": (lambda client: spec(task="a", payload="{}", tags=None), "tags"),
+    "no function": (lambda client: client.run(None), "function"),
+    "a wait of words": (lambda client: client.jobs.wait_chain(1, timeout="x"), "timeout"),
+    "a wait of less than nothing": (lambda client: client.jobs.wait_chain(1, timeout=-1), "timeout"),
+    "queues of none": (lambda client: client.queues.declare(None), "app"),
+    "machines of none": (lambda client: client.machines.declare(None), "app"),
+    "a schema of numbers": (lambda client: made(schema=3), "schema"),
+    "a task of none": (lambda client: other.find(None), "task"),
+    "a queue of lists": (lambda client: other.queue([]), "name"),
+    "a machine of none": (lambda client: other.machine(None), "machine"),
+    "a workflow of numbers": (lambda client: other.workflow(3), "workflow"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CALLS)
+def test_a_wrong_type_is_told_by_its_field(case: str) -> None:
+    """What isn't of the kind that a call wants is refused by field and fix, before a connection is opened [DW-12]. Red
+    when Python's own words for it come from inside."""
+    call, field = CALLS[case]
+    with Client("postgresql://nobody@db.invalid/none") as client, pytest.raises(errors.InvalidInput) as caught:
+        call(client)
+
+    assert (caught.value.field, bool(caught.value.fix)) == (field, True)
+
+
+def test_a_plain_function_is_not_run_as_an_async_one(db: Database) -> None:
+    """A plain function that the async client runs is named, and rolled back. Red when the event loop complains."""
+    mistaken: Any = lambda tx: charge.job(1)  # noqa: E731
+
+    async def play() -> None:
+        async with AsyncClient(db.url) as client:
+            with pytest.raises(errors.Unsupported, match="function: isn't async"):
+                await client.run(mistaken)
+
+    asyncio.run(play())
 
 
 def test_a_bad_job_among_many_writes_none_of_them(db: Database) -> None:

@@ -60,7 +60,7 @@ def test_a_malformed_url_is_refused_without_its_password(url: str, named: str) -
 
 def test_what_is_no_text_is_refused() -> None:
     """A URL that is no text is named by its kind alone."""
-    with pytest.raises(InvalidUrl, match=r"^url: is a int; give a text"):
+    with pytest.raises(InvalidUrl, match=r"^url: got int; give a text"):
         checked(5)  # type: ignore[arg-type]
 
 

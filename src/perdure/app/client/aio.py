@@ -27,7 +27,7 @@ from ...runtime.clock import monotonic
 from ...runtime.dice import jittered, roll
 from . import forks, opening
 from .bound import AsyncBound, AsyncTransaction, Lender, lent
-from .ending import OUTCOME_PAUSE_SECONDS, Isolation, atransacting, refuse_failed, unknown
+from .ending import OUTCOME_PAUSE_SECONDS, Isolation, atransacting, awaited, refuse_failed, runnable, unknown
 from .gather import AsyncGathering
 from .pools import AsyncPool
 from .replay import Contention, Replay
@@ -60,6 +60,7 @@ class AsyncClient(AsyncBound, Lender):
         isolation: Isolation | None = None,
     ) -> R:
         """As ``Client.run``."""
+        runnable(function)
         replay = Replay(attempts, self._contention)
         while True:
             try:
@@ -90,7 +91,7 @@ class AsyncClient(AsyncBound, Lender):
         try:
             async with self._pooled.transaction(isolation) as conn:
                 with lent(AsyncTransaction(conn, self._schema)) as tx:
-                    result = await function(tx)
+                    result = await awaited(function(tx))
                 refuse_failed(conn)
                 try:
                     known = await adrive(conn, witness(), self._schema)

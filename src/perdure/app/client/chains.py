@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...core.errors import JobFailed, WaitTimeout
 from ...core.op import Op
 from ...jobs.ops import follow
+from .verbs import patience
 
 PAUSE_SECONDS = 0.5
 """A follow-up that isn't enqueued by the end of the job before it waits for a sweep."""
@@ -26,7 +27,8 @@ class Chain:
 
     def __init__(self, id: int, timeout: float | None, now: float) -> None:
         self._todo = [id]
-        self._deadline = None if timeout is None else now + timeout
+        seconds = patience(timeout)
+        self._deadline = None if seconds is None else now + seconds
 
     @property
     def next(self) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from inspect import isawaitable
 from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
@@ -72,6 +72,24 @@ def refuse_failed(conn: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) 
             field="transaction",
             fix="let the error leave the block, or run the statement in a savepoint: tx.connection.transaction()",
         )
+
+
+def runnable(function: object) -> None:
+    """Refuse what can't be called. Raises InvalidOption."""
+    if not callable(function):
+        raise InvalidOption(
+            f"got {type(function).__name__}", field="function", fix="give a function that takes the transaction"
+        )
+
+
+def awaited(result: Awaitable[R]) -> Awaitable[R]:
+    """What an async function has returned. Raises Unsupported for the result of a plain one, which has run, and is
+    rolled back by that."""
+    if not isawaitable(result):
+        raise Unsupported(
+            "isn't async, and what it wrote is rolled back", field="function", fix="declare it with async def"
+        )
+    return result
 
 
 def finished(result: R) -> R:

@@ -85,7 +85,7 @@ class Machines:
 
         Raises InvalidMachine when entities stand in a state that a machine doesn't declare any more.
         """
-        self._runs.change(declare.declare(list(app.machines.values())))
+        self._runs.change(declare.declare(list(verbs.declaring(app, "machines").machines.values())))
 
     def create(self, machine: Machine, id: str, *, by: str | None = None, reason: str | None = None) -> Entity:
         """Begin an entity in the machine's initial state. Raises EntityExists, or EntityNotFound for a machine that
@@ -149,7 +149,7 @@ class AsyncMachines:
 
     async def declare(self, app: Declaring) -> None:
         """As ``Machines.declare``."""
-        await self._runs.change(declare.declare(list(app.machines.values())))
+        await self._runs.change(declare.declare(list(verbs.declaring(app, "machines").machines.values())))
 
     async def create(self, machine: Machine, id: str, *, by: str | None = None, reason: str | None = None) -> Entity:
         """As ``Machines.create``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 
+from ...core.op import Op
 from ...jobs.bounds import Declaring, Queue
 from ...jobs.ops import admission
 from ...jobs.ops import queues as ops
@@ -31,7 +32,7 @@ class Queues:
 
         Each answer says whether that changed anything, and what another app had declared differently.
         """
-        return self._runs.change(admission.declare(list(app.queues.values()), app.name))
+        return self._runs.change(_declare(app))
 
     def pause(self, name: str) -> None:
         """Let nothing more be claimed from the queue; what runs goes on. Raises UnknownQueue."""
@@ -58,7 +59,7 @@ class AsyncQueues:
 
     async def declare(self, app: Declaring) -> builtins.list[Declared]:
         """As ``Queues.declare``."""
-        return await self._runs.change(admission.declare(list(app.queues.values()), app.name))
+        return await self._runs.change(_declare(app))
 
     async def pause(self, name: str) -> None:
         """As ``Queues.pause``."""
@@ -67,3 +68,7 @@ class AsyncQueues:
     async def resume(self, name: str) -> None:
         """As ``Queues.resume``."""
         await self._runs.change(verbs.resume(name))
+
+
+def _declare(app: Declaring) -> Op[builtins.list[Declared]]:
+    return admission.declare(list(verbs.declaring(app, "queues").queues.values()), app.name)

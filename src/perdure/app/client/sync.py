@@ -29,7 +29,7 @@ from ...runtime.clock import monotonic
 from ...runtime.dice import jittered, roll
 from . import forks, opening
 from .bound import Bound, Lender, Transaction, lent
-from .ending import OUTCOME_PAUSE_SECONDS, Isolation, finished, refuse_failed, transacting, unknown
+from .ending import OUTCOME_PAUSE_SECONDS, Isolation, finished, refuse_failed, runnable, transacting, unknown
 from .gather import Gathering
 from .pools import Pool
 from .replay import Contention, Replay
@@ -75,6 +75,7 @@ class Client(Bound, Lender):
         "repeatable read" or "serializable"; None for the database's own. Raises TransactionConflict or LockTimeout
         after the last attempt, OutcomeUnknown when the server couldn't say, and whatever else ``function`` raises.
         """
+        runnable(function)
         replay = Replay(attempts, self._contention)
         while True:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Final, Generic, NoReturn, TypeVar, get_args, overload
 
 from ...core import check, context, limits
@@ -271,14 +272,26 @@ def page_limit(limit: object) -> int:
     return check.number("limit", limit, PAGE_ROWS_MAX)
 
 
+def patience(timeout: object) -> float | None:
+    """How many seconds a wait may take; None for ever. Raises InvalidOption."""
+    if timeout is None:
+        return None
+    return 0.0 if timeout in (0, timedelta()) else check.seconds("timeout", timeout)
+
+
+def declaring(app: T, what: str) -> T:
+    """What declares these. Raises InvalidOption for anything else."""
+    if not hasattr(app, what):
+        raise InvalidOption(f"got {type(app).__name__}", field="app", fix="give an App")
+    return app
+
+
 class Looks:
     """When to look again, ever more rarely, until the time has passed. ``now``: the caller's monotonic clock."""
 
     def __init__(self, timeout: float | None, now: float) -> None:
-        if timeout is not None:
-            timeout = check.seconds("timeout", timeout) if timeout else 0.0
-        self.timeout = timeout
-        self._deadline = None if timeout is None else now + timeout
+        self.timeout = patience(timeout)
+        self._deadline = None if self.timeout is None else now + self.timeout
         self._pause = PAUSE_SECONDS
 
     def pause(self, now: float, dice: float) -> float | None:
