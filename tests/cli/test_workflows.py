@@ -28,8 +28,8 @@ def test_runs_are_shown_signalled_mended_and_checked(
     db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A run is listed with what it waits for, its timeline shows steps, inbox and the current blocker, whole
-    in a pipe, a signal and a cancel reach it, and a check of new code names the run that it wouldn't fit and ends with
-    1 [DW-208]."""
+    in a pipe, a signal and a cancel reach it, what has parts is shown as JSON, and a check of new code names the run
+    that it wouldn't fit and ends with 1 [DW-208]."""
 
     def asked(*arguments: str, code: int = 0) -> str:
         assert run(arguments) == code, capsys.readouterr().err
@@ -65,7 +65,9 @@ def test_runs_are_shown_signalled_mended_and_checked(
     assert "step 'reserve'" in asked("workflows", "check", "newer:app", code=1)
     assert asked("workflows", "cancel", "checkout:1", "--reason", "no") == "requested\n"
     asked("workflows", "pause", "checkout:1")
-    assert "paused" in asked("workflows", "get", "checkout:1")
+    told = asked("workflows", "get", "checkout:1")
+    assert "state\tpaused" in told
+    assert 'waits for\t["signal shipped"]' in told
     asked("workflows", "resume", "checkout:1")
     asked("workflows", "--stuck")
     asked("workflows", "signal", "nobody", "x", code=1)

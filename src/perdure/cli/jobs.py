@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Annotated, get_args
 
-import msgspec
 import typer
 
 from ..app.client import pauses, verbs
@@ -68,7 +67,7 @@ def get(id: Id, url: Url = None, schema: Schema = "perdure", as_json: Json = Fal
     if as_json:
         show.document(job)
     else:
-        show.facts([(name.replace("_", " "), _fact(getattr(job, name))) for name in job.__dataclass_fields__])
+        show.facts([(name.replace("_", " "), show.fact(getattr(job, name))) for name in job.__dataclass_fields__])
 
 
 @command.command()
@@ -145,10 +144,3 @@ def _cells(job: Job) -> list[object]:
         job.id, job.task, job.queue, job.key, job.place, job.outcome or job.reason, job.attempt, job.created_at,
         gist(job.error),
     ]  # fmt: skip
-
-
-def _fact(value: object) -> object:
-    """A value as a fact of ``get``: JSON for what has parts, and its text for the rest."""
-    if isinstance(value, dict | list | tuple):
-        return msgspec.json.encode(value).decode() if value else None
-    return value

@@ -117,6 +117,13 @@ def facts(pairs: Sequence[tuple[str, object]]) -> None:
     Console().print(drawn)
 
 
+def fact(value: object) -> object:
+    """A value as a fact: JSON for what has parts, nothing where there are none, and its text for the rest."""
+    if isinstance(value, dict | list | tuple):
+        return msgspec.json.encode(value).decode() if value else None
+    return value
+
+
 def gap() -> None:
     """An empty line between two parts of an answer."""
     line("")

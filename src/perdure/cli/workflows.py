@@ -86,7 +86,7 @@ def get(id: Id, url: Url = None, schema: Schema = "perdure", as_json: Json = Fal
     if as_json:
         show.document(run)
     else:
-        show.facts([(field.replace("_", " "), getattr(run, field)) for field in run.__struct_fields__])
+        show.facts([(field.replace("_", " "), show.fact(getattr(run, field))) for field in run.__struct_fields__])
 
 
 @command.command()
