@@ -345,7 +345,8 @@ def test_a_declaration_that_would_strand_entities_is_refused(client: Client) -> 
     ],
 )
 def test_a_machine_that_can_not_be_is_refused(words: dict[str, Any], problem: str) -> None:
-    """What can't be meant is refused where the machine is made, naming it."""
+    """What can't be meant, a state that nothing leads to or an event that leaves one twice, say, is refused where the
+    machine is made, naming it [DW-206]. Red without the look at what is reached."""
     with pytest.raises(errors.InvalidMachine, match=problem):
         Machine("m", initial="x", **words)
 
