@@ -4,6 +4,7 @@ round."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -141,46 +142,54 @@ def test_mended_code_doesn_t_go_on_over_what_was_undone(stage: Stage, mended: st
     assert stage.did == ["a", "b", "undo b", "undo a"]
 
 
+class Shop:
+    """An order that charges and, in its new code, ships. Its refund hangs until it may end."""
+
+    def __init__(self, stage: Stage, charge: Callable[..., Any]) -> None:
+        self._stage, self._charge = stage, charge
+        self.old, self.new, self.begun, self.gate = App("shop"), App("shop"), asyncio.Event(), asyncio.Event()
+
+        @self.new.workflow(name="shop")
+        async def after(wf: Workflow) -> str:
+            await self.charge(wf)
+            return str(await wf.step("ship", stage.do, "ship"))
+
+    async def charge(self, wf: Workflow) -> Any:
+        return await wf.step("charge", self._charge, "charge", compensate=self._refund)
+
+    async def _refund(self, what: str) -> None:
+        self._stage.did.append(f"refund {what}")
+        self.begun.set()
+        await self.gate.wait()
+
+
 def test_a_compensation_that_was_cut_off_has_begun(stage: Stage) -> None:
     """A run whose first compensation has begun is on its way out: while that runs, a check of code that doesn't fail
     there any more says so; when it is cut off, that code parks the run, a fork of the whole of it is refused, and the
     old code undoes the rest, the one that was cut off again [ARC-55, PAT-53, DW-202]. Red when a compensation isn't
     recorded before it is called: then the run ships what may be refunded."""
-    old, new, begun, gate = App("shop"), App("shop"), asyncio.Event(), asyncio.Event()
+    shop = Shop(stage, stage.do)
 
-    async def refund(what: str) -> None:
-        stage.did.append(f"refund {what}")
-        begun.set()
-        await gate.wait()
-
-    async def charge(wf: Workflow) -> None:
-        await wf.step("charge", stage.do, "charge", compensate=refund)
-
-    @old.workflow(name="shop")
+    @shop.old.workflow(name="shop")
     async def before(wf: Workflow) -> None:
-        await charge(wf)
+        await shop.charge(wf)
         raise KeyError("a mistake")
-
-    @new.workflow(name="shop")
-    async def after(wf: Workflow) -> str:
-        await charge(wf)
-        return str(await wf.step("ship", stage.do, "ship"))
 
     async def play() -> None:
         await stage.start(before.run())
-        async with stage.working(old, drain_seconds=0.0):
-            await asyncio.wait_for(begun.wait(), BOUND_SECONDS)
-            (found,) = await stage.ask(stage.client.workflows.check, new)
+        async with stage.working(shop.old, drain_seconds=0.0):
+            await asyncio.wait_for(shop.begun.wait(), BOUND_SECONDS)
+            (found,) = await stage.ask(stage.client.workflows.check, shop.new)
             assert "undo 'undo charge' (begun)" in str(found.problem)
-            assert await stage.ask(stage.client.workflows.check, old) == [structs.replace(found, problem=None)]
-        async with stage.working(new):
+            assert await stage.ask(stage.client.workflows.check, shop.old) == [structs.replace(found, problem=None)]
+        async with stage.working(shop.new):
             run = await stage.until_state("parked")
             assert run.reason == "diverged"
         with pytest.raises(WorkflowState, match="has begun to undo charge"):
             await stage.ask(stage.client.workflows.fork, "r", new_id="f")
-        gate.set()
+        shop.gate.set()
         await stage.ask(stage.client.workflows.resume, "r")
-        async with stage.working(old):
+        async with stage.working(shop.old):
             await stage.until_state("compensated")
 
     asyncio.run(play())
@@ -233,35 +242,26 @@ def test_a_run_that_was_told_to_end_at_its_end_stays_so(stage: Stage) -> None:
     """A run that was cancelled in its last step, and is cut off while it is undone, doesn't fit code that has one more
     step, and ends as cancelled under its own [ARC-55, DW-203]. Red when it isn't recorded that it was told: then what
     it had returned stands, or the new step is done over what was undone."""
-    old, new, begun, gate = App("shop"), App("shop"), asyncio.Event(), asyncio.Event()
-
-    async def refund(what: str) -> None:
-        stage.did.append(f"refund {what}")
-        begun.set()
-        await gate.wait()
 
     async def cancelled(what: str) -> str:
         await stage.ask(stage.client.workflows.cancel, "r", reason="changed my mind")
         return what
 
-    @old.workflow(name="shop")
-    async def before(wf: Workflow) -> str:
-        return str(await wf.step("charge", cancelled, "charge", compensate=refund))
+    shop = Shop(stage, cancelled)
 
-    @new.workflow(name="shop")
-    async def after(wf: Workflow) -> str:
-        await wf.step("charge", cancelled, "charge", compensate=refund)
-        return str(await wf.step("ship", stage.do, "ship"))
+    @shop.old.workflow(name="shop")
+    async def before(wf: Workflow) -> str:
+        return str(await shop.charge(wf))
 
     async def play() -> None:
         await stage.start(before.run())
-        async with stage.working(old, drain_seconds=0.0):
-            await asyncio.wait_for(begun.wait(), BOUND_SECONDS)
-        (found,) = await stage.ask(stage.client.workflows.check, new)
+        async with stage.working(shop.old, drain_seconds=0.0):
+            await asyncio.wait_for(shop.begun.wait(), BOUND_SECONDS)
+        (found,) = await stage.ask(stage.client.workflows.check, shop.new)
         assert "cancel 'cancel' (done)" in str(found.problem)
-        assert await stage.ask(stage.client.workflows.check, old) == [structs.replace(found, problem=None)]
-        gate.set()
-        async with stage.working(old):
+        assert await stage.ask(stage.client.workflows.check, shop.old) == [structs.replace(found, problem=None)]
+        shop.gate.set()
+        async with stage.working(shop.old):
             await stage.until_state("cancelled")
 
     asyncio.run(play())
