@@ -132,7 +132,8 @@ DEAD_FIXES: Mapping[str, str] = {
     "unsettleable": "find out what it did before it is done again: perdure jobs discard {id}, or perdure jobs redrive "
     "{id}",
 }
-"""What is to be done about one that may have done its work; about any other, it is ``MENDED``."""
+"""What is to be done about one that may have done its work; about any other, it is ``MENDED``. Whoever waits for it is
+told so in verbs of the client (``FIXES``)."""
 
 DEAD_RUN: Mapping[str, str] = {
     **DEAD,
