@@ -184,14 +184,24 @@ def _ready(facts: Row) -> Explanation:
     if expiring is not None and expiring <= 0:
         return _said(facts, "expired", "it is too old by now", "it ends as expired when its turn comes")
     ahead, slots = facts["ahead"], facts["slots"]
+    lost, fix = _lost(facts)
     if not ahead:
-        return _said(facts, "next", "it is the first in line", "a worker claims it as soon as a slot is free")
+        free = "a worker claims it as soon as a slot is free"
+        return _said(facts, "next", f"it is the first in line{lost}", free, fix)
     count = f"at least {ahead}" if ahead >= AHEAD_MAX else str(ahead)
     return _said(
-        facts, "behind_others", f"{count} jobs stand before it, for {slots} slots in {facts['workers']} workers",
+        facts, "behind_others", f"{count} jobs stand before it, for {slots} slots in {facts['workers']} workers{lost}",
         "it is claimed in its turn: jobs of a lower priority number first, then by arrival",
-        "add workers or slots if that takes too long" if ahead > slots else None,
+        fix or ("add workers or slots if that takes too long" if ahead > slots else None),
     )  # fmt: skip
+
+
+def _lost(facts: Row) -> tuple[str, str | None]:
+    """Which of the slots aren't to be had, as their workers' last beats say, and what is to be done about it."""
+    if not facts["lost"]:
+        return "", None
+    told = f"; slots that are lost to handlers which go on after their jobs have ended: {facts['lost']}"
+    return told, "perdure report workers.lost names the workers, whose restart frees the slots"
 
 
 def _paused(facts: Row) -> Explanation:

@@ -76,6 +76,7 @@ class Meter:
 _OF_QUEUES = {
     "perdure_slots": "slots",
     "perdure_busy": "busy",
+    "perdure_lost_slots": "lost",
     "perdure_prefetched": "prefetched",
     "perdure_saturated_seconds_total": "saturated_seconds",
 }

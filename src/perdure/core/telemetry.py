@@ -87,6 +87,11 @@ _OF_A_WORKER = _metrics(
     ("perdure_unsettled", "ends that wait to be recorded"),
     ("perdure_slots", "jobs of a queue that may run at once here", "queue"),
     ("perdure_busy", "jobs of a queue that run here now", "queue"),
+    (
+        "perdure_lost_slots",
+        "slots of a queue, among the busy, whose handlers go on after their jobs have ended",
+        "queue",
+    ),
     ("perdure_prefetched", "jobs of a queue that are claimed and wait for a slot", "queue"),
     ("perdure_saturated_seconds_total", "how long every slot of a queue was busy", "queue"),
     ("perdure_suspects", "suspects: children there may be, running, waiting", "state"),

@@ -85,6 +85,20 @@ def test_a_crash_loop_is_told(stage: Stage) -> None:
     assert "perdure chores resume" in found[2].message
 
 
+@pytest.mark.parametrize(("lost", "status"), [(0, "ok"), (1, "warn"), (2, "fail")])
+def test_slots_that_are_lost_are_named(stage: Stage, lost: int, status: str) -> None:
+    """Slots that handlers keep after their jobs have ended are named with their queue and their worker, by what it says
+    of itself; a queue for which it has none left fails. A worker of before says nothing of that, and isn't named. Red
+    when no check asks for them."""
+    worker, gauges = stage.worker(), "update perdure.worker set gauges = %s::text::json where id = %s"
+    stage.main.sql(gauges, ['{"queues": {"default": {"slots": 2, "busy": 2}}}', stage.worker("before").id])
+    stage.main.sql(gauges, [f'{{"queues": {{"default": {{"slots": 2, "busy": 2, "lost": {lost}}}}}}}', worker.id])
+    found = examined(stage)["workers.lost_slots"]
+
+    assert (found.status, found.evidence["lost"]) == (status, lost)
+    assert (f"default: {lost} of 2 in worker {worker.id}" in found.message) is (lost > 0)
+
+
 @pytest.mark.parametrize(("check", "damage", "status", "said"), SICK)
 def test_a_sick_system_is_told_from_a_healthy_one(
     stage: Stage, check: str, damage: str, status: str, said: str

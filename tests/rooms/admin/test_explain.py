@@ -314,6 +314,21 @@ def test_what_a_lost_worker_must_not_have_run_twice_is_said_to_go_to_review(stag
     assert (found.code, "to be reviewed" in found.next) == ("worker_gone" if gone else "worker_silent", True)
 
 
+def test_a_job_that_waits_is_told_of_slots_that_are_lost(stage: Stage) -> None:
+    """Slots of its queue that handlers keep after their jobs have ended are told to whoever asks why a job waits, the
+    first in line or not; those of other queues aren't. Red when explain doesn't ask for them."""
+    worker, (first, second) = stage.worker(), stage.enqueue(2)
+    beat = "update perdure.worker set gauges = %s::text::json where id = %s"
+    told = []
+    for queue in ("default", "other"):
+        stage.main.sql(beat, [f'{{"queues": {{"{queue}": {{"slots": 2, "busy": 2, "lost": 2}}}}}}', worker.id])
+        told += [stage.main.run(explain(job)) for job in (first, second)]
+
+    assert [each and each.code for each in told] == ["next", "behind_others"] * 2
+    assert [each and "have ended: 2" in each.because for each in told] == [True, True, False, False]
+    assert [each and "workers.lost" in (each.fix or "") for each in told] == [True, True, False, False]
+
+
 def test_every_place_has_an_explanation() -> None:
     """There is no place of a job that explain has no words for. Red when a place is added and not explained."""
     assert set(get_args(Place)) == _PLACES.keys()

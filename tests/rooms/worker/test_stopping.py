@@ -126,14 +126,15 @@ async def test_a_thread_is_told_of_a_cancel_and_its_late_result_is_dropped(stage
         await asyncio.to_thread(running.wait, BOUND_SECONDS)
         await stage.cancel(id)
         (job,) = await stage.until_in("history", id)
-        taken = worker.gauges()["queues"]["default"]["busy"]
+        taken = worker.gauges()["queues"]["default"]
         go.set()
         await until(lambda: worker.gauges()["queues"]["default"]["busy"] == 0)
 
     assert (job.outcome, job.result) == ("cancelled", None)
     assert told == [True]
     assert worker.gauges()["settled"] == {"cancelled": 1}
-    assert taken == 1  # the thread still runs, and its slot stays taken
+    assert (taken["busy"], taken["lost"]) == (1, 1)  # the thread still runs, and its slot stays taken
+    assert worker.gauges()["queues"]["default"]["lost"] == 0
     assert (await stage.job(id)).result is None
 
 

@@ -21,8 +21,9 @@ async def test_a_coroutine_that_never_heeds_loses_its_job_and_keeps_its_slot(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     """The job of a handler that swallows every cancellation ends all the same, as a thread's does, and is named; what
-    the handler still leaves is dropped; its slot is free again when it has ended. A transaction of its own holds its
-    job until then, and is rolled back [KIT-45]. Red when it is only told again, and when that is committed."""
+    the handler still leaves is dropped; its slot counts as lost, and is free again when it has ended. A transaction of
+    its own holds its job until then, and is rolled back [KIT-45]. Red when it is only told again, and when that is
+    committed."""
     monkeypatch.setattr(Runner, "STOP_AGAIN_SECONDS", 0.01)
     app, running, free = App("a"), asyncio.Event(), asyncio.Event()
 
@@ -50,12 +51,14 @@ async def test_a_coroutine_that_never_heeds_loses_its_job_and_keeps_its_slot(
             await until(lambda: f"job {id} (deaf) has been told to stop 10 times" in caplog.text)
             if how != "transaction":
                 await stage.until_in(place, id)
-            assert worker.gauges()["queues"]["default"]["busy"] == 1
+            found = worker.gauges()["queues"]["default"]
+            assert (found["busy"], found["lost"]) == (1, 1)
             (after,) = await stage.enqueue(next_one.job())
         finally:
             free.set()  # whatever failed: the loop can't be closed over it
         await stage.until_in("history", after)
         (job,) = await stage.until_in(place, id)
+        assert worker.gauges()["queues"]["default"]["lost"] == 0
 
     assert job.outcome == (None if how == "timeout" else "cancelled")
     assert await stage.value("select to_regclass('late')") is None

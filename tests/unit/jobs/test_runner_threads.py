@@ -144,6 +144,19 @@ async def test_a_cancel_meets_the_job_that_it_names(monkeypatch: pytest.MonkeyPa
     assert await _ended(runner, ends, 2) == {1: "cancelled", 2: "completed"}
 
 
+async def test_a_slot_that_begins_in_a_thread_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slot whose last job was stopped isn't counted as lost while a thread begins the next one. Red when the reason
+    is kept until then."""
+    runner, _ = _started(lambda: None)
+    (slot,), found = runner.slots, list[bool]()
+    slot.stop = "timeout"
+    monkeypatch.setattr(runner, "_pull", lambda slot, job: found.append(slot.lost))
+    await runner._run_threads(slot, _jobs(1)[0])
+    await runner.close()
+
+    assert found == [False]
+
+
 class Slow(deque[Any]):
     """A backlog whose emptying at one blow takes as long as a thread needs for everything in it, once it may."""
 

@@ -11,6 +11,7 @@ from ..model import Check, Finding, Subject
 STALE_WARN_SECONDS = 5.0
 """Past its beat a worker is declared dead by the next look of any other, which comes within a second."""
 
+LOST = report("workers.lost", lambda row: dict(row))
 STALE = report("workers.stale", lambda row: dict(row))
 
 
@@ -38,7 +39,26 @@ def budget(subject: Subject) -> Op[list[Finding]]:
     return [Finding("workers.connections", "fail" if found.own > found.allowed else "warn", shortage, evidence)]
 
 
+def lost_slots(subject: Subject) -> Op[list[Finding]]:
+    """No slot is lost to a handler that goes on after its job has ended."""
+    found = yield from rows(LOST)
+    name, count = "workers.lost_slots", sum(each["lost"] for each in found)
+    if not found:
+        return [Finding(name, "ok", "no handler goes on after its job has ended", {"lost": 0})]
+    where = "; ".join(
+        f"{each['queue']}: {each['lost']} of {each['slots']} in worker {each['id']}" for each in found[:5]
+    )
+    said = (
+        f"{count} slots are lost to handlers that go on after their jobs have ended ({where}): let threads ask "
+        "ctx.cancelled, or bound what they wait for, and coroutines not swallow CancelledError; a restart of the "
+        "worker frees them"
+    )
+    whole = any(each["lost"] >= each["slots"] for each in found)
+    return [Finding(name, "fail" if whole else "warn", said, {"lost": count, "queues": found[:20]})]
+
+
 CHECKS = (
     Check("workers.heartbeats", "Is every worker that counts as alive heard of?", heartbeats),
+    Check("workers.lost_slots", "Does every handler end with its job?", lost_slots),
     Check("workers.connections", "Has the server connections for all workers and their jobs?", budget),
 )

@@ -71,12 +71,13 @@ class Intake:
         self._bytes_per_job += (1.0 if size > self._bytes_per_job else 0.2) * (size - self._bytes_per_job)
 
     def gauges(self) -> dict[str, float]:
-        """Slots busy and free, jobs claimed ahead and how long the first of them has waited since its enqueue, how long
-        all slots have been busy since the start, the longest run of now, attempts that end in a second."""
+        """Slots busy, lost and free, jobs claimed ahead and how long the first of them has waited since its enqueue,
+        how long all slots have been busy since the start, the longest run of now, attempts that end in a second."""
         runner = self.runner
         return {
             "slots": len(runner.slots),
             "busy": runner.running,
+            "lost": runner.lost,
             "free": len(runner.slots) - runner.running,
             "prefetched": len(runner.backlog),
             "wait_seconds": round(waited(runner), 3),

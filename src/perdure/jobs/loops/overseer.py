@@ -33,6 +33,11 @@ class Overseer:
         """Slots that run a job now."""
         return sum(slot.busy for slot in self.slots)
 
+    @property
+    def lost(self) -> int:
+        """Slots whose handler goes on, though its job has ended."""
+        return sum(slot.lost for slot in self.slots)
+
     def stop_jobs(self, reason: str, ids: frozenset[int] | None = None) -> int:
         """Tell running jobs (these, or all) to stop; returns how many. Async ones are cancelled, threads are told."""
         told = 0

@@ -267,7 +267,7 @@ class Runner(Overseer):
         """Lend the slot to a thread, for this job and the sync jobs after it."""
         if self._threads is None:
             self._threads = ThreadPoolExecutor(len(self.slots), thread_name_prefix="perdure-run")
-        slot.busy = True
+        slot.busy, slot.stop = True, None
         try:
             await self._loop.run_in_executor(self._threads, self._pull, slot, job)
         finally:

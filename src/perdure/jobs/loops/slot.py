@@ -65,6 +65,11 @@ class Slot:
         """Whether its job has been told to stop, and hasn't yet."""
         return self.stop is not None and self.job is not None and not self.ending
 
+    @property
+    def lost(self) -> bool:
+        """Whether its job has ended without its handler, which goes on."""
+        return self.busy and self.job is None and self.stop is not None
+
     def begin(self, job: Claimed, handler: Handler, deadline: float | None) -> None:
         """On a thread: this job runs here now, and nothing of the one before it is left."""
         with self.lock:

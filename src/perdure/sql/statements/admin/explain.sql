@@ -8,7 +8,7 @@ select v.id, v.task, v.queue, v.key, v.place, v.reason, v.outcome, v.attempt, v.
        extract(epoch from v.expires_at - clock_timestamp())::float8 as expires_in,
        q.paused_at,
        (select count(*) from perdure.worker w where w.state in ('alive', 'draining') and w.expires_at > clock_timestamp())::int as living,
-       coalesce(s.workers, 0)::int as workers, coalesce(s.slots, 0)::int as slots,
+       coalesce(s.workers, 0)::int as workers, coalesce(s.slots, 0)::int as slots, coalesce(s.lost, 0)::int as lost,
        case when v.place = 'ready' then (
            select count(*) from (select from perdure.ready r
                                  where r.lane >= q.id * 4096 and r.lane <= j.lane and (r.lane < j.lane or r.pos < j.pos)
@@ -44,7 +44,8 @@ left join lateral (
     where v.place = 'leased' and t.id = j.id and t.generation = j.generation limit 1) l on true
 left join perdure.worker w on w.id = l.worker
 left join lateral (
-    select count(*) as workers, sum(w.slots) as slots from perdure.worker w
+    select count(*) as workers, sum(w.slots) as slots, sum((w.gauges -> 'queues' -> v.queue ->> 'lost')::int) as lost
+    from perdure.worker w
     where w.state = 'alive' and w.expires_at > clock_timestamp() and v.queue = any(w.queues)) s on true
 left join lateral (
     select a.ending, a.error from perdure.attempt a where a.job = v.id order by a.ended_at desc, a.generation desc limit 1) a on true
