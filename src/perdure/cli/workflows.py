@@ -43,7 +43,8 @@ def list_(
         bool,
         typer.Option(
             "--stuck",
-            help="Those that, by a fault of Perdure's, nothing moves: in no place, or waiting for nothing. "
+            help="Those that nothing moves, by a fault of Perdure's, or since a server took over without the last "
+            "commits: in no place, or waiting for nothing, which resume wakes. "
             "Those that wait for a person are parked, failed or compensation_failed: see --state.",
         ),
     ] = False,

@@ -18,13 +18,13 @@ from perdure.pg.drive import drive
 from tests.rooms.workflows.stage import Stage
 
 
-def _examined(stage: Stage) -> Finding:
+def _examined(stage: Stage, check: str = runs.NAME) -> Finding:
     def ask(op: Op[list[Finding]]) -> list[Finding]:
         with stage.conn.transaction():
             return drive(stage.conn, op)
 
-    [found] = doctor.examine(Subject(stage.db.url, stage.db.schema), ask, runs.CHECKS)
-    return found
+    found = doctor.examine(Subject(stage.db.url, stage.db.schema), ask, runs.CHECKS)
+    return {each.check: each for each in found}[check]
 
 
 def _explained(stage: Stage, id: str = "r") -> Explanation:
@@ -187,5 +187,34 @@ def test_what_cant_be_read_is_said_to_be_rewound(stage: Stage) -> None:
             wrong[:] = [5]
             await stage.ask(stage.client.workflows.rewind, "r", "count all")
             assert await stage.result() == 5
+
+    asyncio.run(play())
+
+
+def test_a_run_that_waits_for_nothing_is_named_and_woken_by_hand(stage: Stage) -> None:
+    """A run whose record of what it waits for was lost with a server, and that no signal wakes any more, is named by
+    the doctor with what to type; ``resume`` lets it look, and it takes the signal. Others that wait, for a signal or a
+    moment, aren't named. Red without the check."""
+
+    @stage.app.workflow
+    async def shop(wf: Workflow, timeout: float | None = None) -> str:
+        return str(await wf.signal("go", timeout=timeout))
+
+    async def play() -> None:
+        async with stage.working():
+            for id, timeout in (("lost", None), ("late", 3600.0), ("well", None)):
+                await stage.start(shop.run(timeout), id)
+                await stage.until_state("waiting", id)
+            assert _examined(stage, runs.ASLEEP).status == "ok"
+            lose = "delete from perdure.step s using perdure.run r where r.job = s.run and r.id in ('lost', 'late')"
+            stage.conn.execute(lose.encode())
+            await stage.signal("go", "shipped", id="lost")
+            found = _examined(stage, runs.ASLEEP)
+            assert (found.status, found.evidence["asleep"]) == ("warn", 1)
+            assert "first lost (it waits, and for nothing" in found.message
+            assert "`perdure workflows resume ID` wakes one that waits" in found.message
+            await stage.ask(stage.client.workflows.resume, "lost")
+            assert await stage.result("lost") == "shipped"
+            assert _examined(stage, runs.ASLEEP).status == "ok"
 
     asyncio.run(play())

@@ -52,7 +52,8 @@ UNDONE = ("compensated", "deadline")
 
 
 class Stuck(msgspec.Struct, kw_only=True, frozen=True):
-    """A run that nothing will ever move, by a fault of Perdure's own, and why; none that waits for a person."""
+    """A run that nothing will ever move, by a fault of Perdure's own, or because a server was lost that knew what it
+    waits for; and why. None that waits for a person."""
 
     id: str
     job: int
