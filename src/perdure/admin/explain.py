@@ -291,11 +291,16 @@ def _waiting(facts: Row) -> Explanation:
             facts, "run_paused", f"the run {facts['run']} is paused", "nothing, until it is resumed",
             f"perdure workflows resume {shlex.quote(facts['run'])}",
         )  # fmt: skip
-    waits = facts["waits_for"] or "its next step"
-    wakes = facts["wakes_in"]
+    waits, wakes = facts["waits_for"], facts["wakes_in"]
+    if waits is None and wakes is None:
+        because = "waits, and nothing says for what, as a server leaves it that took over without the last commits"
+        return _said(
+            facts, "waiting_for_nothing", f"the run {facts['run']} {because}",
+            "nothing, until it is resumed; then it asks anew", f"perdure workflows resume {shlex.quote(facts['run'])}",
+        )  # fmt: skip
     until = "" if wakes is None else f", or for its moment in {wakes:.0f} s"
     return _said(
-        facts, "waiting", f"the run {facts['run']} waits for {waits}{until}",
+        facts, "waiting", f"the run {facts['run']} waits for {waits or 'its next step'}{until}",
         "it goes on within a moment of whatever comes first", None if wakes is not None else "send what it waits for",
     )  # fmt: skip
 

@@ -135,6 +135,13 @@ def _waiting(stage: Stage) -> int:
 
 
 @case
+def _waiting_for_nothing(stage: Stage) -> int:
+    job = _waiting(stage)
+    stage.main.sql("delete from perdure.step")
+    return job
+
+
+@case
 def _run_paused(stage: Stage) -> int:
     job = _waiting(stage)
     stage.main.sql("update perdure.run set paused_at = clock_timestamp()")
@@ -233,7 +240,7 @@ def test_each_reason_is_told_apart_and_said_what_to_do_about(stage: Stage, code:
     assert found.code == code.removesuffix("_by_sql").removesuffix("_of_a_suspect")
     assert all((found.because, found.next, found.evidence))
     assert (found.holder is not None) == (found.place == "leased")
-    if found.place in ("dead", "held") or code in ("paused", "no_worker", "overdue"):
+    if found.place in ("dead", "held") or code in ("paused", "no_worker", "overdue", "waiting_for_nothing"):
         assert found.fix
     assert "{" not in f"{found.because}{found.next}{found.fix}"
 
