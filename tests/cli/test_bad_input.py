@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 import threading
 from collections.abc import Iterator
@@ -228,6 +229,12 @@ def test_an_option_of_a_worker_that_is_not_allowed(option: str, value: str, fix:
         ("queues pause nowhere", "queue", "there is none yet"),
         ("demo --input nowhere.ndjson", "--input", "--help"),
         ("demo --url nowhere", "url", "give postgresql://"),
+        ("enqueue work --tag ''", "--tag:", "at least one"),
+        (
+            "enqueue work --delay 1 --run-at 2026-01-01T00:00Z",
+            "--delay: is given together with --run-at",
+            "one of them",
+        ),
     ],
 )
 def test_an_option_that_is_not_allowed(
@@ -236,7 +243,7 @@ def test_an_option_that_is_not_allowed(
 ) -> None:  # fmt: skip
     """An option's bad value is one line that names the option and what may be given, and exit code 2."""
     monkeypatch.setenv("DATABASE_URL", db.url)
-    code = run(arguments.split())
+    code = run(shlex.split(arguments))
     said = capsys.readouterr()
 
     assert (code, said.out) == (2, "")

@@ -55,7 +55,8 @@ class Drain:
             await self._until_idle(monotonic() + STOP_GRACE_SECONDS)
             for runner in self.runners:
                 for job in runner.abandon("drained"):
-                    log.error("job %d didn't stop; it is given up, and its late end will be refused", job.id)
+                    said = "job %d (%s) didn't stop; it is given up, and its late end will be refused"
+                    log.error(said, job.id, job.task, extra={"claimed": job})
         await within(10.0, self.settler.settled(), self.now)
         faults.point("drain.settled")
         return clean

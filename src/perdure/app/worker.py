@@ -352,6 +352,7 @@ class Worker:
         if self._me.worker:
             cause = None if self._failure is None else f"a loop broke: {self._failure!r}"[: limits.REASON_CHARS_MAX]
             await within(5.0, self._links["chores"].run(workers.leave(self._me.worker, cause)), self._now)
+            log.info("worker %d (%s) ends", self._me.worker, self._name)
         await self._listener.close()
         for link in self._links.values():
             await link.close()

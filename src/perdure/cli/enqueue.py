@@ -76,7 +76,9 @@ def enqueue(
     }  # fmt: skip
     said = {name: value for name, value in options.items() if value is not None}
     found = None if app is None else load_app(app).find(task)
-    with _as_typed({name: f"--{name.replace('_', '-')}" for name in options}):
+    if delay is not None and run_at is not None:
+        raise InvalidOption("is given together with --run-at", field="--delay", fix="give one of them")
+    with _as_typed({name: "--tag" if name == "tags" else f"--{name.replace('_', '-')}" for name in options}):
         maker = Maker(task, found, said)
     if source is None:
         if strict:

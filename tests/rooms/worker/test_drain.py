@@ -140,9 +140,9 @@ async def test_at_the_deadline_running_jobs_go_back_without_an_attempt(stage: St
     assert (attempt.ending, attempt.error) == ("returned", "drained")
 
 
-async def test_a_handler_that_ignores_its_end_holds_nothing_up(stage: Stage) -> None:
-    """Handlers that ignore being stopped, on the loop and in a thread, are left behind: the worker leaves in time,
-    their jobs go back, and the end that each reports afterwards is dropped [KIT-45]. Red without ``abandon``."""
+async def test_a_handler_that_ignores_its_end_holds_nothing_up(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """Handlers that ignore being stopped, on the loop and in a thread, are left behind, by name: the worker leaves in
+    time, their jobs go back, and the end that each reports afterwards is dropped [KIT-45]. Red without ``abandon``."""
     app, started, go = App("a"), [], threading.Event()
 
     @app.task
@@ -172,6 +172,9 @@ async def test_a_handler_that_ignores_its_end_holds_nothing_up(stage: Stage) -> 
     await until(lambda: all(slot.task is None or slot.task.done() for slot in worker._runners[0].slots))
 
     assert not clean
+    assert {f"job {ids[0]} (stubborn) didn't stop", f"job {ids[1]} (stubborn_thread) didn't stop"} <= {
+        record.getMessage().partition(";")[0] for record in caplog.records
+    }
     assert places == ["ready", "ready"]
     assert [(await stage.job(id)).place for id in ids] == ["ready", "ready"]
     assert await stage.value("select count(*) from perdure.history") == 0

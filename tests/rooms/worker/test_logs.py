@@ -14,6 +14,7 @@ from perdure.app.logs import FORMAT, JobFields
 from perdure.app.registry import App
 from perdure.core import context
 from perdure.core.backoff import Retry
+from perdure.jobs.model import JobSpec
 from tests.rooms.worker.stage import BOUND_SECONDS, Stage, working
 
 
@@ -74,6 +75,23 @@ async def test_every_line_of_a_job_says_which_it_is(stage: Stage, caplog: pytest
     ]
     assert all("correlation_id=order-9182" in line for line in story)
     assert any(line.endswith("works on {'default': 50}") for line in kept.lines)
+
+
+async def test_a_task_that_is_unknown_is_told_once(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """The first job of a task that the app doesn't declare is told as held, with the task's name, and none after it; a
+    worker that goes says so last. Red when each is told, or none."""
+    caplog.set_level("INFO")
+    ids = await stage.enqueue(*(JobSpec(task="nowhere", payload="{}") for _ in range(3)))
+    async with working(stage.db, App("a")) as worker:
+        for id in ids:
+            await stage.until_in("held", id)
+    told = [record.getMessage() for record in caplog.records if record.name in ("perdure.run", "perdure.worker")]
+
+    assert [line for line in told if "nowhere" in line] == [
+        f"job {ids[0]} is held for a worker that knows its task nowhere, as all of that task are: this app doesn't"
+    ]
+    assert told[-1].startswith(f"worker {worker.id} (")
+    assert told[-1].endswith(") ends")
 
 
 async def test_what_a_pool_does_by_itself_is_about_no_job(stage: Stage) -> None:

@@ -31,9 +31,7 @@ def _started(
 ) -> tuple[Runner, list[End]]:
     """A runner of one slot, and the ends of its jobs."""
     ends: list[End] = []
-    handler = Handler(
-        "t", function, run_in, Retry(), timeout, False, lambda raw: {}, lambda value: "1", None, "here:t"
-    )
+    handler = Handler("t", function, run_in, Retry(), timeout, False, lambda raw: {}, lambda value: "1", None, "here:t")
     options = {"trusted_until": lambda: float("inf"), "on_room": lambda: None, **options}
     runner = Runner({"t": handler}, 1, settle=ends.append, **options)
     runner.start(lambda task: None)

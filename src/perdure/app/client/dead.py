@@ -50,9 +50,8 @@ def begin(
     why = None if reason is None else check.text("reason", reason, limits.REASON_CHARS_MAX)
     found = yield from letters.count(which)
     if not found.chosen:
-        raise NothingMatches(
-            f"no dead job matches {which.text}, of {found.of:,}", field="filter", fix="see jobs.list(place='dead')"
-        )
+        problem = f"no dead job matches {which.text}, of {found.of:,}" if found.of else "there is no dead job"
+        raise NothingMatches(problem, field="filter", fix="see jobs.list(place='dead')")
     if found.chosen == found.of > 1 and not everything:
         raise InvalidOption(
             f"{which.text} chooses all of the {found.of:,} dead jobs",

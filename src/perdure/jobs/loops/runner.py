@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,11 @@ from .keeper import Keeper
 from .minder import Minder
 from .overseer import Overseer
 from .slot import Slot, SlotTask
+
+log = logging.getLogger("perdure.run")
+
+UNKNOWN_TOLD_MAX = 100
+"""Of so many tasks that aren't known here there is a line."""
 
 
 class Runner(Overseer):
@@ -64,6 +70,7 @@ class Runner(Overseer):
         self._thread_drain = self._closing = False
         self._loop = asyncio.get_running_loop()
         self._slice = 0.0
+        self._unknown: set[str] = set()
 
     def start(self, on_broken: Callable[[asyncio.Task[None]], None]) -> None:
         """Start the slots; ``on_broken`` is given the task of one that ends, which none does by itself."""
@@ -165,7 +172,7 @@ class Runner(Overseer):
         if handler is None or job.extras is not None or job.cancelled or job.expired or self.gate is not None:
             end = self._unstartable(job, handler)
             if end is not None or handler is None:
-                self._settle(end or rules.parked(job))
+                self._settle(self._told(end or rules.parked(job)))
                 return
         if handler.run_in == "thread":
             await self._run_threads(slot, job)
@@ -214,6 +221,15 @@ class Runner(Overseer):
         if handler.context is not None and self._keeper is not None:
             slot.deadline, slot.ending = None, True
             await self._keeper.last_word(slot.context, job, handler)
+
+    def _told(self, end: End) -> End:
+        """The end; with a line for the first job of a task that isn't known here, since they wait without a sound."""
+        task = end.job.task
+        if end.reason == "unknown_task" and task not in self._unknown and len(self._unknown) < UNKNOWN_TOLD_MAX:
+            self._unknown.add(task)
+            said = "job %d is held for a worker that knows its task %s, as all of that task are: this app doesn't"
+            log.info(said, end.job.id, task, extra={"claimed": end.job})
+        return end
 
     def _unstartable(self, job: Claimed, handler: Handler | None) -> End | None:
         end = ender.unstartable(job, handler)
