@@ -170,6 +170,7 @@ class Worker:
             self._schema,
             on_beat=self._hand_over,
             gauges=lambda: json.dumps(self.gauges()),
+            leases=lambda: list(self._leases),
             pooled=not self._wires.sessions,
             who=self._name,
         )
@@ -315,11 +316,9 @@ class Worker:
                 self._begins_anew = True
                 self._spawn(self._begin_anew())
             return
-        self._me.living = beat.living
         self._chores.expired(beat.expired)
-        if beat.cancels or beat.pauses:
-            stopper.stop(self._runners, beat.cancels, beat.pauses, self._settler.end)
-        self._claimer.stir()
+        stopper.stop(self._runners, beat.cancels, beat.pauses, self._settler.end)
+        self._claimer.beaten(beat.living, beat.taken)
 
     async def _begin_anew(self) -> None:
         """Others have declared this worker dead: its jobs are theirs. Drop them, and begin as a new worker."""

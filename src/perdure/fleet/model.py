@@ -21,7 +21,8 @@ class UnknownWorker(InvalidInput):
 @dataclass(frozen=True, slots=True)
 class Beat:
     """What a good beat says: the row's state and incarnation, which of the jobs that this worker holds are to be
-    cancelled and which paused, how many workers live, and whose beat has run out."""
+    cancelled and which paused, how many workers live, whose beat has run out, and which of the leases in its hands
+    aren't its any more."""
 
     state: Literal["alive", "draining"]
     incarnation: int
@@ -29,6 +30,7 @@ class Beat:
     pauses: tuple[int, ...]
     living: int
     expired: tuple[int, ...]
+    taken: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

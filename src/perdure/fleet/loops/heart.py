@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import psycopg
 
@@ -29,8 +29,8 @@ class Heart:
     """Beats for one worker until stopped.
 
     ``on_beat`` is called on the heart's own thread with the worker and each good beat, and with None once that worker
-    is found dead; it must only hand over. ``gauges`` gives what the beat stores, as JSON text. ``pooled``: the URL
-    leads to a pooler. ``who``: the worker, for the session's name.
+    is found dead; it must only hand over. ``gauges`` gives what the beat stores, as JSON text, ``leases`` what the
+    worker has in its hands. ``pooled``: the URL leads to a pooler. ``who``: the worker, for the session's name.
     """
 
     def __init__(
@@ -40,10 +40,11 @@ class Heart:
         *,
         on_beat: Callable[[int, Beat | None], None],
         gauges: Callable[[], str | None],
+        leases: Callable[[], Sequence[int]] = tuple,
         pooled: bool = False,
         who: str = "",
     ) -> None:
-        self._url, self._schema, self._on_beat, self._gauges = url, schema, on_beat, gauges
+        self._url, self._schema, self._on_beat, self._gauges, self._leases = url, schema, on_beat, gauges, leases
         self._pooled, self._who = pooled, who
         self._lock = threading.Lock()  # a worker and its trust change together
         self._worker = 0
@@ -89,7 +90,7 @@ class Heart:
 
     def _beat(self) -> None:
         worker, sent = self._worker, monotonic()
-        beat = drive(self._connected(), workers.beat(worker, self._gauges()), self._schema)
+        beat = drive(self._connected(), workers.beat(worker, self._gauges(), self._leases()), self._schema)
         with self._lock:
             if worker != self._worker:
                 return

@@ -14,7 +14,8 @@ from ..model import Beat, Connections, Crashes, Worker
 
 def _beat(row: Row) -> Beat:
     wanted = tuple(row["cancels"] or ()), tuple(row["pauses"] or ())
-    return Beat(row["state"], row["incarnation"], *wanted, row["living"], tuple(row["expired"]))
+    lost = tuple(row["expired"]), tuple(row["taken"] or ())
+    return Beat(row["state"], row["incarnation"], *wanted, row["living"], *lost)
 
 
 def _worker(row: Row) -> Worker:
@@ -69,9 +70,11 @@ def register(
     )
 
 
-def beat(worker: int, gauges: str | None = None) -> Op[Beat | None]:
-    """Say this worker is alive. None: it has been declared dead, or has left, and must not go on as this worker."""
-    return (yield from maybe(BEAT, worker=worker, gauges=gauges, dead_seconds=limits.DEAD_SECONDS))
+def beat(worker: int, gauges: str | None = None, leases: Sequence[int] = ()) -> Op[Beat | None]:
+    """Say this worker is alive, with these leases in its hands. None: it has been declared dead, or has left, and must
+    not go on as this worker."""
+    seconds = limits.DEAD_SECONDS
+    return (yield from maybe(BEAT, worker=worker, gauges=gauges, leases=list(leases), dead_seconds=seconds))
 
 
 def declare_dead(worker: int) -> Op[str | None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence, Set
 from math import inf
 
 from ...core import limits
@@ -85,7 +85,8 @@ class Claimer:
         self._stir = asyncio.Event()
         self._stopping = False
         self._stopped = asyncio.Event()
-        self.asleep = self.recovering = False
+        self.asleep = self.recovering = self._taken = False
+        self._missing: Set[int] = frozenset()
         self._watch: Holders = frozenset()
         self._slept_at = self._tended_at = self._looked_at = self._next_tend = 0.0
         self._look_next = False
@@ -95,6 +96,15 @@ class Claimer:
 
     def stir(self) -> None:
         """Something changed: room, an end, a beat. Call it on the loop's thread."""
+        self._stir.set()
+
+    def beaten(self, living: int, missing: Iterable[int]) -> None:
+        """What a beat has brought: how many workers live, and which leases the database doesn't have any more. One that
+        is missing twice was taken from this worker, and isn't just being emptied by it: it finds out what it holds."""
+        self._me.living = living
+        gone = self._leases.keys() & set(missing)
+        self._taken = self._taken or not gone.isdisjoint(self._missing)
+        self._missing = gone
         self._stir.set()
 
     def notified(self, payload: str) -> None:
@@ -131,6 +141,9 @@ class Claimer:
         try:
             while not self._stopping:
                 try:
+                    if self._taken:
+                        log.warning("leases of this worker were taken from it: what runs of them is told to stop")
+                        await self._recover()
                     if not await self._round():
                         await self._rest()
                     pause = 0.1
@@ -279,14 +292,14 @@ class Claimer:
         self._next_tend = monotonic() + 10 * (monotonic() - now)
 
     async def _recover(self) -> None:
-        """After a lost connection: it may lead to another server now, so floors start from nought, and the worker
-        finds out what it holds."""
+        """After a lost connection, or a lost lease: it may lead to another server now, so floors start from nought, and
+        the worker finds out what it holds."""
         for intake in self._intakes:
             intake.floor.reset()
             intake.wet = True
         self._due.reset()
         self._alarm.reset()
-        self.recovering = True
+        self.recovering, self._taken = True, False
         answer = self._on_unknown()
         if asyncio.iscoroutine(answer):
             await answer

@@ -39,11 +39,12 @@ class Overseer:
         return sum(slot.lost for slot in self.slots)
 
     def stop_jobs(self, reason: str, ids: frozenset[int] | None = None) -> int:
-        """Tell running jobs (these, or all) to stop; returns how many. Async ones are cancelled, threads are told."""
+        """Tell running jobs to stop: all, or these and those whose lease is lost; returns how many. Async ones are
+        cancelled, threads are told."""
         told = 0
         for slot in self.slots:
             with slot.lock:
-                if slot.running and slot.job is not None and (ids is None or slot.job.id in ids):
+                if slot.running and slot.job is not None and (ids is None or slot.job.id in ids or slot.job.lease.lost):
                     self._stop(slot, reason)
                     told += 1
         return told

@@ -81,9 +81,8 @@ class Recoverer:
                 begun.add(id)
         self._settler.drop_lost()
         for runner in self._runners:
-            in_hand = runner.in_hand()
             runner.offer([job for job in runner.take_back() if not job.lease.lost])
-            runner.stop_jobs("lost", frozenset(job.id for job in in_hand if job.lease.lost))
+            runner.stop_jobs("lost", frozenset())  # not by id: a job that was lost may run here again
         for id in sorted(held.keys() - self._leases.keys()):
             if held[id].jobs:
                 self._give_back(held[id], id in begun)

@@ -103,10 +103,6 @@ class Runner(Overseer):
                 unstarted.append(self.backlog.popleft())
         return unstarted
 
-    def in_hand(self) -> list[Claimed]:
-        """Every claimed job that has not ended here: running, then waiting."""
-        return [job for slot in self.slots if (job := slot.job) is not None] + list(self.backlog)
-
     def shut(self) -> None:
         """Start nothing more, and take a cancellation for the end of a slot, and not for its job's doing."""
         self._closing = True
