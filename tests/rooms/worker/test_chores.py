@@ -257,6 +257,23 @@ async def test_what_jobs_wait_for_is_never_parked(stage: Stage, app: App) -> Non
     assert "reached maximum value of sequence" in failed.last_error
 
 
+@pytest.mark.usefixtures("hasty")
+async def test_a_burial_that_failed_is_forgotten_when_one_succeeds(stage: Stage, app: App) -> None:
+    """What made the burial of a worker fail, a full disk say, is over: the next burial ends the failures in a row,
+    which the doctor and an alert would name for ever, and the waits between them [OPS-74]. Red when a success isn't
+    noted."""
+    gone = "insert into perdure.worker (name, host, pid, slots, queues, expires_at) values (%s, 'h', 1, 1, '{}', now())"
+    await _say(stage, gone, "lost")
+    await stage.ask(upkeep.fail("bury", "no space left on device", parks=False))
+    async with working(stage.db, app) as worker:
+        await stage.until_true("select exists (select from perdure.worker where name = 'lost' and state = 'dead')")
+        await until(lambda: worker._chores.counts["bury"] == 1)
+        bury = await _remembered(stage, "bury")
+
+    assert (bury.consecutive_failures, bury.last_error) == (0, "no space left on device")
+    assert bury.last_success_at > bury.last_failure_at
+
+
 async def test_a_chore_that_waits_leaves_the_loop_alone(
     stage: Stage, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:

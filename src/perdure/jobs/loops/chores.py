@@ -213,7 +213,7 @@ class Chores:
 
     async def _bury_workers(self) -> None:
         for worker in sorted(self._expired):
-            name = await self._link.transaction(workers.declare_dead(worker))
+            name = (await self._do("bury", partial(_bury, worker), _as_one)).result
             self._expired.discard(worker)
             faults.point("bury.after")
             if name is not None:
@@ -315,8 +315,16 @@ def _as_much(done: int, bound: int) -> bool:
     return done >= bound
 
 
+def _as_one(name: str | None, bound: int) -> bool:
+    return False
+
+
 def _more_leases(found: Rescue, bound: int) -> bool:
     return found.lease is not None
+
+
+def _bury(worker: int, bound: int) -> Op[str | None]:
+    return workers.declare_dead(worker)
 
 
 def _rescue(after: int, bound: int) -> Op[Rescue]:
