@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from math import inf
+from typing import get_args
 
 from ..core.errors import PerdureError
 from ..core.op import Op, one, rows
 from ..core.telemetry import Sample
 from ..fleet.ops.workers import crashes, list_workers
+from ..jobs.bounds import Queue, State
 from ..jobs.ops.queues import list_queues
 from ..pg.connect import connect
 from ..pg.drive import drive
@@ -39,7 +42,7 @@ def system() -> Op[list[Sample]]:
     ]
     for queue in (yield from list_queues()):
         found += [Sample("perdure_jobs", getattr(queue, place), (queue.name, place)) for place in PLACES]
-        found.append(Sample("perdure_oldest_ready_seconds", queue.oldest_seconds or 0.0, (queue.name,)))
+        found += _moves(queue)
     alone = [each for each in (yield from rows(ATTENDED)) if not each.workers and not each.paused]
     found.append(Sample("perdure_unattended_queues", len(alone)))
     found += yield from _workers()
@@ -51,6 +54,18 @@ def system() -> Op[list[Sample]]:
     ages = [each["seconds"] or 0.0 for each in (yield from rows(HOLDERS))]
     found.append(Sample("perdure_horizon_seconds", max(ages, default=0.0)))
     return found
+
+
+def _moves(queue: Queue) -> list[Sample]:
+    """Whether it keeps up. Where nobody has measured what arrives, as in an idle queue, nothing does."""
+    label, drain = (queue.name,), queue.drain_seconds
+    return [
+        Sample("perdure_oldest_ready_seconds", queue.oldest_seconds or 0.0, label),
+        *(Sample("perdure_queue_state", int(queue.state == state), (queue.name, state)) for state in get_args(State)),
+        Sample("perdure_queue_arrived_per_second", queue.arrived_per_second or 0.0, label),
+        Sample("perdure_queue_ended_per_second", queue.ended_per_second, label),
+        Sample("perdure_queue_drain_seconds", inf if drain is None else drain, label),
+    ]
 
 
 def _workers() -> Op[list[Sample]]:

@@ -63,6 +63,7 @@ class Meter:
             Sample("perdure_trusted_seconds", max(heart.trusted_until - monotonic(), 0.0)),
             *_each("perdure_suspects", self.isolator.gauges()),
             *_each("perdure_chore_done_total", {name: chores.counts[name] for name in chores.names}),
+            Sample("perdure_chore_done_total", self.sampler.advanced, ("advance",)),
             *_each("perdure_chore_failures_total", {name: chores.failures[name] for name in chores.names}),
             *_each("perdure_chore_contended_total", {name: chores.contended[name] for name in chores.names}),
             *_each("perdure_database_errors_total", dict(SEEN)),

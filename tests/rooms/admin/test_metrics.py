@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterator
+from math import inf
 from urllib.request import urlopen
 
 import pytest
@@ -144,6 +145,7 @@ def fires(expression: str, before: list[Sample], now: list[Sample]) -> bool:
 
 TROUBLE = {
     "PerdureBacklogIsOld": "update perdure.job set created_at = now() - interval '10 minutes'",
+    "PerdureQueueIsInDebt": "update perdure.job set created_at = now() - interval '2 minutes'",
     "PerdureLeasesAreLost": "update perdure.worker set expires_at = now() - interval '1 minute'",
     "PerdureDeadJobsGrow": "insert into perdure.dead (id, reason) select id, 'exhausted' from perdure.job",
     "PerdureNobodyWorks": "delete from perdure.worker",
@@ -199,6 +201,26 @@ def test_workers_are_counted_by_what_they_are(kernel: Kernel) -> None:
     found = {each.labels: each.value for each in kernel.main.run(metrics.system()) if each.name == "perdure_workers"}
 
     assert found == {("alive",): 1, ("draining",): 1, ("silent",): 1}
+
+
+def test_whether_a_queue_keeps_up_is_scraped(kernel: Kernel) -> None:
+    """What arrives and ends in a queue, how long it would drain, and the state that makes of it [ARC-9, ARC-14]; it is
+    for ever where jobs are ready and nothing ends. Red when a scrape has depths alone."""
+    kernel.worker()
+    kernel.enqueue(20)
+    still = {(each.name, *each.labels[1:]): each.value for each in kernel.main.run(metrics.system())}
+    kernel.main.sql('update perdure.worker set gauges = \'{"queues": {"default": {"ended_per_second": 2}}}\'')
+    kernel.main.sql("update perdure.job set created_at = now() - interval '2 minutes'")
+    kernel.main.sql(
+        "insert into perdure.queue_sample (queue, at, pos, ready, line, ended_per_second, workers, took) "
+        "select id, now() - interval '10 s', 1, 5, 0, 2, 1, 0 from perdure.queue"
+    )
+    found = {(each.name, *each.labels[1:]): each.value for each in kernel.main.run(metrics.system())}
+
+    assert (still["perdure_queue_drain_seconds",], still["perdure_queue_state", "open"]) == (inf, 1)
+    assert (found["perdure_queue_state", "in_debt"], found["perdure_queue_state", "open"]) == (1, 0)
+    assert (found["perdure_queue_ended_per_second",], found["perdure_queue_drain_seconds",]) == (2.0, 10.0)
+    assert 2.0 < float(str(found["perdure_queue_arrived_per_second",])) <= 3.5
 
 
 def test_a_histogram_counts_and_ranks() -> None:

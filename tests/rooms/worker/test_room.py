@@ -17,8 +17,8 @@ from tests.rooms.worker.stage import Stage, until, working
 
 
 async def test_what_waits_in_line_runs_in_order_as_room_comes(db: Database, stage: Stage) -> None:
-    """With room for five, two hundred jobs run, none lost and in the order of their enqueue [ARC-7]. Guard: the
-    sampler lets in those who wait."""
+    """With room for five, two hundred jobs run, none lost and in the order of their enqueue, and how many were let in
+    is counted [ARC-7]. Guard: the sampler lets in those who wait."""
     app = App("shop")
     app.queue("mail", max_depth=5, when_full="spill")
     ran: list[int] = []
@@ -27,12 +27,14 @@ async def test_what_waits_in_line_runs_in_order_as_room_comes(db: Database, stag
     async def send(number: int) -> None:
         ran.append(number)
 
-    async with working(db, app, queues={"mail": 1}):
+    async with working(db, app, queues={"mail": 1}) as worker:
         ids = []
         for number in range(0, 200, 10):
             ids += await stage.enqueue(*[send.job(number=each) for each in range(number, number + 10)])
         await stage.until_all_in("history", ids)
+        done = {each.labels: each.value for each in worker.samples() if each.name == "perdure_chore_done_total"}
     assert ran == list(range(200))
+    assert 0 < float(str(done["advance",])) <= 195
 
 
 async def test_a_queue_in_debt_is_told_before_any_job_fails(
