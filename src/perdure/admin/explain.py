@@ -26,6 +26,9 @@ NAMES_MAX = 20
 OVERDUE_SECONDS = 2.0
 """Past its due time a job is promoted within a second, where there is a worker."""
 
+LOCKED_SECONDS = 2.0
+"""A transaction that has had a job in its hands for longer is one that doesn't end by itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
@@ -156,18 +159,31 @@ UNDONE_RUN = (
 
 def explain(id: int) -> Op[Explanation | None]:
     """Why the job is where it is; None when there is none."""
-    return (yield from maybe(EXPLAIN, id=id, ahead_max=AHEAD_MAX, names_max=NAMES_MAX))
+    bounds = {"ahead_max": AHEAD_MAX, "names_max": NAMES_MAX, "locked_seconds": LOCKED_SECONDS}
+    return (yield from maybe(EXPLAIN, id=id, **bounds))
 
 
 def judged(facts: Row) -> Explanation:
     """The explanation of what is known about a job."""
-    found = _PLACES[facts["place"]](facts)
+    found = _locked(_PLACES[facts["place"]](facts), facts)
     if facts["unfollowed"] is None:
         return found
     told = f"{found.because}; what was to follow it can't be enqueued: {facts['unfollowed']}"
     return replace(
         found, because=told, fix=found.fix or "enqueue what was to follow: perdure report jobs.broken_chains"
     )
+
+
+def _locked(found: Explanation, facts: Row) -> Explanation:
+    """In whose hands it is, whoever wants to move it: a transaction's that doesn't end. A handler that runs may have
+    one, and is left to it."""
+    if facts["locked_by"] is None or found.code in ("running", "cancelling"):
+        return found
+    return replace(
+        found, code="locked", because=f"{found.because}; {facts['locked_by']} has it locked in an open transaction",
+        next="nothing moves it until that transaction has ended",
+        fix="commit or roll back there; perdure report server.horizon says how to end it from outside",
+    )  # fmt: skip
 
 
 def _ready(facts: Row) -> Explanation:
@@ -221,7 +237,12 @@ def _scheduled(facts: Row) -> Explanation:
         )  # fmt: skip
     due = facts["due_in"]
     when = f"in {due:.0f} s" if due > 0 else f"{-due:.0f} s ago"
-    if due < -OVERDUE_SECONDS and not facts["living"]:
+    if due < -OVERDUE_SECONDS and facts["living"]:
+        return _said(
+            facts, "overdue", f"it was due {when}, and hasn't been moved to ready: promotion is behind, or fails",
+            "it is moved as soon as its turn comes", "perdure chores shows whether promote fails, and of what",
+        )  # fmt: skip
+    if due < -OVERDUE_SECONDS:
         return _said(
             facts, "overdue", f"it was due {when}, and no worker lives to move it to ready",
             "the first worker moves it within a second", "start a worker: perdure worker APP",

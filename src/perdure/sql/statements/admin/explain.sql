@@ -1,6 +1,6 @@
--- Does: what there is to know about why one job stands where it stands: its place, its queue, who could run it, who holds it, how its last attempt ended.
+-- Does: what there is to know about why one job stands where it stands: its place, its queue, who could run it, who holds it, whose transaction has it locked, how its last attempt ended.
 -- Locks: none.
--- Index: job, history, dead, held, waiting, run, step, follow_up and cancel_request by id; ready (lane, pos) up to the job's own place in line; attempt by job; worker_living; whole of lease, one row a claimed batch.
+-- Index: pg_stat_activity and pg_prepared_xacts whole; job, history, dead, held, waiting, run, step, follow_up and cancel_request by id; ready (lane, pos) up to the job's own place in line; attempt by job; worker_living; whole of lease, one row a claimed batch.
 -- Bound: one job, and what its run has recorded; what stands before it is counted up to `ahead_max`.
 select v.id, v.task, v.queue, v.key, v.place, v.reason, v.outcome, v.attempt, v.rescues, v.generation, v.error,
        extract(epoch from clock_timestamp() - v.created_at)::float8 as age, v.run_at,
@@ -20,7 +20,7 @@ select v.id, v.task, v.queue, v.key, v.place, v.reason, v.outcome, v.attempt, v.
        extract(epoch from clock_timestamp() - c.requested_at)::float8 as cancel_asked, c.reason as cancel_reason,
        a.ending as last_ending, a.error as last_error,
        v.run_at >= timestamptz '9000-01-01 00:00:00+00' as in_line,
-       (v.options ->> 'put_off')::boolean as put_off, v.options ->> 'at_most_once' = 'true' as once, v.context ->> 'replayed_by' as replayed_by,
+       k.locked_by, (v.options ->> 'put_off')::boolean as put_off, v.options ->> 'at_most_once' = 'true' as once, v.context ->> 'replayed_by' as replayed_by,
        case when v.place = 'waiting' then (
            select string_agg(case when s.kind in ('child', 'sleep') then s.name else s.kind || ' ' || coalesce(s.detail, s.name) end, ', ' order by s.seq)
            from perdure.step s where s.run = j.id and s.state = 'waiting') end as waits_for,
@@ -43,6 +43,12 @@ left join lateral (
     cross join lateral unnest(l.jobs, l.generations) as t(id, generation)
     where v.place = 'leased' and t.id = j.id and t.generation = j.generation limit 1) l on true
 left join perdure.worker w on w.id = l.worker
+left join lateral (
+    select o.who as locked_by
+    from (select 'session ' || a.pid || coalesce(' (' || nullif(a.application_name, '') || ')', '') as who, a.xact_start as since
+          from pg_stat_activity a where a.backend_xid = j.xmax
+          union all select 'the prepared transaction ' || p.gid, p.prepared from pg_prepared_xacts p where p.transaction = j.xmax) o
+    where o.since < clock_timestamp() - %(locked_seconds)s::float8 * interval '1 s' limit 1) k on true
 left join lateral (
     select count(*) as workers, sum(w.slots) as slots, sum((w.gauges -> 'queues' -> v.queue ->> 'lost')::int) as lost
     from perdure.worker w
