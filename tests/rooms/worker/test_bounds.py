@@ -228,7 +228,8 @@ async def test_the_gauges_say_how_full_a_worker_is(stage: Stage) -> None:
 )
 def test_a_shortage_of_connections_is_said_in_figures(found: Connections, words: str | None) -> None:
     """What workers and their jobs may open is held against what the server allows, and a shortage named with each
-    number [KIT-34, DW-186]. Red when slots aren't counted."""
+    number [KIT-34, DW-186]; a lease can't be too short for a batch, nor a poll too rare for what is due, because beats
+    renew all leases and due times have a timer. Red when slots aren't counted."""
     said = shortage(found)
 
     assert said is None if words is None else said is not None and said.startswith(words)
