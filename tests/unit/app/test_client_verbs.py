@@ -37,7 +37,8 @@ def _described(error: Exception) -> str:
 
 
 def test_a_wait_looks_ever_more_rarely_and_never_past_its_end() -> None:
-    """The pauses grow to a bound, are spread by the dice, and the last one ends with the wait."""
+    """The pauses grow to a bound, are spread by the dice, and the last one ends with the wait, which then says where
+    the job stands and who explains that. Red when whoever waits for a parked job is told to see to a worker."""
     waiting, now = Waiting(1, 10.0, 0.0), 0.0
     pauses: list[float] = []
     while now < 10.0:
@@ -50,8 +51,10 @@ def test_a_wait_looks_ever_more_rarely_and_never_past_its_end() -> None:
     assert max(pauses) == pytest.approx(PAUSE_SECONDS_MAX)
     assert len(pauses) < 50
     assert now == pytest.approx(10.0)
-    with pytest.raises(WaitTimeout, match="job 1: hadn't ended after 10 s, and stands in ready; wait longer"):
+    with pytest.raises(WaitTimeout, match=r"^job 1: hadn't ended after 10 s, and stands in ready; .* explain 1"):
         waiting.pause(_job(), now, 0.5)
+    with pytest.raises(WaitTimeout, match=r"stands in held \(unknown_task\);"):
+        waiting.pause(_job(place="held", reason="unknown_task"), now, 0.5)
     assert Waiting(1, None, 0.0).pause(_job(), 1e9, 0.0) != Waiting(1, None, 0.0).pause(_job(), 1e9, 0.9)
 
 

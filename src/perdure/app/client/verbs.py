@@ -321,11 +321,12 @@ class Waiting:
             return None
         pause = self._looks.pause(now, dice)
         if pause is None:
+            stands = job.place if job.reason is None else f"{job.place} ({job.reason})"
             raise WaitTimeout(
-                f"hadn't ended after {self._looks.timeout:g} s, and stands in {job.place}",
+                f"hadn't ended after {self._looks.timeout:g} s, and stands in {stands}",
                 job_id=job.id,
                 field=f"job {job.id}",
-                fix="wait longer, or see that a worker runs its queue",
+                fix=f"wait longer, or see what it waits for: perdure explain {job.id}",
             )
         return pause
 
