@@ -20,11 +20,14 @@ def _options(command: Any) -> set[str]:
     return found
 
 
-def test_the_guide_names_every_command_and_every_option() -> None:
-    """A command and an option that the program has stand in docs/guides/cli.md; ``bench`` has a guide of its own."""
+def test_the_guide_names_every_command_verb_and_option() -> None:
+    """Every command, verb and option that the program has stands in docs/guides/cli.md; ``bench`` has a guide of its
+    own. Red when a verb is added that only ``--help`` tells of."""
     program: Any = get_command(perdure)
     told = [program.get_command(None, name) for name in COMMANDS if name != "bench"]
     options = {option for command in told for option in _options(command)}
+    verbs = {(each.name, verb) for each in told for verb in getattr(each, "commands", {}) if verb != "list"}
 
     assert {name for name in COMMANDS if f"`{name}`" not in GUIDE} == set()
+    assert {each for each in verbs if " ".join(each) not in GUIDE and f"`{each[1]}`" not in GUIDE} == set()
     assert {option for option in options if option not in GUIDE} == set()
