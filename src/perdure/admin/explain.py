@@ -381,7 +381,8 @@ def _following(facts: Row) -> str:
     """What is still to follow a job that has ended."""
     if not facts["following"]:
         return ""
-    return f"; what is to follow it ({facts['following']}) is enqueued as soon as its queue has room"
+    told = "is enqueued once its queue has room, which is looked for every five minutes"
+    return f"; what is to follow it ({facts['following']}) {told}"
 
 
 def _said(

@@ -308,7 +308,7 @@ def step_desk(ctx: Any) -> StepDesk:
 
 def errands(history_days: int) -> Errands:
     """What is done for runs with the chores, by every worker: also by one that has no workflow itself."""
-    told = Duty("runs.close", close, period=limits.FOLLOW_UPS_SWEEP_SECONDS)
+    told = Duty("runs.close", close, period=limits.FOLLOW_UPS_SWEEP_SECONDS, pausable=False)
     return Errands(sweep, partial(close, all=False), [told, Duty("runs.prune", partial(prune, history_days))])
 
 

@@ -274,7 +274,7 @@ def test_what_is_still_to_follow_is_said(stage: Stage, cause: str) -> None:
     assert alone is not None
     assert followed is not None
     assert "follow" not in alone.next
-    assert "what is to follow it (bill in narrow) is enqueued as soon as its queue has room" in followed.next
+    assert "what is to follow it (bill in narrow) is enqueued once its queue has room" in followed.next
 
 
 def test_a_job_whose_enqueuer_wanted_it_later_is_not_said_to_be_put_off(stage: Stage) -> None:

@@ -46,9 +46,10 @@ def take(chore: str, *, lock_ms: int | None = None, pausable: bool = False) -> O
     return (yield from one(TAKE, chore=chore, lock_timeout=timeout, pausable=pausable, window=window))
 
 
-def begin(chore: str, me: int, period: float) -> Op[Turn]:
-    """In a transaction of its own: note that this worker begins a chore of a period, if it is due and nobody's."""
-    memory = yield from take(chore, pausable=True)
+def begin(chore: str, me: int, period: float, *, pausable: bool = True) -> Op[Turn]:
+    """In a transaction of its own: note that this worker begins a chore of a period, if it is due and nobody's.
+    ``pausable``: a crash loop keeps it waiting."""
+    memory = yield from take(chore, pausable=pausable)
     turn = rules.turn(memory, me)
     if turn.crashed:
         told = f"worker {memory.running_on} ended, or lost its connection, while it did this"

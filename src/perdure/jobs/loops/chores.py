@@ -281,8 +281,9 @@ class Chores:
 
     async def _serve(self, duty: ops.Duty) -> None:
         """A duty that may be due: begin it in a transaction of its own, then do it, a batch a transaction."""
-        turn = await self._link.transaction(upkeep.begin(duty.name, self._me(), duty.period))
-        self._pause(turn.paused)
+        turn = await self._link.transaction(upkeep.begin(duty.name, self._me(), duty.period, pausable=duty.pausable))
+        if duty.pausable:
+            self._pause(turn.paused)
         if not turn.now:
             self._not_before[duty.name] = monotonic() + jittered(turn.wait)
             self.failures[duty.name] += turn.crashed

@@ -47,7 +47,7 @@ class Duty:
 
     ``op`` does as much as it is given at most (``batch``), and returns how much it did: as much means that there is
     more. Each is a transaction. ``lock_ms``: how long one waits for a lock, because others will wait behind it; None
-    for what the session allows.
+    for what the session allows. ``pausable``: a crash loop keeps it waiting; not where a job may wait for what it does.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Duty:
     batch: int = limits.CHORE_BATCH_MAX
     period: float = 3_600.0
     lock_ms: int | None = None
+    pausable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ def duties(history_days: int) -> list[Duty]:
             Duty(f"{parent}.strays", partial(drop_strays, parent, history_days)),
         )
     ]
-    followed = Duty("follow_ups.sweep", follow.Sweep(), period=limits.FOLLOW_UPS_SWEEP_SECONDS)
+    followed = Duty("follow_ups.sweep", follow.Sweep(), period=limits.FOLLOW_UPS_SWEEP_SECONDS, pausable=False)
     forgetful = Duty("queues.retention", partial(forget_finished, history_days))
     kept = [
         Duty("sides.sweep", partial(sweep_sides, history_days)),
