@@ -152,6 +152,7 @@ TROUBLE = {
     "PerdureHousekeepingIsNotDone": (
         "insert into perdure.chore (name, period, last_success_at) values ('a', '1 h', now() - interval '3 h')"
     ),
+    "PerdureHousekeepingFails": "insert into perdure.chore (name, consecutive_failures) values ('promote', 3)",
     "PerdureHousekeepingIsParked": (
         "insert into perdure.chore (name, parked_until) values ('a', now() + interval '1 h')"
     ),
