@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from perdure.core.errors import LockTimeout, OwnershipLost
 from perdure.jobs.ops.checkpoints import kept, save
-from perdure.jobs.ops.settle import settle
-from perdure.jobs.saves import Save
+from perdure.jobs.ops.progress import report
+from perdure.jobs.ops.settle import complete_unheld, settle
+from perdure.jobs.saves import Report, Save
 from perdure.jobs.work import Claimed
 from tests.rooms.jobs.stage import Stage, end
 
@@ -36,6 +37,23 @@ def test_a_zombies_checkpoint_is_refused_and_the_position_stays(stage: Stage) ->
     assert [type(answer) for answer in answers] == [OwnershipLost, OwnershipLost]
     assert f"job {id}: was claimed as generation 0 and is generation 1 now" in str(answers[0])
     assert _saved(stage, job) == 20
+
+
+def test_a_zombies_report_is_not_shown(stage: Stage) -> None:
+    """What a worker says of a job that was given to somebody else isn't taken, whether its successor has reported yet
+    or not [PAT-2]. Red without the generation in report_progress.sql."""
+    worker, other = stage.worker(), stage.worker("other")
+    [id] = stage.enqueue()
+    [frozen] = stage.claim(worker)
+    stage.lose(worker)
+    assert stage.rescue() == 1
+    [job] = stage.claim(other)
+
+    def reported(claimed: Claimed, n: float) -> list[int]:
+        return stage.main.run(report([Report(claimed.id, claimed.generation, n, 10, None)]))
+
+    assert [reported(frozen, 9), reported(job, 1), reported(frozen, 9)] == [[], [id], []]
+    assert stage.main.sql("select n from perdure.progress") == [(1,)]
 
 
 def test_a_save_that_comes_late_does_not_undo_a_later_one(stage: Stage) -> None:
@@ -95,6 +113,24 @@ def test_an_end_that_is_refused_clears_nothing(stage: Stage) -> None:
     with stage.main.conn.transaction():
         assert stage.main.run(settle([end(job)], other.id, sides=True)) == []
     assert _saved(stage, job) is None
+
+
+def test_what_a_handler_completes_itself_leaves_nothing_behind(stage: Stage) -> None:
+    """A job that its handler's own transaction completes loses its checkpoint, its report and its key with that commit,
+    and keeps all of them when that is rolled back [PAT-3]. Red when only what the worker settles is looked at."""
+    worker = stage.worker()
+    stage.enqueue(unique="order:9182")
+    [job] = stage.claim(worker)
+    assert stage.main.run(save([_save(job, 1)])) == [True]
+    assert stage.main.run(report([Report(job.id, job.generation, 1, 10, None)])) == [job.id]
+
+    def left(how: str) -> list[int]:
+        stage.main.begin()
+        stage.main.run(complete_unheld(end(job)))
+        stage.main.sql(how)
+        return [stage.counts(table) for table in ("checkpoint", "progress", "unique_key")]
+
+    assert [left("rollback"), left("commit")] == [[1, 1, 1], [0, 0, 0]]
 
 
 def test_a_locked_job_is_not_taken_for_a_lost_one(stage: Stage) -> None:
