@@ -144,3 +144,30 @@ def test_a_verb_that_is_refused_to_a_running_run_holds_up_no_record_of_it(stage:
             await stage.result()
 
     asyncio.run(play())
+
+
+def test_a_signal_leaves_the_inbox_with_the_record_of_its_step(stage: Stage) -> None:
+    """While somebody's transaction keeps a message from being taken, the step that takes it isn't recorded for anybody:
+    there is no moment between, after which the next wait for that signal would be given the same one [DW-196]. Red when
+    a record that takes a message is written statement by statement."""
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> Any:
+        return await wf.signal("paid")
+
+    async def play() -> None:
+        await stage.start(shop.run())
+        await stage.signal("paid", 9182)
+        holder = stage.db.connect()
+        holder.execute("begin")
+        holder.execute("select from perdure.signal for update")
+        waits = "select exists (select from pg_stat_activity where %s = any(pg_blocking_pids(pid)))"
+        async with stage.working():
+            await stage.until_true(waits, holder.info.backend_pid)
+            recorded = stage.value("select count(*) from perdure.step")
+            holder.execute("rollback")
+            assert await stage.result() == 9182
+        assert recorded == 0
+        assert stage.rows("select taken from perdure.signal") == [("signal paid",)]
+
+    asyncio.run(play())
