@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from perdure import Workflow
+from perdure import Retry, Workflow
 from perdure.core.run_errors import WorkflowState
 from tests.rooms.worker.stage import BOUND_SECONDS, until
 from tests.rooms.workflows.stage import Stage
+
+WAITS = "select exists (select from pg_stat_activity where %s = any(pg_blocking_pids(pid)))"
 
 
 def _declare(stage: Stage, gate: asyncio.Event) -> SimpleNamespace:
@@ -161,13 +163,71 @@ def test_a_signal_leaves_the_inbox_with_the_record_of_its_step(stage: Stage) -> 
         holder = stage.db.connect()
         holder.execute("begin")
         holder.execute("select from perdure.signal for update")
-        waits = "select exists (select from pg_stat_activity where %s = any(pg_blocking_pids(pid)))"
         async with stage.working():
-            await stage.until_true(waits, holder.info.backend_pid)
+            await stage.until_true(WAITS, holder.info.backend_pid)
             recorded = stage.value("select count(*) from perdure.step")
             holder.execute("rollback")
             assert await stage.result() == 9182
         assert recorded == 0
         assert stage.rows("select taken from perdure.signal") == [("signal paid",)]
+
+    asyncio.run(play())
+
+
+def test_a_child_is_there_with_the_record_of_its_step(stage: Stage) -> None:
+    """While somebody's transaction keeps a run from recording that it has started a child, there is no child for
+    anybody [DW-190, DW-193]. Red when the two are written statement by statement: a worker that has lost the run would
+    start children all the same."""
+
+    @stage.app.workflow
+    async def child(wf: Workflow) -> str:
+        return "ok"
+
+    @stage.app.workflow
+    async def parent(wf: Workflow) -> Any:
+        return await wf.child(child, "c")
+
+    async def play() -> None:
+        await stage.start(parent.run())
+        holder = stage.db.connect()
+        holder.execute("begin")
+        holder.execute("select from perdure.job for update")  # which a claim doesn't touch
+        async with stage.working():
+            await stage.until_true(WAITS, holder.info.backend_pid)
+            there = stage.value("select count(*) from perdure.run")
+            holder.execute("rollback")
+            assert await stage.result() == "ok"
+        assert there == 1
+
+    asyncio.run(play())
+
+
+def test_what_is_cancelled_beside_others_is_asked_to_end_with_the_record_of_it(stage: Stage) -> None:
+    """A gathering is decided while nobody can be asked to end: that its child was cancelled isn't recorded before the
+    child is asked [DW-203]. Red when the two are written statement by statement: after a crash in between nothing would
+    know that the child is to end."""
+
+    @stage.app.workflow
+    async def child(wf: Workflow) -> None:
+        await wf.signal("never")
+
+    @stage.app.workflow
+    async def parent(wf: Workflow) -> None:
+        async with wf.gather() as group:
+            group.child(child, "c")
+            group.step("x", stage.fail, "x", retry=Retry(max_attempts=1))
+
+    async def play() -> None:
+        holder = stage.db.connect()
+        holder.execute("begin")
+        holder.execute("lock table perdure.cancel_request in share mode")
+        async with stage.working():
+            await stage.start(parent.run())
+            await stage.until_true(WAITS, holder.info.backend_pid)
+            recorded = stage.value("select count(*) from perdure.step where state = 'cancelled'")
+            holder.execute("rollback")
+            await stage.until_state("failed")
+            await stage.until_state("cancelled", "c")
+        assert recorded == 0
 
     asyncio.run(play())
