@@ -4,17 +4,15 @@ has it carried out; nothing is done by a command itself.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Generator, Iterable
 from datetime import datetime
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
 
 from ..core.backoff import Retry
 from ..core.errors import PerdureError
-from ..core.run_errors import Diverged, GatherFailed, InvalidWorkflow, StepFailed, StepTimeout
+from ..core.run_errors import GatherFailed, InvalidWorkflow, StepFailed, StepTimeout
 from .model import Close, Kind, Message, RunSpec, Step, StepError
 
 Mode = Literal["fail_fast", "collect_all", "first_success", "quorum"]
@@ -320,24 +318,3 @@ def misfit(step: str, error: Exception) -> InvalidWorkflow:
         field=step,
         fix="let the type read what is recorded, or have the step done again: workflows.rewind",
     )
-
-
-def diverged(asked: str, kind: str, steps: Iterable[Step], raised: BaseException | None = None) -> Diverged:
-    """That the code asks for something else than what is recorded next, with what both do. ``raised``: it asks for
-    nothing any more, because it has raised that."""
-    left = sorted(steps, key=lambda each: each.seq)
-    expected = f"{left[0].kind} {left[0].name!r}" if left else "the end"
-    found = f"{kind} {asked!r}" if kind else "the end"
-    if raised is not None:
-        found = f"{type(raised).__name__}: {raised}".partition("\n")[0]
-        if frames := traceback.extract_tb(raised.__traceback__):
-            found += f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
-    lines = [f"- {each.seq:>4} {each.kind} {each.name!r} ({each.state})" for each in left[:10]]
-    if len(left) > 10:
-        lines.append(f"  … and {len(left) - 10} more")
-    diff = "\n".join(["--- recorded", "+++ code", *lines, f"+      {found}"])
-    told = f"the run has recorded {expected} next, and the code"
-    if raised is None:
-        return Diverged(f"{told} comes to {found}", expected=expected, found=found, diff=diff)
-    fix = "mend what the code raises, or let it come as far as before"
-    return Diverged(f"{told} raises {found}", expected=expected, found=found, diff=diff, fix=fix)

@@ -7,7 +7,7 @@ what became of it with ``add``, and turns it again. So a run can be replayed wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -16,8 +16,9 @@ import msgspec
 from ..core import codec, limits
 from ..core.errors import InvalidInput, PerdureError
 from ..core.run_errors import Diverged, InvalidWorkflow, WorkflowError
-from .commands import Block, Command, Do, Gather, Interrupted, Leave, diverged, misfit
+from .commands import Block, Command, Do, Gather, Interrupted, Leave, misfit
 from .compensate import over, owed, undo, undo_name, undone
+from .divergence import diverged, mismatch
 from .handle import Done, Workflow
 from .model import History, Step
 from .turns import AT_END, Broken, Continue, Enter, Exit, Failed, Foreign, Interrupt, Perform, Returned, Turn
@@ -58,7 +59,7 @@ class Machine:
         self._now, self._dice = history.created_at, dice
         self._seeded: Dice | None = None
         self._counts: dict[str, int] = {}
-        self._works: dict[str, str] = {}
+        self._works: dict[str, tuple[str, str]] = {}
         self._patches: dict[str, bool] = {}
         self.unawaited: dict[str, Command] = {}
         self._undoable: list[Do] = []
@@ -66,6 +67,8 @@ class Machine:
         self._asked: Any = None
         self._answer: Any = None
         self._error: BaseException | None = None
+        self._handed: Command | None = None
+        """What was handed out to be carried out, by itself."""
         self.end: Returned | Failed | None = None
         self.broken: PerdureError | None = None
         self.turning = False
@@ -134,10 +137,11 @@ class Machine:
             raise self.mistake(InvalidWorkflow(
                 f"stands inside the transaction {self._open.name!r}", field=base, fix="end the transaction first"
             ))  # fmt: skip
-        address = f"{kind} {getattr(work, 'address', '')}"
+        address = (kind, getattr(work, "address", ""))
         if self._works.setdefault(base, address) != address:
             raise self.mistake(InvalidWorkflow(
-                f"is {self._works[base]} first and {address} later", field=base, fix="give each its own name"
+                f"is {' '.join(self._works[base])} first and {' '.join(address)} later",
+                field=base, fix="give each its own name",
             ))  # fmt: skip
         count = self._counts[base] = self._counts.get(base, 0) + 1
         return base if count == 1 else f"{base}#{count}"
@@ -205,6 +209,9 @@ class Machine:
         """Answer what the code awaits, or say what is needed for that."""
         if self.broken is not None:
             return Broken(self.broken)
+        handed = self._handed
+        if asked is handed and handed is not None and (step := self.steps.get(handed.name)) and step.ended:
+            return self._answered(handed, step)  # it has been considered
         if isinstance(asked, Gather):
             return self._consider_gather(asked)
         if isinstance(asked, Command):
@@ -226,8 +233,8 @@ class Machine:
             return None
         step = self.steps.get(command.name)
         odd = bool(self._left or self._over) if step is None else step.kind != command.kind or not step.ended
-        if odd and (broken := self._mismatch([command])) is not None:
-            return broken
+        if odd and (wrong := self._mismatch([command])) is not None:
+            return wrong
         if step is not None and step.ended:
             return self._answered(command, step)
         if self._interrupted():
@@ -235,7 +242,10 @@ class Machine:
         if step is None and len(self.steps) >= limits.RUN_STEPS_MAX:
             self._raise(self._too_long())
             return None
-        return Enter(command) if isinstance(command, Block) and command.work is None else Perform([command], None)
+        if isinstance(command, Block) and command.work is None:
+            return Enter(command)
+        self._handed = command
+        return Perform([command], None)
 
     def _consider_gather(self, gather: Gather) -> Turn | None:
         members, anchor = gather.members, f"gather {gather.members[0].name}"
@@ -247,8 +257,8 @@ class Machine:
                 self._left.pop(member.name, None)
             self._raise(stop)
             return None
-        if (broken := self._mismatch(members)) is not None:
-            return broken
+        if (wrong := self._mismatch(members)) is not None:
+            return wrong
         steps = [self.steps.get(member.name) for member in members]
         if all(step is not None and step.ended for step in steps):
             return self._gathered(gather)
@@ -300,22 +310,9 @@ class Machine:
         self._asked = None
         return None
 
-    def _mismatch(self, commands: list[Command]) -> Broken | None:
-        """What is wrong between the commands and the records: another kind under a name, or records left over while
-        something new is asked for."""
-        new = False
-        for command in commands:
-            step = self.steps.get(command.name)
-            if step is not None and step.kind != command.kind:
-                return Broken(diverged(command.name, command.kind, [step]))
-            new = new or step is None or not step.ended
-        if new:
-            mine = {command.name for command in commands}
-            left = [step for name, step in self._left.items() if name not in mine] + list(self._over.values())
-            if left:
-                first = next((each for each in commands if each.name not in self.steps), commands[0])
-                return Broken(diverged(first.name, first.kind, left))
-        return None
+    def _mismatch(self, commands: Sequence[Command]) -> Broken | None:
+        error = mismatch(commands, self.steps, [*self._left.values(), *self._over.values()])
+        return None if error is None else Broken(error)
 
     def _finish(self, end: Returned | Failed) -> Turn:
         """The end of the code; after a failure, the compensations come first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import lru_cache, partial, wraps
+from types import FunctionType
 from typing import Any, get_origin, get_type_hints
 
 import msgspec
@@ -18,7 +19,7 @@ from .commands import Work
 def work_of(function: Callable[..., Any], step: str) -> Work:
     """The function as a step calls it; a task is called as its function, where it runs. Raises InvalidWorkflow."""
     plain = getattr(function, "function", function)
-    if inspect.isfunction(plain) and plain.__closure__ is None and "<locals>" not in plain.__qualname__:
+    if isinstance(plain, FunctionType) and plain.__closure__ is None and "<locals>" not in plain.__qualname__:
         return _work_of(function)
     return _made(function, step)  # what was made for one run isn't kept: it would keep what the run holds
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Generator
+from collections.abc import Coroutine, Generator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -142,27 +142,22 @@ class Activator:
             "wf.gather; asyncio.timeout and TaskGroup are for the functions of steps and the blocks of transactions",
         ))  # fmt: skip
 
-    async def _carry(self, turn: Turn) -> Parked | End | None:
+    def _carry(self, turn: Turn) -> Coroutine[Any, Any, Parked | End | None]:
         if isinstance(turn, Perform):
-            if turn.gather is not None:
-                gatherer = Gatherer(self._provider, self._records, self._carrier, turn.gather, self._halts)
-                return await gatherer.carry()
-            return await self._carrier.carry(turn.commands[0])
+            if turn.gather is None:
+                return self._carrier.carry(turn.commands[0])
+            return Gatherer(self._provider, self._records, self._carrier, turn.gather, self._halts).carry()
         if isinstance(turn, Foreign):
-            await self._foreign(turn)
-            return None
+            return self._foreign(turn)
         if isinstance(turn, Enter):
-            return await self._enter(turn.block)
+            return self._enter(turn.block)
         if isinstance(turn, Exit):
-            return await self._exit(turn)
+            return self._exit(turn)
         if isinstance(turn, Interrupt):
-            await self._interrupt(turn)
-            return None
+            return self._interrupt(turn)
         if isinstance(turn, Returned):
-            return await self._returned(turn.value)
-        if isinstance(turn, Failed):
-            return await self._failed(turn)
-        return self._broken(turn)
+            return self._returned(turn.value)
+        return self._failed(turn) if isinstance(turn, Failed) else self._mistaken(turn)
 
     # Being told to look up: a cancel, a pause, an update.
 
@@ -230,7 +225,7 @@ class Activator:
         tx = self._tx
         attempt, started = self._begun
         try:
-            error = asyncio.CancelledError() if await self._carrier.calmed() else turn.error
+            error = asyncio.CancelledError() if await self._carrier.caller.calmed() else turn.error
             if error is not None:
                 raise _of_block(error)
             await self._carrier.commit(turn.block, tx, encoded(tx.kept, turn.block.name), attempt, started)
@@ -325,6 +320,9 @@ class Activator:
             extra={"claimed": self._job},
         )  # fmt: skip
         return RunEnd(self._job, "dead", 1, text=text, reason=reason, then=follow, failed_step=step)
+
+    async def _mistaken(self, turn: Broken) -> End:
+        return self._broken(turn)
 
     def _broken(self, turn: Broken) -> End:
         error = turn.error

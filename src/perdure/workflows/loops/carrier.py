@@ -11,25 +11,23 @@ from typing import Any
 from ...core import limits
 from ...core.backoff import Again, decide
 from ...core.codec import encode
-from ...core.endings import Ending, Permanent, born_inside, storable
+from ...core.endings import Ending, Permanent, storable
 from ...core.errors import ContextMissing, InvalidInput, OwnershipLost, QueueSaturated
 from ...core.run_errors import CommitUnknown, WorkflowExists
-from ...jobs.handler import STEP
 from ...jobs.rules import describe, unserved
 from ...jobs.view import gist
-from ...jobs.work import StepCall
 from ...runtime import faults
 from ...runtime.clock import utc_now
 from ...runtime.dice import jittered, roll, secret
 from ...runtime.nursery import NoChild
 from ..commands import Block, Command, Do, Sleep, Start, Token, Wait
-from ..compensate import times_undone
 from ..model import Entry, Message, Step, StepError
 from ..ops import inbox
 from ..ops.record import record
 from ..ops.start import spawn
 from ..ops.stop import stop
-from .container import Escaped, as_failure, contained, taken_back
+from .caller import Caller
+from .container import Escaped, as_failure, contained
 from .provider import Means
 from .recorder import Recorder, as_step, encoded, told
 
@@ -61,37 +59,33 @@ class Carrier:
 
     def __init__(self, provider: Means, recorder: Recorder, context: Any) -> None:
         self._provider, self._records, self._context = provider, recorder, context
-        task = asyncio.current_task()
-        assert task is not None
-        self._task = task
+        self.caller = Caller(provider.performer, recorder, context)
         self.inbox: list[Message] = list(recorder.machine.history.messages)
         self.taken: set[int] = set()
         """Messages that steps have taken, by number: whether that is written already or not."""
         self._unsure: list[Step] = []
         """What was buffered and is written in an application's transaction that hasn't committed yet."""
-        self.calls: dict[str, asyncio.Task[Any]] = {}
-        """The functions of a gathering that are being called, by name of the step: what may be stopped."""
-        self.stopping = False
-        """A gathering is decided: no function of its members is called any more."""
         self._committing: dict[str, Entry] = {}
 
-    async def carry(self, command: Command, *, stoppable: bool = False) -> Parked | None:
+    def carry(self, command: Command, *, stoppable: bool = False) -> Coroutine[Any, Any, Parked | None]:
         """Carry it out. None: it has ended, and is recorded."""
         step = self._records.step(command.name)
         if isinstance(command, Do):
-            return await self._do(command, step, stoppable)
+            return self._do(command, step, stoppable)
         if isinstance(command, Wait):
-            return await self._wait(command, step)
+            return self._wait(command, step)
         if isinstance(command, Sleep):
-            return await self._sleep(command, step)
+            return self._sleep(command, step)
         if isinstance(command, Start):
-            return await self._child(command, step)
+            return self._child(command, step)
         if isinstance(command, Token):
-            token = f"wf_{self._records.job.id}_{secret()}"
-            await self._records.done(command, encode(token), detail=command.signal)
-            return None
+            return self._token(command)
         assert isinstance(command, Block)
-        return await self._block(command, step, stoppable)
+        return self._block(command, step, stoppable)
+
+    async def _token(self, command: Token) -> None:
+        token = f"wf_{self._records.job.id}_{secret()}"
+        await self._records.done(command, encode(token), detail=command.signal)
 
     async def _do(self, command: Do, step: Step | None, stoppable: bool) -> Parked | None:
         if step is not None and step.state == "retry" and not self._due(step):
@@ -105,12 +99,14 @@ class Carrier:
         foretold = command.compensate is not None or command.kind == "undo" or once  # what has begun may have happened
         if foretold and (step is None or step.state == "retry"):
             await self._records.pending(command, "begun", attempt=attempt, started=started)
-        faults.point("workflow.before_step")
+        if faults.armed:  # asked here, and below, because a call for each step would cost
+            faults.point("workflow.before_step")
         try:
-            value = await self._called(command, attempt, stoppable)
-            if self._task.cancelling() and await self.calmed():
+            value = await self.caller.called(command, attempt, stoppable)
+            if self.caller.task.cancelling() and await self.caller.calmed():
                 raise asyncio.CancelledError
-            faults.point("workflow.after_step")
+            if faults.armed:
+                faults.point("workflow.after_step")
             outcome = encoded(value, command.name)
         except InvalidInput as error:
             reason = (
@@ -118,71 +114,11 @@ class Carrier:
             )
             return await self._judge(command, error, attempt, started, final=reason)
         except asyncio.CancelledError as error:
-            return await self._judge(command, await self._born(error), attempt, started)
+            return await self._judge(command, await self.caller.born(error), attempt, started)
         except Exception as error:
             return await self._judge(command, error, attempt, started)
-        finally:
-            self.calls.pop(command.name, None)
         await self._records.done(command, outcome, attempt=attempt, started=started)
         return None
-
-    async def _called(self, command: Do, attempt: int, stoppable: bool) -> Any:
-        work, kwargs = command.work, command.kwargs
-        if work.context is not None:
-            kwargs = {**kwargs, work.context: self._context}
-        call = self._provider.performer.call(self._records.job, work, command.args, kwargs, command.timeout)
-        if work.context is None and work.run_in != "process":
-            return await (self._stoppable(command, call) if stoppable else call)
-        machine = self._records.machine
-        again = times_undone(command, machine.steps)
-        of = f"{machine.round}.{again}-{command.name}" if again else f"{machine.round}-{command.name}"
-        before = STEP.set(StepCall(attempt, of))
-        try:
-            return await (self._stoppable(command, call) if stoppable else call)
-        finally:
-            STEP.reset(before)
-
-    async def _stoppable(self, command: Command, call: Coroutine[Any, Any, Any]) -> Any:
-        """Await what may be stopped, unless it is too late to begin it."""
-        if self.stopping:
-            call.close()
-            raise asyncio.CancelledError
-        task = self.calls[command.name] = asyncio.get_running_loop().create_task(call)
-        try:
-            return await task
-        except asyncio.CancelledError:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait((task,))
-            raise
-
-    async def _alone(self, call: Coroutine[Any, Any, Any]) -> Any:
-        """Await what runs in the run's own task."""
-        try:
-            return await call
-        finally:
-            if await self.calmed():
-                raise asyncio.CancelledError
-
-    async def calmed(self) -> bool:
-        """Whether what was called has cancelled the run's own task. Then that is taken back, before it is thrown where
-        something is to be recorded, or rolled back."""
-        task = asyncio.current_task()
-        if task is not self._task or not task.cancelling() or self._context.stopped:
-            return False
-        return await taken_back(task, self._context)
-
-    async def _born(self, error: asyncio.CancelledError) -> Exception:
-        """What a cancellation is that was born inside of a step, also if the step has cancelled its own task. Raises
-        one that came from outside: to the run's task, or to a call that is stopped."""
-        task = asyncio.current_task()
-        if task is self._task:
-            inside = await taken_back(task, self._context)
-        else:
-            inside = not (self.stopping or (task is not None and task.cancelling()))
-        if not inside:
-            raise error
-        return born_inside("step", error)
 
     async def _judge(
         self, command: Do | Block, error: BaseException, attempt: int, started: float, *, final: str = ""
@@ -198,7 +134,7 @@ class Carrier:
             return Parked(again.due_at)
         if isinstance(error, Escaped):
             error = error.error
-        await self.calmed()
+        await self.caller.calmed()
         if (want := unserved(error)) is not None and not once:
             raise want
         if once and not final and not isinstance(error, Permanent):
@@ -327,16 +263,13 @@ class Carrier:
         try:
             async with self._provider.desks(self._context).transaction() as tx:
                 call = contained(command.work.function, tx, *command.args)
-                value = await (self._stoppable(command, call) if stoppable else self._alone(call))
-                self.calls.pop(command.name, None)
+                value = await (self.caller.stoppable(command, call) if stoppable else self.caller.alone(call))
                 outcome = encoded(value, command.name)
                 await self.commit(command, tx, outcome, attempt, started, beside=stoppable)
         except asyncio.CancelledError as error:
-            return await self.judge(command, tx, await self._born(error), attempt, started)
+            return await self.judge(command, tx, await self.caller.born(error), attempt, started)
         except Exception as error:
             return await self.judge(command, tx, error, attempt, started)
-        finally:
-            self.calls.pop(command.name, None)
         self.committed(command)
         return None
 

@@ -47,7 +47,7 @@ class Gatherer:
             await self._stop()
         finally:
             await self._abandon()
-            self._carrier.stopping = False
+            self._carrier.caller.stopping = False
         await self._cancel_rest()
         return None
 
@@ -83,8 +83,8 @@ class Gatherer:
 
     async def _stop(self) -> None:
         """Stop the calls that still run, begin none, and see those out that have gone on to being recorded."""
-        self._carrier.stopping = True
-        for call in list(self._carrier.calls.values()):
+        self._carrier.caller.stopping = True
+        for call in list(self._carrier.caller.calls.values()):
             call.cancel()
         while self._live:
             ended, _ = await asyncio.wait(self._live, return_when=asyncio.FIRST_COMPLETED)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from types import CoroutineType
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
@@ -39,12 +40,17 @@ class Performer:
         self._size, self._processes, self._around = threads, processes, around
         self._threads: ThreadPoolExecutor | None = None
 
-    async def call(
+    def call(
         self, job: Claimed, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """What the function returns. Raises what it raises, TimeoutError when its time is over."""
         if timeout is None:
-            return await self._call(job, work, args, kwargs)
+            return self._call(job, work, args, kwargs)
+        return self._bounded(job, work, args, kwargs, timeout)
+
+    async def _bounded(
+        self, job: Claimed, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float
+    ) -> Any:
         try:
             async with asyncio.timeout(timeout) as bound:
                 return await self._call(job, work, args, kwargs)
@@ -67,7 +73,8 @@ class Performer:
                 value = await self._in_thread(partial(function, *args, **kwargs))
             else:
                 return await self._in_process(job, work, args, kwargs)
-            return await value if isinstance(value, Awaitable) else value
+            # Nearly always a coroutine, of which the abstract class would have to ask more.
+            return await value if type(value) is CoroutineType or isinstance(value, Awaitable) else value
         except OWN:
             raise
         except BaseException as error:

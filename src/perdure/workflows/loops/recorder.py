@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
@@ -18,6 +19,8 @@ from ..machine import Machine
 from ..model import Entry, Kind, Recorded, State, Step, StepError
 from ..ops.control import note
 from .provider import Means
+
+NOTHING = msgspec.Raw(b"null")
 
 MESSAGE_CHARS_MAX = 4_000
 """What is kept of a step's error."""
@@ -38,13 +41,13 @@ class Recorder:
         """What is recorded under the name."""
         return self.machine.steps.get(name)
 
-    async def done(self, command: Command, outcome: str | None, **details: Any) -> None:
+    def done(self, command: Command, outcome: str | None, **details: Any) -> Coroutine[Any, Any, None]:
         """It has ended well."""
-        await self.ended(command.name, command.kind, "done", outcome, **details)
+        return self.ended(command.name, command.kind, "done", outcome, **details)
 
-    async def failed(self, command: Command, error: StepError, **details: Any) -> None:
+    def failed(self, command: Command, error: StepError, **details: Any) -> Coroutine[Any, Any, None]:
         """It has failed for good."""
-        await self.ended(command.name, command.kind, "failed", encode(error), **details)
+        return self.ended(command.name, command.kind, "failed", encode(error), **details)
 
     async def ended(
         self,
@@ -62,9 +65,11 @@ class Recorder:
         entry = self.entry(name, kind, state, attempt=attempt)
         entry.started_at, entry.ended_at = started, self.clock()
         entry.detail, entry.outcome, entry.taken = detail, outcome, taken
-        faults.point("workflow.before_record")
+        if faults.armed:  # asked here, because a call for each record would cost
+            faults.point("workflow.before_record")
         await self.write(entry)
-        faults.point("workflow.after_record")
+        if faults.armed:
+            faults.point("workflow.after_record")
 
     async def pending(
         self,
@@ -90,8 +95,9 @@ class Recorder:
 
     async def write(self, entry: Entry) -> Recorded:
         """Write an entry, and what ought to go with it; the machine has it afterwards."""
-        buffered = self.buffered()
-        if self.machine.noted:
+        machine = self.machine
+        buffered = self.buffered() if machine.buffered else None
+        if machine.noted:
             await self._note()
         journal = self._provider.records if entry.taken is None else self._provider.takes
         if buffered:
@@ -100,7 +106,7 @@ class Recorder:
         else:
             recorded = await journal.put(entry)
         self.asked = self.asked or recorded.asked
-        self.machine.add(as_step(entry, recorded.due_at))
+        machine.add(as_step(entry, recorded.due_at))
         return recorded
 
     def buffered(self) -> list[Entry]:
@@ -130,7 +136,7 @@ class Recorder:
 
 def as_step(entry: Entry, due_at: float | None) -> Step:
     """An entry as it stands in the database now."""
-    outcome = msgspec.Raw(b"null" if entry.outcome is None else entry.outcome.encode())
+    outcome = NOTHING if entry.outcome is None else msgspec.Raw(entry.outcome.encode())
     return Step(
         entry.name, entry.seq, entry.kind, entry.state, entry.attempt, entry.started_at, entry.ended_at, due_at,
         False, entry.detail, outcome,
