@@ -130,18 +130,22 @@ class Back(Do):
 
 class Work(msgspec.Struct, frozen=True):
     """A function that a step calls. ``run_in``: on the loop, in a thread, in a child process, which finds it again by
-    ``address``. ``decode`` makes a value of its recorded result. ``context``: the parameter that wants the context;
-    ``bind``: what makes a task's arguments travel to a child, ``version``: of these. ``at_most_once``: a task says that
-    it is never to be called again once it may have begun."""
+    ``address``. ``decode`` makes a value of its recorded result. ``filled``: the parameter that wants the context,
+    ``context``: the same, unless a child fills it in; ``bind``: what makes a task's arguments travel to a child,
+    ``version``: of these. ``at_most_once``: a task says that it is never to be called again once it may have begun;
+    ``retry`` and ``timeout`` (seconds) are what it declares."""
 
     function: Callable[..., Any]
     run_in: Literal["loop", "thread", "process"]
     address: str
     decode: Callable[[msgspec.Raw], Any]
     context: str | None = None
+    filled: str | None = None
     bind: Callable[..., str] | None = None
     version: int = 1
     at_most_once: bool = False
+    retry: Retry | None = None
+    timeout: float | None = None
 
 
 class Undo(msgspec.Struct, frozen=True):

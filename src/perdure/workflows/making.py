@@ -92,29 +92,25 @@ def _check_name(name: str) -> None:
 def do(keeper: Keeper, name: str, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Do:
     """A step. ``options``: what isn't the function's."""
     _check_name(name if isinstance(name, str) else check.text("name", name, limits.STEP_NAME_CHARS_MAX))
-    retry, timeout = options.pop("retry", None), options.pop("timeout", None)
-    back, undo_retry = options.pop("compensate", None), options.pop("undo_retry", None)
     work = work_of(function, name)
-    bound = None if timeout is None else check.seconds("timeout", timeout)
-    undo = None
-    if back is not None:
-        policy = _policy("undo_retry", undo_retry) or PATIENT
-        undone_in = bound if _of_task(back) is None or back.timeout is None else back.timeout
-        undo = Undo(work_of(back, f"{name}.compensate"), policy, undone_in, wants_result(back))
+    retry = bound = back = undo = None
+    if options:
+        retry, timeout = _policy("retry", options.pop("retry", None)), options.pop("timeout", None)
+        back, undo_retry = options.pop("compensate", None), options.pop("undo_retry", None)
+        bound = None if timeout is None else check.seconds("timeout", timeout)
+        undo = None if back is None else _undo(name, back, undo_retry, bound)
     numbered = keeper.name(name, "step", work)
     if _open(keeper, numbered):
         _check_step(numbered, function, work, back, undo, args, options)
-    declared = _of_task(function)
-    if bound is None and declared is not None:
-        bound = function.timeout  # type: ignore[attr-defined]  # of a task, as its policy is
-    policy = _policy("retry", retry) or declared or _declared(keeper)
+    policy = retry or work.retry or _declared(keeper)
+    bound = work.timeout if bound is None else bound
     return Do(numbered, work, args, options, retry=policy, timeout=bound, compensate=undo)
 
 
-def _of_task(function: Any) -> Retry | None:
-    """The policy that a task declares; None for what is no task, though it has something of that name."""
-    policy = getattr(function, "retry", None)
-    return policy if isinstance(policy, Retry) else None
+def _undo(name: str, back: Any, retry: object, bound: float | None) -> Undo:
+    work = work_of(back, f"{name}.compensate")
+    timeout = bound if work.timeout is None else work.timeout
+    return Undo(work, _policy("undo_retry", retry) or PATIENT, timeout, wants_result(back))
 
 
 def _open(keeper: Keeper, name: str) -> bool:
@@ -127,16 +123,10 @@ def _check_step(
     name: str, function: Any, work: Work, back: Any, undo: Undo | None, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     """That the step's function and its compensation can be called with this. Raises InvalidWorkflow."""
-    check_call(name, function, args, kwargs, context=_filled(function, work))
+    check_call(name, function, args, kwargs, context=work.filled)
     if undo is not None:
         given = {**kwargs, "result": None} if undo.wants_result else kwargs
-        check_call(name, back, args, given, context=_filled(back, undo.work), role="compensation")
-
-
-def _filled(function: Any, work: Work) -> str | None:
-    """The parameter that is filled in, also of a task, which may run in a child."""
-    found: str | None = getattr(getattr(function, "signature", None), "context", work.context)
-    return found
+        check_call(name, back, args, given, context=undo.work.filled, role="compensation")
 
 
 def _policy(option: str, retry: object) -> Retry | None:

@@ -11,6 +11,7 @@ from typing import Any, get_origin, get_type_hints
 import msgspec
 
 from ..core import codec
+from ..core.backoff import Retry
 from ..core.run_errors import InvalidWorkflow
 from ..jobs.handler import is_context
 from .commands import Work
@@ -49,10 +50,22 @@ def _made(function: Any, step: str) -> Work:
     signature = getattr(function, "signature", None)
     bind, version = getattr(signature, "bind", None), getattr(function, "version", 1)
     wanted = _context_of(named) if signature is None else signature.context
-    once = getattr(function, "at_most_once", False) is True
-    if wanted is None or run_in == "process":
-        return Work(plain, run_in, address, decoder_of(named), None, bind, version, once)
-    return Work(_placed(plain, wanted), run_in, address, decoder_of(named), wanted, bind, version, once)
+    filled = None if run_in == "process" else wanted
+    retry = getattr(function, "retry", None)
+    declares = isinstance(retry, Retry)  # a task does; what is none may have something of that name
+    return Work(
+        plain if filled is None else _placed(plain, filled),
+        run_in,
+        address,
+        decoder_of(named),
+        context=filled,
+        filled=wanted,
+        bind=bind,
+        version=version,
+        at_most_once=getattr(function, "at_most_once", False) is True,
+        retry=retry if declares else None,
+        timeout=function.timeout if declares else None,
+    )
 
 
 def _context_of(function: Any) -> str | None:
