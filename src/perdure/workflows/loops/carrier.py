@@ -8,13 +8,12 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...core import limits
 from ...core.backoff import Again, decide
 from ...core.codec import encode
 from ...core.endings import Ending, Permanent, storable
 from ...core.errors import ContextMissing, InvalidInput, OwnershipLost, QueueSaturated
 from ...core.run_errors import CommitUnknown, WorkflowExists
-from ...jobs.rules import describe, unserved
+from ...jobs.rules import describe, lost_early, unserved
 from ...jobs.view import gist
 from ...runtime import faults
 from ...runtime.clock import utc_now
@@ -303,10 +302,8 @@ class Carrier:
         for so long that Postgres may have ended it for that, would do the same for ever."""
         if tx is None:  # none could be had
             raise error
-        if tx.lost:
-            slow = self._records.clock() - started >= limits.HANDLER_IDLE_SECONDS
-            if command.name in self._committing or not slow:
-                raise CommitUnknown(f"the connection of {command.name} is gone: {error}") from error
+        if tx.lost and (command.name in self._committing or lost_early(self._records.clock() - started)):
+            raise CommitUnknown(f"the connection of {command.name} is gone: {error}") from error
         return await self._judge(command, error, attempt, started)
 
     async def cancelled(self, commands: Sequence[Command], *also: Entry) -> None:
