@@ -113,15 +113,14 @@ def nudge(ids: Sequence[int]) -> Op[None]:
 
 def sweep(limit: int = limits.CHORE_BATCH_MAX) -> Op[int]:
     """Wake runs that were asked to look up while they wait, let those go on that were resumed while they were being
-    parked, and forget those that have ended. Ask those to end that couldn't be asked at once."""
+    parked, or are asked to end, and forget those that have ended. Ask those to end that couldn't be asked at once."""
     found = yield from rows(NUDGED, limit=limit)
-    waiting, ended = ([id for id, state in found if state == wanted] for wanted in ("waiting", "ended"))
+    waiting, held, ended = ([id for id, at in found if at == wanted] for wanted in ("waiting", "held", "ended"))
     done = len((yield from wake(waiting)).ids) if waiting else 0
-    for id, state in found:
-        if state == "held":
-            done += yield from unpark(id)
-    if ended:
-        yield from rows(UNNUDGE, runs=ended)
+    for id in sorted(set(held)):
+        done += yield from unpark(id)
+    if held or ended:  # one that is parked again, because its code doesn't fit, isn't let go on once more
+        yield from rows(UNNUDGE, runs=[*held, *ended])
     pleas = yield from rows(PLEAS, limit=limit)
     yield from rouse(pleas)
     return done + len(ended) + len(pleas)
