@@ -217,19 +217,27 @@ class Group:
     def __init__(self, keeper: Keeper, gather: Gather) -> None:
         self._keeper, self._gather = keeper, gather
 
-    def step(self, name: str, function: Callable[..., Any], /, *args: Any, **options: Any) -> Command:
-        """A step, as ``wf.step``."""
-        return self._add(making.do(self._keeper, name, function, args, options))
+    if TYPE_CHECKING:
 
-    def transaction(
-        self, name: str, function: Callable[..., Any], /, *args: Any, retry: Retry | None = None
-    ) -> Command:
-        """A transaction with its function, as ``wf.transaction``. It has a connection of its own."""
-        if not callable(function):
-            raise self._keeper.mistake(InvalidWorkflow(
-                "has no function to call", field=str(name), fix="give it one: what stands side by side has no block"
-            ))  # fmt: skip
-        return self._add(making.block(self._keeper, name, function, args, retry))
+        def step(self, name: str, function: Callable[..., Any], /, *args: Any, **options: Any) -> Command: ...  # noqa: D102
+
+        def transaction(  # noqa: D102
+            self, name: str, function: Callable[..., Any], /, *args: Any, retry: Retry | None = None
+        ) -> Command: ...
+
+    else:
+
+        def step(self, name=None, function=None, /, *args, **options) -> Command:
+            """A step, as ``wf.step``."""
+            return self._add(making.do(self._keeper, name, function, args, options))
+
+        def transaction(self, name=None, function=None, /, *args, retry=None) -> Command:
+            """A transaction with its function, as ``wf.transaction``. It has a connection of its own."""
+            if not callable(function):
+                raise self._keeper.mistake(InvalidWorkflow(
+                    "has no function to call", field=str(name), fix="give it one: what stands side by side has no block"
+                ))  # fmt: skip
+            return self._add(making.block(self._keeper, name, function, args, retry))
 
     def child(self, workflow: Startable, id: str, /, *args: Any, close: Close = "cancel", **kwargs: Any) -> Command:
         """A child, as ``wf.child``."""

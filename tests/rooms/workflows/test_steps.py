@@ -7,6 +7,7 @@ import contextlib
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import psycopg
 import pytest
@@ -327,3 +328,35 @@ def test_policies_that_are_none_are_refused_where_they_are_given(stage: Stage) -
 
     asyncio.run(play())
     assert stage.did == []
+
+
+@pytest.mark.parametrize("way", ["step", "compensated", "function", "block"])
+def test_what_is_tried_for_so_long_is_given_up(stage: Stage, way: str) -> None:
+    """A policy's ``max_elapsed`` bounds the attempts of a step, or of a transaction in either form, from the first one
+    on, whoever made that. Red when each attempt begins anew: then all of them are made."""
+    soon = Retry(max_attempts=50, delays=(0.2,) * 50, jitter="none", max_elapsed=0.7)
+
+    async def fail(_: Any = None) -> None:
+        stage.did.append(way)
+        raise ValueError("no")
+
+    async def undo() -> None: ...
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> None:
+        if way == "function":
+            await wf.transaction("x", fail, retry=soon)
+        elif way == "block":
+            async with wf.transaction("x", retry=soon):
+                await fail()
+        else:
+            await wf.step("x", fail, retry=soon, compensate=undo if way == "compensated" else None)
+
+    async def play() -> None:
+        async with stage.working():
+            await stage.start(shop.run())
+            await stage.until_state("compensated" if way == "compensated" else "failed")
+            assert (await stage.timeline())["x"].outcome["reason"] == "max_elapsed"
+
+    asyncio.run(play())
+    assert len(stage.did) <= 4

@@ -57,6 +57,16 @@ async def _no_function(wf: Workflow, stage: Stage) -> None:
     await wf.step("x")  # type: ignore[call-overload]
 
 
+async def _no_function_in_gathering(wf: Workflow, stage: Stage) -> None:
+    async with wf.gather() as group:
+        group.step("x")  # type: ignore[call-arg]
+
+
+async def _no_function_of_gathered_transaction(wf: Workflow, stage: Stage) -> None:
+    async with wf.gather() as group:
+        group.transaction("x")  # type: ignore[call-arg]
+
+
 async def _unnamed(wf: Workflow, stage: Stage) -> None:
     wf.set({"stage": "paid"})  # type: ignore[arg-type]
 
@@ -90,6 +100,8 @@ BAD: list[tuple[Bad, str]] = [
     (_in_function_of_transaction, "inner: is awaited outside"),
     (_in_task, "wf.gather"),
     (_no_function, "x: None can't be called"),
+    (_no_function_in_gathering, "x: None can't be called"),
+    (_no_function_of_gathered_transaction, "x: has no function to call"),
     (_unnamed, "set: got {'stage': 'paid'} without a name"),
     (_unnamed_round, "continue_as_new: got 'x' without a name"),
     (_too_many, "gathers more than 1,000"),

@@ -145,7 +145,8 @@ class Carrier:
         if isinstance(error, Ending):
             final = as_failure(error) or final
         self._tell(command, attempt, error)
-        verdict = None if final else decide(command.retry, attempt, error, dice=roll(), now=utc_now())
+        took = self._records.clock() - self._records.began(command.name, started)
+        verdict = None if final else decide(command.retry, attempt, error, dice=roll(), now=utc_now(), elapsed=took)
         if isinstance(verdict, Again):
             recorded = await self._records.pending(
                 command, "retry", attempt=attempt, delay=verdict.after, error=told(error, verdict.why), started=started

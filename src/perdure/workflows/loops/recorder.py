@@ -41,6 +41,11 @@ class Recorder:
         """What is recorded under the name."""
         return self.machine.steps.get(name)
 
+    def began(self, name: str, latest: float) -> float:
+        """When the first attempt of a step began, of which the latest has begun then."""
+        step = self.machine.steps.get(name)
+        return latest if step is None or step.started_at is None else step.started_at
+
     def done(self, command: Command, outcome: str | None, **details: Any) -> Coroutine[Any, Any, None]:
         """It has ended well."""
         return self.ended(command.name, command.kind, "done", outcome, **details)
@@ -85,7 +90,8 @@ class Recorder:
     ) -> Recorded:
         """Write that a step has begun, waits, or will be tried again."""
         entry = self.entry(command.name, command.kind, state, attempt=attempt)
-        entry.delay, entry.due_at, entry.detail, entry.started_at = delay, due_at, detail, started
+        entry.delay, entry.due_at, entry.detail = delay, due_at, detail
+        entry.started_at = None if started is None else self.began(command.name, started)  # as Postgres keeps it
         entry.outcome = None if error is None else encode(error)
         return await self.write(entry)
 
