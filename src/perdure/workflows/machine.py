@@ -57,7 +57,7 @@ class Machine:
         self._over = over(history.steps) if len(self._left) < len(self.steps) else {}
         self._seq = max((step.seq for step in history.steps), default=0)
         self._now, self._dice = history.created_at, dice
-        self._seeded: Dice | None = None
+        self._seeded: dict[str, Dice] = {}
         self._counts: dict[str, int] = {}
         self._works: dict[str, tuple[str, str]] = {}
         self._patches: dict[str, bool] = {}
@@ -390,6 +390,7 @@ class Machine:
             self._now = max(self._now, step.ended_at or 0.0)
 
     def _seed(self) -> Dice:
-        if self._seeded is None:
-            self._seeded = self._dice(f"{self.history.job}:{self.round}")
-        return self._seeded
+        seed = self.history.seed(self._left.values())
+        if seed not in self._seeded:
+            self._seeded[seed] = self._dice(seed)
+        return self._seeded[seed]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -99,7 +99,7 @@ class History(msgspec.Struct):
 
     ``created_at``, ``attributes``: when it began, or its round, and what it said of itself then. ``said``: what it says
     now. ``skew``: by how many seconds that clock is ahead of the server's. ``cancel``: why it is to be cancelled, None
-    when it isn't. ``children``: by job id.
+    when it isn't. ``children``: by job id. ``dice``: of a fork, whose it has up to which number.
     """
 
     job: int
@@ -117,6 +117,13 @@ class History(msgspec.Struct):
     cancel: str | None = None
     ended: bool = False
     said: dict[str, Any] = {}
+    dice: list[tuple[str, int]] = []
+
+    def seed(self, left: Collection[Step]) -> str:
+        """Which dice are thrown while these records are left: as long as there is one of what a fork was made from,
+        that one's."""
+        theirs = (seed for seed, last in self.dice if any(step.seq <= last for step in left))
+        return next(theirs, f"{self.job}:{self.round}")
 
 
 class Entry(msgspec.Struct, gc=False):

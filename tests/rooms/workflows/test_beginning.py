@@ -123,3 +123,43 @@ def test_a_fork_begins_as_what_it_was_forked_from(stage: Stage) -> None:
     asyncio.run(play())
     assert stage.did == ["a"]
     assert len(set(told)) == 1
+
+
+def test_a_fork_has_the_dice_of_what_it_was_forked_from(stage: Stage) -> None:
+    """What was drawn before the step from which a fork does everything itself is drawn again, in a fork of a fork too;
+    what is drawn from there on is its own [DW-202]. Red when a fork has dice of its own from the beginning: then code
+    that decides by them is parked; and when it has the other one's for ever: then what is to be unique isn't."""
+    drawn: list[tuple[str, Any]] = []
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> str:
+        first = wf.uuid()
+        await wf.step(f"a {first}", stage.do, 0)
+        second = wf.uuid()
+        await wf.step(f"b {second}", stage.do, 0)
+        third = wf.uuid()
+        drawn.append((wf.id, (first, second, third)))
+        await wf.signal("go")
+        return str(third)
+
+    async def play() -> None:
+        async with stage.working():
+            await stage.start(shop.run())
+            before = await stage.until_state("waiting")
+            [*_, b, _] = await stage.timeline()
+            await stage.ask(stage.client.workflows.fork, "r", new_id="f", step=b)
+            await stage.until_state("waiting", "f")
+            await stage.ask(stage.client.workflows.fork, "f", new_id="g", step="signal go")
+            await stage.until_state("waiting", "g")
+            for id in ("r", "f", "g"):
+                await stage.signal("go", id=id)
+                await stage.result(id)
+            assert before.id == "r"
+
+    asyncio.run(play())
+    told = {id: {found for each, found in drawn if each == id} for id in ("r", "f", "g")}
+    assert all(len(each) == 1 for each in told.values()), "each replay draws the same"
+    [r], [f], [g] = told.values()
+    assert r[0] == f[0] == g[0]
+    assert f[1] == g[1] != r[1]
+    assert len({r[2], f[2], g[2]}) == 3

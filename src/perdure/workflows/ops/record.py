@@ -45,7 +45,14 @@ def _history(row: Row) -> History:
         row["paused"],
         row["cancel"],
         said=said,
+        dice=_dice(began),
     )
+
+
+def _dice(began: Step | None) -> list[tuple[str, int]]:
+    """Whose dice a fork has, up to which number: those of what it was forked from, first of what that was."""
+    marks = [] if began is None or began.detail is None else began.detail.split()
+    return [(seed, int(last)) for seed, _, last in (mark.partition("@") for mark in marks)]
 
 
 def _fenced(row: Row) -> Fenced:

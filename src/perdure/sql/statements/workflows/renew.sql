@@ -7,7 +7,7 @@ with again as (
 ), began as (
     insert into perdure.step (run, name, seq, kind, state, attempt, ended_at, outcome)
     select a.job, '#0', 0, 'patch', 'done', 0, clock_timestamp() + a.skew, a.attributes from again a
-    on conflict (run, name) do update set ended_at = excluded.ended_at, outcome = excluded.outcome
+    on conflict (run, name) do update set ended_at = excluded.ended_at, detail = null, outcome = excluded.outcome
 ), gone as (
     delete from perdure.step s using again a where s.run = %(run)s::bigint and s.name <> '#0' returning s.kind, s.detail, s.outcome, s.ended_at
 ), heard as (
