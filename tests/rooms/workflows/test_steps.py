@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -133,6 +134,43 @@ def test_a_step_that_hangs_is_ended_by_its_timeout(stage: Stage) -> None:
             told.append("enough")
 
     asyncio.run(play())
+
+
+def test_a_thread_that_was_given_up_is_accounted_for(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """A function that goes on in its thread after its step has failed takes one of the worker's, and the log says so; a
+    step that had none in its time wasn't called, and is told just that [KIT-40]. Red when nothing is said of the
+    thread, and when what was never called is said to be running."""
+    release = threading.Event()
+    called: list[int] = []
+
+    def block(number: int) -> None:
+        release.wait()
+
+    def late(number: int) -> None:
+        called.append(number)
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> list[str]:
+        found = []
+        for function in (block, late):
+            try:
+                await wf.step(function.__name__, function, 1, timeout=0.05, retry=Retry(max_attempts=1))
+            except StepFailed as error:
+                found.append(str(error))
+        release.set()
+        await wf.step("free", late, 2)
+        return found
+
+    async def play() -> list[str]:
+        async with stage.working(queues={"default": 1}):
+            found: list[str] = await stage.run(shop.run())
+            return found
+
+    running, uncalled = asyncio.run(play())
+    assert "still running after 0.05 s" in running
+    assert "wasn't called within 0.05 s, its timeout: other steps had every thread (1)" in uncalled
+    assert called == [2]
+    assert any("block goes on in its thread" in each.getMessage() for each in caplog.records)
 
 
 def test_a_transaction_commits_what_the_application_wrote_with_the_step(stage: Stage) -> None:

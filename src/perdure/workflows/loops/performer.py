@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from types import CoroutineType
 from typing import Any, Protocol, TypeAlias
@@ -18,6 +19,11 @@ from ...jobs.loops.minder import encoded
 from ...jobs.work import Claimed, Extras
 from ..commands import Work
 from .container import OWN, Escaped
+
+log = logging.getLogger("perdure.workflows")
+
+UNCALLED = "no thread was free"
+"""With what the wait for a thread is cancelled that nobody had for it."""
 
 Around: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -39,6 +45,7 @@ class Performer:
     def __init__(self, threads: int, processes: Processes, around: Around | None = None) -> None:
         self._size, self._processes, self._around = threads, processes, around
         self._threads: ThreadPoolExecutor | None = None
+        self._given_up: set[Future[Any]] = set()
 
     def call(
         self, job: Claimed, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None
@@ -54,10 +61,13 @@ class Performer:
         try:
             async with asyncio.timeout(timeout) as bound:
                 return await self._call(job, work, args, kwargs)
-        except TimeoutError:
-            if bound.expired():
-                raise TimeoutError(f"still running after {timeout:g} s, its timeout") from None
-            raise
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            if str(error.__cause__) == UNCALLED:
+                text = f"wasn't called within {timeout:g} s, its timeout: other steps had every thread ({self._size})"
+                raise TimeoutError(text) from None
+            raise TimeoutError(f"still running after {timeout:g} s, its timeout") from None
 
     def close(self) -> None:
         """Forget the threads."""
@@ -91,8 +101,23 @@ class Performer:
     async def _in_thread(self, call: partial[Any]) -> Any:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._size, thread_name_prefix="perdure-step")
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, contextvars.copy_context().run, call)
+        future = self._threads.submit(contextvars.copy_context().run, call)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if future.cancelled():
+                raise asyncio.CancelledError(UNCALLED) from None
+            self._give_up(future, call)
+            raise
+
+    def _give_up(self, future: Future[Any], call: partial[Any]) -> None:
+        """A thread can't be stopped: say what takes it, until it returns."""
+        self._given_up.add(future)
+        future.add_done_callback(self._given_up.discard)
+        log.warning(
+            "%s goes on in its thread, though its step was given up: %d of %d threads for steps are taken so",
+            getattr(call.func, "__qualname__", call.func), len(self._given_up), self._size,
+        )  # fmt: skip
 
 
 def _extras(job: Claimed, work: Work) -> Extras:
