@@ -72,6 +72,7 @@ def test_code_that_blocks_the_loop_is_named(stage: Stage, caplog: pytest.LogCapt
 
     asyncio.run(play())
     assert told("perdure.workflows", "the code of slow kept the event loop")
+    assert told("perdure.workflows", "s before one: do what blocks in a step")
     assert told("perdure.loop", "in blocks")
 
 

@@ -127,7 +127,7 @@ class Activator:
         if (took := monotonic() - began) > BUSY_SECONDS:
             log.warning(
                 "the code of %s kept the event loop for %.2f s before %s: do what blocks in a step",
-                self._flow.name, took, getattr(turn, "commands", None) or turn,
+                self._flow.name, took, _place(turn),
             )  # fmt: skip
         end = self._machine.end
         if isinstance(end, Failed):
@@ -335,6 +335,12 @@ class Activator:
 
     def _back(self, reason: str) -> End:
         return RunEnd(self._job, "returned", 0, reason=reason)
+
+
+def _place(turn: Turn) -> str:
+    """Where the code has come to, by the names of what it asks for; what it returns is nobody's business."""
+    asked = [turn.block] if isinstance(turn, Enter | Exit) else getattr(turn, "commands", ())
+    return ", ".join(each.name for each in asked) or "its end"
 
 
 def _of_block(error: BaseException) -> Exception:
