@@ -146,6 +146,11 @@ class Worker:
         """How busy it is: see Meter."""
         return self._meter.gauges()
 
+    @property
+    def settled(self) -> Mapping[str, int]:
+        """How many jobs it has settled, by verdict: what may be asked often."""
+        return self._settler.counts
+
     def samples(self) -> list[Sample]:
         """What it has counted, as metrics; nothing before it has started. Any thread may ask."""
         return self._meter.samples() if self.started.is_set() else []

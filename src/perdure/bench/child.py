@@ -17,6 +17,7 @@ import threading
 from typing import Any
 
 from ..app.worker import Worker
+from ..runtime import collector
 from ..runtime.clock import monotonic
 from .tasks import app, road, tell
 
@@ -89,13 +90,14 @@ async def watch(worker: Worker) -> None:
 
 def settled(worker: Worker) -> int:
     """Jobs completed by this worker, and committed."""
-    return int(worker.gauges()["settled"].get("completed", 0))
+    return worker.settled.get("completed", 0)
 
 
 def main() -> None:
     """The process."""
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the benchmark, whose end is the worker's
+    collector.spare()  # as ``perdure worker`` does
     loops.run(work(json.loads(sys.argv[1])))
 
 

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from ..bench.figures import Figure, Report, Target
 from ..bench.run import measure
+from ..runtime import collector
 from . import show
 from .options import Json, Url
 
@@ -105,6 +106,7 @@ def soak(
 
 def _bench(name: str, url: str | None, jobs: int | None, rounds: int | None, as_json: bool) -> None:
     """Measure and show. A missed target is shown, and is no error; counts that don't add up are one."""
+    collector.spare()  # the floors are measured in this process, and are given what workers are
     with _interruptible(), _progress() as say:
         report = measure(name, url, say, jobs=jobs, rounds=rounds)
     if as_json:

@@ -26,7 +26,7 @@ from ..core import check, limits
 from ..core.errors import InvalidOption
 from ..fleet.loops import monitor
 from ..pg.url import direct
-from ..runtime import parent
+from ..runtime import collector, parent
 from .database import opened
 from .options import LOOP_SECONDS, AppPath, Schema, Url
 from .supervisor import Supervisor
@@ -138,6 +138,7 @@ def parse_queues(text: str) -> dict[str, int]:
 
 def work(make: Callable[[], Worker], system: System, drain_seconds: float, metrics_port: int | None = None) -> None:
     """Work in this process until told to stop; ends the process with 1 when running jobs had to be stopped."""
+    collector.spare()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop is not None else None) as runner:
         clean = runner.run(_work(make, system, drain_seconds, metrics_port))
         faulthandler.cancel_dump_traceback_later()
