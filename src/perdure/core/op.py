@@ -63,3 +63,9 @@ def thin(column: list[T | None]) -> list[T | None]:
     """A column of parameters for ``unnest``, or an empty one for nothing but None, which reads the same there: an array
     costs a driver a look at each of its values."""
     return [] if column.count(None) == len(column) else column
+
+
+def alike(column: list[T]) -> list[T]:
+    """A column of parameters for ``unnest``, or one value for nothing but that one, which is null there from the second
+    row on: the statement takes the first instead."""
+    return column[:1] if column.count(column[0]) == len(column) else column

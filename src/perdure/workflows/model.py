@@ -148,7 +148,7 @@ class Entry(msgspec.Struct, gc=False):
     taken: int | None = None
 
 
-class Recorded(msgspec.Struct, gc=False):
+class Recorded(msgspec.Struct, frozen=True, gc=False):
     """An entry that is durable: when it is due (seconds since 1970), and whether the run is asked to look up: it is to
     be cancelled or paused, or somebody waits for an answer."""
 

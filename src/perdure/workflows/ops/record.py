@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 
 from ...core.errors import OwnershipLost
-from ...core.op import Op, Row, rows, thin
+from ...core.op import Op, Row, alike, rows, thin
 from ...core.run_errors import WorkflowNotFound
 from ...sql import statement, together
 from ..model import Child, Entry, History, Message, Recorded, Step
@@ -22,7 +22,11 @@ BEGINNING = "#0"
 """What is recorded of a run's beginning, or its round's: when that was, and what it said of itself then. Once it says
 something else, or is in another round, a replay couldn't know."""
 
-Fenced: TypeAlias = Recorded | None
+ALIKE = ("generations", "kinds", "states", "attempts")
+"""What nearly all entries of one write have alike: most are steps that are done at once."""
+
+WRITTEN = Recorded(None, False)
+"""What there is to say of most."""
 
 
 def _history(row: Row) -> History:
@@ -55,15 +59,16 @@ def _dice(began: Step | None) -> list[tuple[str, int]]:
     return [(seed, int(last)) for seed, _, last in (mark.partition("@") for mark in marks)]
 
 
-def _fenced(row: Row) -> Fenced:
-    return Recorded(row["due_at"], row["asked"]) if row["fenced"] else None
+def _told(row: Row) -> tuple[int, Recorded | None]:
+    """Where it stands among the entries, and what is told of it: None when it was stale."""
+    return row["place"], Recorded(row["due_at"], row["asked"]) if row["fenced"] else None
 
 
 READ = statement("workflows.read", _history)
 """For who only looks, and may write nothing."""
 LOAD = together("workflows.load", UNNUDGE, READ)
 """For who drives the runs further: they look up, so it is forgotten that somebody wanted them to."""
-RECORD = statement("workflows.record", _fenced)
+RECORD = statement("workflows.record", _told)
 TAKE = statement("workflows.take", lambda row: row)
 
 
@@ -77,7 +82,9 @@ def load(jobs: Sequence[int], *, activates: bool = True) -> Op[list[History | Ex
 def record(entries: Sequence[Entry]) -> Op[list[Recorded | Exception]]:
     """Write the entries; those whose run is somebody else's now are refused, each for itself. In one transaction when
     one of them takes a message."""
-    written = yield from rows(RECORD, **columns(entries))
+    sent = columns(entries)
+    told = dict((yield from rows(RECORD, **(sent | {name: alike(sent[name]) for name in ALIKE}))))
+    written = [told.get(place, WRITTEN) for place in range(1, len(entries) + 1)]
     taking = [entry for entry, fenced in zip(entries, written, strict=True) if entry.taken is not None and fenced]
     if taking:
         ids, runs, names = zip(*((entry.taken, entry.run, entry.name) for entry in taking), strict=True)

@@ -1,12 +1,15 @@
 -- Does: records what runs have done, if they still are the generation that was claimed; a record that has ended stays as it is.
 -- Locks: the job rows for share, in ascending id: whoever takes one out of its lease waits for this, or is seen by it.
 -- Index: job by id; step by run and name; nudge by id.
--- Bound: the entries given; of what few have, an empty array stands for none. One that isn't fenced was stale.
+-- Bound: the entries given; of what few have, an empty array stands for none, and one value of what all have alike. Told are those whose run is another generation now (not `fenced`: they are stale), that are due some time, or whose run is asked to look up.
 with t as materialized (
-    select * from unnest(%(runs)s::bigint[], %(generations)s::int[], %(names)s::text[], %(seqs)s::int[], %(kinds)s::text[],
-                         %(states)s::text[], %(attempts)s::int[], %(started)s::float8[], %(ended)s::float8[], %(delays)s::float8[],
-                         %(dues)s::float8[], %(details)s::text[], %(outcomes)s::text[]) with ordinality
-         as t(run, generation, name, seq, kind, state, attempt, started, ended, delay, due, detail, outcome, place)
+    select u.run, coalesce(u.generation, (%(generations)s::int[])[1]) as generation, u.name, u.seq,
+           coalesce(u.kind, (%(kinds)s::text[])[1]) as kind, coalesce(u.state, (%(states)s::text[])[1]) as state,
+           coalesce(u.attempt, (%(attempts)s::int[])[1]) as attempt, u.started, u.ended, u.delay, u.due, u.detail, u.outcome, u.place
+    from unnest(%(runs)s::bigint[], %(generations)s::int[], %(names)s::text[], %(seqs)s::int[], %(kinds)s::text[],
+                %(states)s::text[], %(attempts)s::int[], %(started)s::float8[], %(ended)s::float8[], %(delays)s::float8[],
+                %(dues)s::float8[], %(details)s::text[], %(outcomes)s::text[]) with ordinality
+         as u(run, generation, name, seq, kind, state, attempt, started, ended, delay, due, detail, outcome, place)
 ), fenced as materialized (
     select j.id, j.generation from perdure.job j where j.id = any(%(runs)s::bigint[]) order by j.id for share
 ), written as (
@@ -28,4 +31,4 @@ select t.place, f.id is not null as fenced, extract(epoch from w.due_at)::float8
 from t
 left join fenced f on f.id = t.run and f.generation = t.generation
 left join written w on w.run = t.run and w.name = t.name
-order by t.place
+where f.id is null or w.due_at is not null or exists (select from perdure.nudge n where n.id = t.run)
