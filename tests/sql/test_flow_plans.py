@@ -147,6 +147,7 @@ def _runs(stage: Stage, say: Callable[[Op[Any]], Any]) -> None:
     say(control.timeline(900))
     say(control.inbox(900))
     say(control.pause(901))
+    say(control.hurry(901))
     say(control.resume(901))
     say(control.place(902))
     say(after.ask(list(range(2_000, 2_000 + BATCH)), "why"))
@@ -223,7 +224,8 @@ ASKED = [
     "workflows.nudge", "workflows.supersede", "workflows.origin", "workflows.fork", "workflows.timeline",
     "workflows.get", "workflows.list", "workflows.list_saying", "workflows.list_waiting", "workflows.list_paused",
     "workflows.list_parked", "workflows.list_running", "workflows.list_completed", "workflows.list_broken",
-    "workflows.inbox", "workflows.pause", "workflows.resume", "workflows.freeze", "workflows.forget", "workflows.live",
+    "workflows.inbox", "workflows.pause", "workflows.resume", "workflows.hurry", "workflows.freeze", "workflows.forget",
+    "workflows.live",
     "jobs.enqueue_unique_one", "jobs.enqueue_unique", "jobs.free_keys", "jobs.release_keys", "jobs.once",
     "jobs.forget_effect", "jobs.progress", "jobs.add_follow_ups", "jobs.followers", "machines.put", "machines.strays",
     "machines.put_states", "machines.put_transitions", "machines.create", "machines.move", "machines.get",

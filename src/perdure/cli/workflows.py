@@ -145,7 +145,7 @@ def resume(id: Id, url: Url = None, schema: Schema = "perdure") -> None:
 
 @command.command()
 def retry(id: Id, url: Url = None, schema: Schema = "perdure") -> None:
-    """Let a run that has failed do again what failed, and go on."""
+    """Let a run that has failed do again what failed, and go on; make a step's next attempt now."""
     with opened(url, schema) as database:
         database.change(verbs.retry(id))
     show.line("goes on")

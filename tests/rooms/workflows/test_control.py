@@ -59,6 +59,43 @@ def test_a_failed_step_is_retried_skipped_or_its_run_cancelled(stage: Stage) -> 
     assert stage.did.count("skipped") == 1
 
 
+def test_a_step_that_is_to_be_tried_again_is_tried_at_once(stage: Stage) -> None:
+    """A person who has mended the cause doesn't wait for the hours of a policy: ``retry`` of a run that waits for the
+    next attempt of a step makes it now, and it counts as one; a run that waits for anything else is left alone. Red
+    when the step stays due later: then the run goes back to wait."""
+    broken = [True]
+
+    async def pay() -> str:
+        stage.did.append("pay")
+        if broken:
+            raise ConnectionError("declined")
+        return "paid"
+
+    @stage.app.workflow
+    async def shop(wf: Workflow) -> str:
+        paid = await wf.step("pay", pay, retry=Retry(max_attempts=3, delays=(3600.0, 3600.0)))
+        await wf.signal("go")
+        return paid
+
+    async def play() -> None:
+        async with stage.working():
+            await stage.start(shop.run())
+            await stage.until_true("select exists (select from perdure.step where name = 'pay' and state = 'retry')")
+            await stage.until_state("waiting")
+            broken.clear()
+            await stage.ask(stage.client.workflows.retry, "r")
+            await stage.until_true("select exists (select from perdure.step where name = 'signal go')")
+            await stage.until_state("waiting")
+            assert (await stage.timeline())["pay"].attempt == 2
+            with pytest.raises(WorkflowState, match="waits for a step's next attempt"):
+                await stage.ask(stage.client.workflows.retry, "r")
+            await stage.signal("go")
+            assert await stage.result() == "paid"
+
+    asyncio.run(play())
+    assert stage.did == ["pay", "pay"]
+
+
 def test_a_dead_run_isn_t_redriven_as_a_job(stage: Stage) -> None:
     """Whoever redrives dead jobs leaves dead runs alone, and is told: alone by name, among others by number, and when
     there is nothing else; the run takes no part of it, and its own retry mends it. Red when a redrive takes a run,

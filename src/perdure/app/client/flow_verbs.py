@@ -189,11 +189,15 @@ def resume(id: str) -> Op[None]:
 
 
 def retry(id: str) -> Op[None]:
-    """Do again what failed, and go on. Raises WorkflowNotFound, or WorkflowState when nothing has failed."""
+    """Do again what failed, and go on; what is to be tried again later is tried now. Raises WorkflowNotFound, or
+    WorkflowState when nothing has failed."""
     run = yield from get(id)
     at = yield from control.place(run.job)
+    if at == "waiting" and (yield from control.hurry(run.job)):
+        return
     if at not in ("dead", "held"):
-        raise WorkflowState(f"is {run.state}", id=id, field=id, fix="retry what has failed or is parked")
+        fix = "retry what has failed, is parked, or waits for a step's next attempt"
+        raise WorkflowState(f"is {run.state}", id=id, field=id, fix=fix)
     _not_undone(run)
     yield from control.retry(run.job, at, run.failed_step)
 

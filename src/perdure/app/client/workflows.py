@@ -116,7 +116,8 @@ class Workflows:
         self._runs.change(verbs.resume(id))
 
     def retry(self, id: str) -> None:
-        """Let a run that has failed do again what failed, and go on. Raises WorkflowNotFound or WorkflowState."""
+        """Let a run that has failed do again what failed, and go on; one that waits for a step's next attempt makes it
+        now. Raises WorkflowNotFound or WorkflowState."""
         self._runs.change(verbs.retry(id))
 
     def skip(self, id: str, step: str, *, result: Any = None, note: str | None = None) -> None:

@@ -69,6 +69,7 @@ REOPEN = statement("workflows.reopen", lambda row: int(row["job"]))
 FORGET = statement("workflows.forget", lambda row: (str(row["name"]), row["child"]))
 CHILDREN = statement("workflows.children", lambda row: _Child(int(row["job"]), row["reason"], row["failed_step"]))
 DISOWN = statement("workflows.disown", lambda row: row)
+HURRY = statement("workflows.hurry", lambda row: str(row["name"]))
 SKIP = statement("workflows.skip", lambda row: str(row["name"]))
 FREEZE = statement("workflows.freeze", lambda row: str(row["place"]))
 VERSIONS = statement("workflows.versions", lambda row: (str(row["name"]), int(row["version"]), int(row["runs"])))
@@ -118,6 +119,14 @@ def retry(job: int, at: str, step: str | None) -> Op[None]:
         forgotten = yield from rows(FORGET, run=job, step=step, failed=True)
         yield from _revive(job, [child for _, child in forgotten if child is not None])
     yield from again(job, at)
+
+
+def hurry(job: int) -> Op[bool]:
+    """Let a run that waits try again now what it is to try again later. False: there is nothing of the kind."""
+    hurried = yield from rows(HURRY, run=job)
+    if hurried:
+        yield from again(job, "waiting")
+    return bool(hurried)
 
 
 def _revive(parent: int, children: Sequence[int]) -> Op[None]:
