@@ -10,7 +10,8 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from perdure.admin.explain import _PLACES, DEAD, HELD, Explanation, explain
+from perdure.admin.explain import _PLACES, Explanation, explain
+from perdure.admin.reasons import DEAD, HELD
 from perdure.app.client.verbs import FIXES
 from perdure.core.backoff import GiveUp
 from perdure.jobs.bounds import Rule

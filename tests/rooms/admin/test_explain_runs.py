@@ -6,7 +6,8 @@ import ast
 
 import pytest
 
-from perdure.admin.explain import DEAD, DEAD_RUN, HELD, HELD_RUN, explain
+from perdure.admin.explain import explain
+from perdure.admin.reasons import DEAD, DEAD_RUN, HELD, HELD_RUN
 from perdure.jobs.ops import control
 from tests.rooms.admin.surgery import ended, is_run
 from tests.rooms.jobs.stage import Stage

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from perdure import Retry, UpdateRefused, Workflow
+from perdure.admin.explain import explain
 from perdure.core.errors import JobNotRetryable
 from perdure.core.run_errors import WorkflowFinished, WorkflowState
 from perdure.jobs.letters import NothingMatches
@@ -81,7 +82,11 @@ def test_a_step_that_is_to_be_tried_again_is_tried_at_once(stage: Stage) -> None
         async with stage.working():
             await stage.start(shop.run())
             await stage.until_true("select exists (select from perdure.step where name = 'pay' and state = 'retry')")
-            await stage.until_state("waiting")
+            run = await stage.until_state("waiting")
+            told = drive(stage.conn, explain(run.job), stage.db.schema)
+            assert told is not None
+            assert "waits for the next attempt of pay, or for its moment in" in told.because
+            assert str(told.fix).startswith("perdure workflows retry r makes the next attempt now")
             broken.clear()
             await stage.ask(stage.client.workflows.retry, "r")
             await stage.until_true("select exists (select from perdure.step where name = 'signal go')")

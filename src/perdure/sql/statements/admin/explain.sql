@@ -22,8 +22,10 @@ select v.id, v.task, v.queue, v.key, v.place, v.reason, v.outcome, v.attempt, v.
        v.run_at >= timestamptz '9000-01-01 00:00:00+00' as in_line,
        k.locked_by, (v.options ->> 'put_off')::boolean as put_off, v.options ->> 'at_most_once' = 'true' as once, v.context ->> 'replayed_by' as replayed_by,
        case when v.place = 'waiting' then (
-           select string_agg(case when s.kind in ('child', 'sleep') then s.name else s.kind || ' ' || coalesce(s.detail, s.name) end, ', ' order by s.seq)
-           from perdure.step s where s.run = j.id and s.state = 'waiting') end as waits_for,
+           select string_agg(case when s.state = 'retry' then 'the next attempt of ' || s.name when s.kind in ('child', 'sleep') then s.name
+                                  else s.kind || ' ' || coalesce(s.detail, s.name) end, ', ' order by s.seq)
+           from perdure.step s where s.run = j.id and s.state in ('waiting', 'retry')) end as waits_for,
+       v.place = 'waiting' and exists (select from perdure.step s where s.run = j.id and s.state = 'retry') as tries_again,
        extract(epoch from x.wake_at - clock_timestamp())::float8 as wakes_in, n.id as run, n.paused_at as run_paused_at, n.trouble as run_trouble, n.failed_step,
        (select f.problem from perdure.follow_up f where f.job = v.id and f.problem is not null order by f.number limit 1) as unfollowed,
        case when v.place in ('dead', 'history') then (
