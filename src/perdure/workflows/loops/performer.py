@@ -80,7 +80,7 @@ class Performer:
             if work.run_in == "loop":
                 value = function(*args, **kwargs)
             elif work.run_in == "thread":
-                value = await self._in_thread(partial(function, *args, **kwargs))
+                value = await self._in_thread(work, partial(function, *args, **kwargs))
             else:
                 return await self._in_process(job, work, args, kwargs)
             # Nearly always a coroutine, of which the abstract class would have to ask more.
@@ -98,7 +98,7 @@ class Performer:
         )
         return value if value is None or isinstance(value, Ending) else msgspec.json.decode(encoded(value))
 
-    async def _in_thread(self, call: partial[Any]) -> Any:
+    async def _in_thread(self, work: Work, call: partial[Any]) -> Any:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._size, thread_name_prefix="perdure-step")
         future = self._threads.submit(contextvars.copy_context().run, call)
@@ -107,16 +107,16 @@ class Performer:
         except asyncio.CancelledError:
             if future.cancelled():
                 raise asyncio.CancelledError(UNCALLED) from None
-            self._give_up(future, call)
+            self._give_up(future, work)
             raise
 
-    def _give_up(self, future: Future[Any], call: partial[Any]) -> None:
+    def _give_up(self, future: Future[Any], work: Work) -> None:
         """A thread can't be stopped: say what takes it, until it returns."""
         self._given_up.add(future)
         future.add_done_callback(self._given_up.discard)
         log.warning(
             "%s goes on in its thread, though its step was given up: %d of %d threads for steps are taken so",
-            getattr(call.func, "__qualname__", call.func), len(self._given_up), self._size,
+            work.address, len(self._given_up), self._size,
         )  # fmt: skip
 
 
