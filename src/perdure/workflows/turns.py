@@ -2,46 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+import msgspec
 
 from ..core.errors import PerdureError
 from .commands import Block, Command, Gather
 from .model import Step
 
 
-@dataclass(frozen=True, slots=True)
-class Perform:
+class Perform(msgspec.Struct, frozen=True):
     """Carry these out; side by side when there is a gathering."""
 
     commands: list[Command]
     gather: Gather | None
 
 
-@dataclass(frozen=True, slots=True)
-class Enter:
+class Enter(msgspec.Struct, frozen=True):
     """Open the transaction of a block."""
 
     block: Block
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(msgspec.Struct, frozen=True):
     """Commit the block's transaction with its record, or roll it back for the error."""
 
     block: Block
     error: BaseException | None
 
 
-@dataclass(frozen=True, slots=True)
-class Foreign:
+class Foreign(msgspec.Struct, frozen=True):
     """Await this for the code, inside its transaction."""
 
     awaited: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Interrupt:
+class Interrupt(msgspec.Struct, frozen=True):
     """The run is to end, and this is where it is told: record that, and what becomes of these."""
 
     commands: list[Command]
@@ -59,15 +55,13 @@ class Continue:
         self.arguments = arguments
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(msgspec.Struct, frozen=True):
     """The code has returned."""
 
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """The code has raised. ``compensated``: how many steps were. ``unsettled``: the compensation that failed."""
 
     error: BaseException
@@ -75,8 +69,7 @@ class Failed:
     unsettled: Step | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(msgspec.Struct, frozen=True):
     """The code can't be replayed: it has diverged from what is recorded, or does what no replay can repeat."""
 
     error: PerdureError

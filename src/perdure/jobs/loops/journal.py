@@ -38,13 +38,9 @@ class _Waiting(Generic[E, A]):
     def __init__(self, entry: E, caller: asyncio.Future[A]) -> None:
         self.entry, self.caller = entry, caller
 
-    def answer(self, answer: A | Exception) -> None:
-        if self.caller.done():  # it was cancelled; whether its entry was written is nobody's question any more
-            return
-        if isinstance(answer, Exception):
-            self.caller.set_exception(answer)
-        else:
-            self.caller.set_result(answer)
+    def refuse(self, error: Exception) -> None:
+        if not self.caller.done():  # otherwise it was cancelled; whether its entry was written is nobody's question
+            self.caller.set_exception(error)
 
 
 class Journal(Generic[E, A]):
@@ -104,7 +100,7 @@ class Journal(Generic[E, A]):
         finally:
             self._closed = True
             for waiting in (*batch, *self._pending, *self._aside):
-                waiting.answer(_closed())
+                waiting.refuse(_closed())
 
     def _next(self) -> list[_Waiting[E, A]]:
         """The entries of the next write: those whose callers still wait."""
@@ -126,7 +122,7 @@ class Journal(Generic[E, A]):
                 log.warning("entries of the journal will be written again: %s", error)
             except Exception as error:
                 if len(batch) == 1:
-                    batch[0].answer(error)
+                    batch[0].refuse(error)
                     return
                 middle = len(batch) // 2
                 await self._flush(batch[:middle])
@@ -137,11 +133,14 @@ class Journal(Generic[E, A]):
         self.batches += 1
         self.written += len(batch)
         for waiting, answer in zip(batch, answers, strict=True):
-            if isinstance(answer, TransientError):
+            if not isinstance(answer, Exception):
+                if not waiting.caller.done():
+                    waiting.caller.set_result(answer)
+            elif isinstance(answer, TransientError):
                 self._aside.add(waiting)
                 self._loop.call_later(jittered(ASIDE_SECONDS), self._again, waiting)
             else:
-                waiting.answer(answer)
+                waiting.refuse(answer)
 
     def _again(self, waiting: _Waiting[E, A]) -> None:
         self._aside.discard(waiting)

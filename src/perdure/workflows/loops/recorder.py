@@ -35,7 +35,8 @@ class Recorder:
 
     def clock(self) -> float:
         """The run's time by this worker's clock, seconds since 1970."""
-        return round(wall_clock() + self.machine.history.skew, 6)  # as Postgres keeps it, so a replay reads the same
+        # In whole microseconds, as Postgres keeps it, so that a replay reads the same.
+        return int((wall_clock() + self.machine.history.skew) * 1e6) / 1e6
 
     def step(self, name: str) -> Step | None:
         """What is recorded under the name."""
@@ -46,15 +47,15 @@ class Recorder:
         step = self.machine.steps.get(name)
         return latest if step is None or step.started_at is None else step.started_at
 
-    def done(self, command: Command, outcome: str | None, **details: Any) -> Coroutine[Any, Any, None]:
+    def done(self, command: Command, outcome: str | None, **details: Any) -> Coroutine[Any, Any, Recorded]:
         """It has ended well."""
         return self.ended(command.name, command.kind, "done", outcome, **details)
 
-    def failed(self, command: Command, error: StepError, **details: Any) -> Coroutine[Any, Any, None]:
+    def failed(self, command: Command, error: StepError, **details: Any) -> Coroutine[Any, Any, Recorded]:
         """It has failed for good."""
         return self.ended(command.name, command.kind, "failed", encode(error), **details)
 
-    async def ended(
+    def ended(
         self,
         name: str,
         kind: Kind,
@@ -65,16 +66,18 @@ class Recorder:
         started: float | None = None,
         detail: str | None = None,
         taken: int | None = None,
-    ) -> None:
+    ) -> Coroutine[Any, Any, Recorded]:
         """Write the end of a step."""
         entry = self.entry(name, kind, state, attempt=attempt)
         entry.started_at, entry.ended_at = started, self.clock()
         entry.detail, entry.outcome, entry.taken = detail, outcome, taken
-        if faults.armed:  # asked here, because a call for each record would cost
-            faults.point("workflow.before_record")
-        await self.write(entry)
-        if faults.armed:
-            faults.point("workflow.after_record")
+        return self._exposed(entry) if faults.armed else self.write(entry)  # a call for each record would cost
+
+    async def _exposed(self, entry: Entry) -> Recorded:
+        faults.point("workflow.before_record")
+        recorded = await self.write(entry)
+        faults.point("workflow.after_record")
+        return recorded
 
     async def pending(
         self,
