@@ -124,6 +124,20 @@ async def test_a_lease_goes_back_whole_when_the_server_lacks_what_was_settled_of
     assert worker.leases == dict[int, Lease]()
 
 
+async def _taken_over(stage: Stage, me: Member, worker: Half, lost: Claimed, untold: Claimed) -> None:
+    """A server that is gone had said that ``lost`` is settled, and the one that took over doesn't know; ``untold`` is
+    settled, and nobody was told."""
+    lost.lease.left -= 1
+
+    def gone_after(op: Op[Any]) -> None:
+        stage.settle([end(untold)], me)
+        gone(op)
+
+    worker.answers["settle"] = [gone_after]
+    worker.settler.end(end(untold))
+    await worker.settled()
+
+
 async def test_an_end_of_unknown_outcome_hides_no_settlement_that_was_lost(db: Database) -> None:
     """Of a lease one job was settled and nobody was told, and one was said to be settled by a server that is lost: the
     one that took over has as many jobs in it as may not have ended, and not the same ones. The lease isn't dropped, and
@@ -132,15 +146,7 @@ async def test_an_end_of_unknown_outcome_hides_no_settlement_that_was_lost(db: D
     me, ids = stage.worker(), stage.enqueue(3)
     untold, lost, last = stage.claim(me)
     async with half(db, me, [last]) as worker:
-        lost.lease.left -= 1  # as the server that is gone had said
-
-        def gone_after(op: Op[Any]) -> None:
-            stage.settle([end(untold)], me)
-            gone(op)
-
-        worker.answers["settle"] = [gone_after]
-        worker.settler.end(end(untold))
-        await worker.settled()
+        await _taken_over(stage, me, worker, lost, untold)
         worker.settler.end(end(last))
         await worker.settled()
         before = stage.places()
@@ -163,15 +169,7 @@ async def test_a_lease_that_was_found_out_goes_back_though_it_looks_true_again(d
     me, ids = stage.worker(), stage.enqueue(3)
     lost, untold, own = stage.claim(me)
     async with half(db, me, [lost]) as worker:
-        lost.lease.left -= 1  # as the server that is gone had said
-
-        def gone_after(op: Op[Any]) -> None:
-            stage.settle([end(untold)], me)
-            gone(op)
-
-        worker.answers["settle"] = [gone_after]
-        worker.settler.end(end(untold))
-        await worker.settled()
+        await _taken_over(stage, me, worker, lost, untold)
         found_out = lost.lease.lost
         late = end(own)
         stage.main.run(complete_unheld(late))
